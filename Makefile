@@ -1,0 +1,39 @@
+# make run: set up and run the quickstart.  make test: set up and pass the tests.
+VENV   ?= .venv
+PYTHON ?= python3
+BIN    := $(VENV)/bin
+
+.PHONY: run setup test test-learn test-all lint bench setup-render
+
+run: setup
+	$(BIN)/llmrl run experiment=quickstart
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "llmrl needs Python 3.11 or newer; say which with: make setup PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+test: setup
+	$(BIN)/python -m pytest -n 2
+
+# Minutes, not in `make test`: does each agent learn?
+test-learn: setup
+	$(BIN)/python -m pytest -n 2 tests/learn
+
+# Everything: `make test`, which also dry-runs every preset, and the learning tests.
+test-all: test test-learn
+
+lint: setup
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+bench: setup
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,bench]"
+	$(BIN)/python scripts/bench_training.py --quick
+
+# Rendering without a display (videos): what Debian and Ubuntu call the libraries.
+setup-render:
+	apt-get update && apt-get install -y --no-install-recommends libegl1 libgl1-mesa-dri libosmesa6
