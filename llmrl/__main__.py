@@ -1,0 +1,7 @@
+"""`python -m llmrl` is `llmrl`."""
+
+import sys
+
+from llmrl.cli import main
+
+sys.exit(main())

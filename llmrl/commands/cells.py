@@ -1,0 +1,71 @@
+"""What `plan` and `table` share: naming a table, composing its cells, and their common arguments."""
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from llmrl.checks import ConfigError
+from llmrl.conf_files import group_file, options
+from llmrl.report import grid
+
+
+def arguments(command: str) -> argparse.ArgumentParser:
+    """The arguments that both commands take."""
+    parser = argparse.ArgumentParser(f"llmrl {command}", add_help=False)
+    parser.add_argument("name", nargs="?")
+    parser.add_argument("--seeds", type=seeds)
+    parser.add_argument("--row", action="append", default=[], metavar="LABEL")
+    parser.add_argument("--column", action="append", default=[], metavar="LABEL")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    return parser
+
+
+def seeds(text: str) -> tuple[int, ...]:
+    """0,1,4 or 0-4"""
+    first, dash, last = text.partition("-")
+    try:
+        return tuple(range(int(first), int(last) + 1)) if dash else tuple(int(seed) for seed in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} are no seeds; write 0,1,4 or 0-4") from None
+
+
+def table_of(name: str) -> grid.Table:
+    """conf/table/<name>.yaml. Raises ConfigError with the nearest name where there is none."""
+    from llmrl.config import nearest
+
+    file = group_file("table", name)
+    if file is None or name not in options("table"):
+        raise ConfigError(f"there is no table `{name}`.{nearest(name, options('table'))} `llmrl plan` lists them all.")
+    return grid.read(file)
+
+
+def cells_of(table: grid.Table, args: argparse.Namespace, *more: str) -> list[grid.Cell]:
+    """The cells that the arguments ask for, composed. Raises ConfigError."""
+    rows = grid.chosen(table.rows, args.row, f"{args.name}: row")
+    columns = grid.chosen(table.columns, args.column, f"{args.name}: column")
+    return grid.cells(table, rows, columns, args.seeds or table.seeds, [*args.set, *more], identify)
+
+
+def identify(overrides: Sequence[str], seeds: Sequence[int]) -> tuple[grid.Wanted, ...]:
+    """The runs of one cell: composed once, then only the seed differs. Raises ConfigError."""
+    from llmrl.cli import compose
+    from llmrl.config import class_of, from_node, identity, module_of, run_id, run_path
+
+    try:
+        node = compose(list(overrides))
+        node.pop("rerun", None)
+        config = from_node(node, overrides)
+    except ConfigError as error:
+        raise ConfigError(f"{error}\n(composing: llmrl run {' '.join(overrides)})") from None
+    reads = class_of(module_of("method", config.choices["method"]), "run").reads
+    found = []
+    for seed in seeds:
+        seeded = dataclasses.replace(config, seed=seed)
+        who = identity(seeded, reads)
+        found.append(grid.Wanted(
+            tuple(overrides), Path(config.compute.outputs), run_path(seeded, who), run_id(who), who,
+            {key: config.choices[key] for key in ("method", "agent", "env")}, seed,
+            config.budget.env_steps, config.compute.device, config.llm.model if "llm" in reads else None,
+        ))  # fmt: skip
+    return tuple(found)

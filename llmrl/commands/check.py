@@ -1,0 +1,184 @@
+"""llmrl check [group=choice] [key=value] …
+
+Tries in some seconds whether `llmrl run` with the same words would work, and leaves nothing behind: composes, builds,
+plays 20 environment steps, makes one update at batch size 32, evaluates (episodes of at most 100 steps), stops, writes
+a checkpoint and goes on from it. A scripted LLM stands in, so nothing is asked and nothing paid; that a key is there is
+checked all the same. Without any word it checks experiment=quickstart, as `llmrl run` would run it.
+"""
+
+import dataclasses
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Any
+
+ENV_STEPS, BATCH_SIZE, EVALUATION_STEPS = 20, 32, 100
+REPLAY_SIZE = 1000
+
+
+def main(args: list[str]) -> int:
+    args = args or ["experiment=quickstart"]
+    if flags := [arg for arg in args if arg.startswith("-")]:
+        return _say(f"llmrl check: takes overrides (key=value) of one run, and no flags such as {flags[0]}.", 2)
+    from llmrl.checks import ConfigError
+    from llmrl.cli import compose
+
+    try:
+        for line in check(compose(args), args):
+            print(f"  ok  {line}", flush=True)
+    except ConfigError as error:
+        return _say(str(error), 2)
+    except Exception as error:  # noqa: BLE001 (a fault of agent, environment or method: that is what is looked for)
+        traceback.print_exc()
+        return _say(f"The check failed, and so would the run. {type(error).__name__}: {error}", 1)
+    print(f"llmrl run {' '.join(args)}\nwould start.")
+    return 0
+
+
+def check(node: dict[str, Any], overrides: list[str]) -> Any:
+    """Yields a line per thing that works. Raises ConfigError for what was asked wrongly, anything else as it comes."""
+    from llmrl import build
+    from llmrl.config import class_of, from_node, identity, module_of, run_path
+    from llmrl.llm import client
+
+    node.pop("rerun", None)
+    config = from_node(node, overrides)
+    names = config.choices
+    method = class_of(module_of("method", names["method"]), "run")()
+    path = run_path(config, identity(config, method.reads))
+    build.set_up_torch(config)
+    yield f"composed: {names['method']} · {names['agent']} · {names['env']} · {config.budget.env_steps:,} env_steps"
+    if "llm" in method.reads:
+        client.preflight(config.llm)
+        yield f"llm={names['llm']}: {_llm(config.llm)}"
+    with tempfile.TemporaryDirectory(prefix="llmrl-check-") as folder:
+        yield from _rehearse(method, _small(config), Path(folder))
+    yield f"the run's directory: {path}/{' (exists)' if path.exists() else ''}"
+
+
+def _llm(config: Any) -> str:
+    if config.replay is not None:
+        return f"the recording {config.replay} is there"
+    if config.kind == "scripted":
+        return "no language model, answers by rule"
+    key = f"the key in {config.key_env} is set" if config.key_env else "needs no key"
+    return f"{config.model}, {key}; it was not called, a scripted LLM stood in"
+
+
+def _rehearse(method: Any, config: Any, directory: Path) -> Any:
+    """The method's own `run`, three times in one directory: stopped, stopped again at once, and let go to its end."""
+    from llmrl.runs.stop import Stopped
+
+    saved: list[dict] = []
+    for stop_at in (config.budget.env_steps, 0):
+        ctx = _context(config, directory, saved, stop_at)
+        try:
+            method.run(ctx)
+            raise RuntimeError(f"the method did not stop when asked to, at {stop_at} env_steps")
+        except Stopped:
+            ctx.log.close()
+        if stop_at:
+            yield f"built: observations {ctx.observation_space}, actions {ctx.action_space}"
+    if different := difference(saved[0], saved[1]):
+        raise RuntimeError(f"a run that goes on from its checkpoint is not the same: {different} differs")
+    ctx = _context(config, directory, saved, None)
+    result = method.run(ctx)
+    ctx.log.close()
+    if "llm" in method.reads:
+        yield f"scripted LLM: {ctx.llm.usage()['calls']} calls"
+    yield f"trained: {result['env_steps']} env_steps, {result['updates']} update(s) at batch size {BATCH_SIZE}"
+    yield f"evaluated: return {_last_return(directory)} in at most {EVALUATION_STEPS} env_steps"
+    yield "checkpoint: written, read back, equal"
+
+
+def _small(config: Any) -> Any:
+    """The same run with the smallest numbers that still touch everything: one update, on the last step."""
+    n_envs = getattr(config.agent, "n_envs", 1)
+    env_steps = -(-ENV_STEPS // n_envs) * n_envs
+    agent = {
+        "batch_size": BATCH_SIZE, "replay_size": REPLAY_SIZE + n_envs, "random_steps": env_steps // 2,
+        "learning_starts": env_steps - 1, "updates_per_env_step": 1.0,
+    }  # fmt: skip
+    known = {field.name for field in dataclasses.fields(config.agent)}
+    scripted = {"kind": "scripted", "model": "scripted", "replay": None, "key_env": None, "api_base": None}
+    return dataclasses.replace(
+        config,
+        agent=dataclasses.replace(config.agent, **{k: v for k, v in agent.items() if k in known}),
+        budget=dataclasses.replace(config.budget, env_steps=env_steps),
+        eval=dataclasses.replace(config.eval, every=env_steps, episodes=1, max_steps=EVALUATION_STEPS),
+        log=dataclasses.replace(config.log, every=env_steps, progress=False, wandb="off"),
+        llm=dataclasses.replace(config.llm, **scripted),
+    )
+
+
+def _context(config: Any, directory: Path, saved: list[dict], stop_at: int | None) -> Any:
+    """A RunContext with short training episodes (a method may do something between them), which is asked to stop at
+    `stop_at` env_steps and notes in `saved` what every checkpoint was made of."""
+    import copy
+    import signal
+
+    from gymnasium.wrappers import TimeLimit
+
+    from llmrl.build import RunContext
+    from llmrl.runs.checkpoint import Checkpoints
+    from llmrl.runs.log import RunLog
+    from llmrl.runs.stop import Stop
+
+    half = max(1, config.budget.env_steps // getattr(config.agent, "n_envs", 1) // 2)  # two episodes per environment
+    stop = Stop()
+    if stop_at == 0:
+        stop.signum = signal.SIGTERM
+
+    def report(clock: Any, facts: dict) -> None:
+        if stop_at and clock.env_steps >= stop_at:
+            stop.signum = signal.SIGTERM
+
+    class Context(RunContext):
+        def env(self, role: str) -> Any:
+            env = super().env(role)
+            return TimeLimit(env, half) if role == "train" else env
+
+        @property
+        def observation_space(self) -> Any:
+            return self._eval_env.observation_space
+
+    class Witness(Checkpoints):
+        def save(self, state: dict, memory: Any, offsets: dict[str, int]) -> None:
+            super().save(state, memory, offsets)
+            rows = {name: ring.rows(ring.oldest, ring.total) for name, ring in memory.rings().items()}
+            saved.append(copy.deepcopy({"state": state, "memory": memory.state_dict(), "rows": rows}))
+
+    ctx = Context(config, directory, stop, RunLog(directory), report)
+    ctx.checkpoints = Witness(directory / "checkpoint")
+    return ctx
+
+
+def difference(a: Any, b: Any, name: str = "state") -> str:
+    """The name of the first part in which two states differ, such as state.agent.updates; empty where there is none."""
+    import numpy as np
+    import torch
+
+    if type(a) is not type(b):
+        return name
+    if dataclasses.is_dataclass(a):
+        a, b = vars(a), vars(b)
+    if isinstance(a, list | tuple):
+        a, b = dict(enumerate(a)), dict(enumerate(b))
+    if not isinstance(a, dict):
+        same = torch.equal(a.cpu(), b.cpu()) if isinstance(a, torch.Tensor) else np.array_equal(a, b)
+        return "" if same else name
+    if a.keys() != b.keys():
+        return name
+    return next((found for key in a if (found := difference(a[key], b[key], f"{name}.{key}"))), "")
+
+
+def _last_return(directory: Path) -> float:
+    from llmrl.runs.files import read_jsonl
+
+    return round(read_jsonl(directory / "eval.jsonl")[-1]["return_mean"], 3)
+
+
+def _say(text: str, code: int) -> int:
+    print(text, file=sys.stderr)
+    return code

@@ -1,0 +1,171 @@
+"""llmrl eval <run directory> [--episodes N] [--seed S] [--video]
+
+Plays greedy evaluation episodes with what a run has learned: agent.pt of a finished run, else the newest checkpoint.
+The episodes are the run's own evaluation cases (as many as it had, or N of them; with --seed S those of another
+evaluation seed), so they can be compared. Prints the returns and appends them to <run>/evaluations.jsonl; the run's own
+eval.jsonl stays as it is. --video films the first episode: <run>/video/episode-0.mp4.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+
+from llmrl.checks import ConfigError
+from llmrl.runs.files import read_json
+
+
+def main(args: list[str]) -> int:
+    parser = argparse.ArgumentParser("llmrl eval", add_help=False, usage="llmrl eval <run directory> [--episodes N] …")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--episodes", type=_from(1))
+    parser.add_argument("--seed", type=_from(0))
+    parser.add_argument("--video", action="store_true")
+    asked = parser.parse_args(args)
+    try:
+        return evaluate_run(asked.run, asked.episodes, asked.seed, video=asked.video)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def evaluate_run(run: Path, episodes: int | None, seed: int | None, *, video: bool) -> int:
+    """Plays, prints and writes down. Raises ConfigError where there is no run, nothing learned yet, or no video."""
+    _check_path(run)
+    writer = _video_writer() if video else None
+    import torch
+
+    from llmrl import build
+    from llmrl.config import from_node
+    from llmrl.runs.console import mean_and_interval
+    from llmrl.runs.evaluate import cases, evaluate, with_epsilon
+    from llmrl.runs.stop import Stop
+
+    config = from_node(read_json(run / "config.json"))
+    if not torch.cuda.is_available():
+        config = replace(config, compute=replace(config.compute, device="cpu"))
+    if seed is not None:
+        config = replace(config, eval=replace(config.eval, seed=seed))
+    build.set_up_torch(config)
+    suite = cases(config.eval.seed, "eval", episodes or config.eval.episodes)
+    env = build.make_env(config, "eval", render=video)
+    agent = build.make_agent(config, env, env_steps=config.budget.env_steps)
+    source, clock, state = learned(run)
+    agent.load_state_dict(state)
+    if writer is not None:
+        env = FirstEpisodeFilm(env, run / "video" / "episode-0.mp4", writer)
+    act = with_epsilon(build.greedy(agent, clock["env_steps"]), config.eval.epsilon, env.action_space)
+    scores = evaluate(act, env, suite, config.eval.max_steps, Stop())
+    env.close()
+    row = {"policy": "greedy", "source": source, "seed": config.eval.seed, **clock, **scores.row()}
+    with open(run / "evaluations.jsonl", "a", encoding="utf-8") as file:
+        file.write(json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **row}) + "\n")
+    what = f"{len(suite)} greedy episodes at {clock['env_steps']:,} env_steps, from {source}; ±: 95 % over episodes"
+    print(f"return  {mean_and_interval(scores.returns)}   ({what})")
+    print("each    " + ", ".join(f"{value:,.1f}" for value in scores.returns))
+    if scores.capped:
+        print(f"capped  {scores.capped} episodes were cut off at eval.max_steps={config.eval.max_steps:,}")
+    print(f"file    {run / 'evaluations.jsonl'}")
+    if video:
+        print(f"video   {run / 'video' / 'episode-0.mp4'}")
+    return 0
+
+
+def learned(run: Path) -> tuple[str, dict[str, int], dict]:
+    """(where it is from, env_steps and updates so far, the agent's state) of what the run has learned, only reading."""
+    import torch
+
+    if (run / "agent.pt").exists() and (run / "result.json").exists():
+        result = read_json(run / "result.json")
+        state = torch.load(run / "agent.pt", map_location="cpu", weights_only=True)
+        return "agent.pt", {"env_steps": result["env_steps"], "updates": result["updates"]}, state
+    numbered = [d for d in (run / "checkpoint").glob("*") if d.name.isdigit()]
+    for directory in sorted(numbered, key=lambda d: int(d.name), reverse=True):
+        try:
+            whole = (directory / "state.pt").read_bytes()
+            if sha256(whole).hexdigest() == read_json(directory / "manifest.json")["state"]:
+                saved = torch.load(directory / "state.pt", map_location="cpu", weights_only=False)["state"]
+                clock = {key: saved["clock"][key] for key in ("env_steps", "updates")}
+                return f"checkpoint/{directory.name}", clock, saved["agent"]
+        except (OSError, ValueError, KeyError):
+            continue  # damaged, or replaced by a newer one just now
+    raise ConfigError(f"{run} holds nothing to evaluate yet: neither agent.pt nor a whole checkpoint.")
+
+
+class FirstEpisodeFilm(gym.Wrapper):
+    """Films the first episode, frame by frame straight into the file, so that its length costs no memory."""
+
+    def __init__(self, env: gym.Env, path: Path, open_writer: Callable[[Path, float], Any]) -> None:
+        super().__init__(env)
+        path.parent.mkdir(exist_ok=True)
+        self._film: Any = open_writer(path, env.metadata.get("render_fps", 30))
+        self._begun = False
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict]:
+        if self._begun:
+            self._end()
+        self._begun = True
+        result = super().reset(**kwargs)
+        self._add_frame()
+        return result
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict]:
+        result = super().step(action)
+        self._add_frame()
+        return result
+
+    def close(self) -> None:
+        self._end()
+        super().close()
+
+    def _add_frame(self) -> None:
+        if self._film is not None:
+            self._film.append_data(self.env.render())
+
+    def _end(self) -> None:
+        if self._film is not None:
+            self._film.close()
+            self._film = None
+
+
+def _video_writer() -> Callable[[Path, float], Any]:
+    try:
+        import imageio.v2 as imageio
+        import imageio_ffmpeg  # noqa: F401 (imageio asks for it only when the first frame is there)
+    except ImportError as error:
+        raise ConfigError(f'--video needs imageio with ffmpeg ({error}): pip install "llmrl[video]"') from error
+    # pictures need even sides for the usual colour format, no more
+    return lambda path, fps: imageio.get_writer(path, fps=fps, macro_block_size=2)
+
+
+def _check_path(run: Path) -> None:
+    """Raises ConfigError, with the nearest run directories, where `run` is none."""
+    if (run / "config.json").is_file():
+        return
+    from difflib import SequenceMatcher
+
+    from llmrl.commands.status import run_directories
+
+    wanted, root = str(run).rstrip("/"), Path(run.parts[0]) if run.parts else Path("outputs")
+    found = [str(path) for path in run_directories(root if root.is_dir() and root != Path("/") else Path("outputs"))]
+    found = [path for path in found if (Path(path) / "config.json").is_file()]
+    inside = [path for path in found if path.startswith(wanted + "/")]
+    near = inside or sorted(found, key=lambda path: SequenceMatcher(None, wanted, path).ratio(), reverse=True)
+    hint = "Did you mean\n" + "\n".join(f"  {path}" for path in near[:3]) if near else "There is none below outputs/."
+    raise ConfigError(f"{run} is no run directory (it has no config.json). {hint}")
+
+
+def _from(least: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"must be a whole number from {least} on, not {text}")
+        return int(text)
+
+    return number

@@ -1,0 +1,130 @@
+"""llmrl plan [<paper>/<name>] [--run] [-j N] [--study S] [--seeds 0-4] [--row R] [--column C] [--set key=value]
+
+Every run of a table's grid: done, partial, running, failed or missing, and what the rest will cost in env_steps, hours
+and dollars, as far as runs on this machine tell. Runs are found in whatever study they were made. Without a name it
+lists the tables.
+
+  --run            make what is missing, one process per run; ctrl-C stops them politely, the same command goes on
+  -j N             so many processes side by side (1 if not given); GPUs in turn where compute.device=cuda
+  --study S        the study of new runs; a run that was begun goes on where it is
+  --seeds 0,1,4    or 0-4: other seeds than the table's
+  --row, --column  only these, by their labels; may be given several times
+  --set key=value  a further override for every run, such as budget=short or llm=scripted; may be given several times
+
+Exit codes: 0 all is well, 1 a run failed, 2 the command asks for something wrong, 75 a run is paused or alive
+elsewhere, 130 stopped by ctrl-C.
+"""
+
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Sequence
+
+from llmrl.checks import ConfigError
+from llmrl.commands.cells import arguments, cells_of, table_of
+from llmrl.commands.columns import columns
+from llmrl.conf_files import group_file, options
+
+FAILURE, BAD_INPUT, TRY_LATER, CTRL_C = 1, 2, 75, 130
+
+
+def main(args: list[str]) -> int:
+    parser = arguments("plan")
+    parser.add_argument("--run", action="store_true")
+    parser.add_argument("-j", type=int, default=1)
+    parser.add_argument("--study")
+    given = parser.parse_args(args)
+    try:
+        if given.j < 1:
+            raise ConfigError(f"-j {given.j}: at least one process has to run")
+        if given.name is None:
+            return _list()
+        return _plan(given)
+    except ConfigError as error:
+        print(f"llmrl plan: {error}", file=sys.stderr)
+        return BAD_INPUT
+
+
+def _list() -> int:
+    from llmrl.report import grid
+
+    files = {name: group_file("table", name) for name in options("table")}
+    print("Tables. `llmrl plan <name>` shows a table's runs, `llmrl table <name>` the table.")
+    print(columns([(name, grid.read(file).title) for name, file in files.items() if file]))
+    return 0
+
+
+def _plan(given) -> int:
+    from llmrl.report import cost, grid
+    from llmrl.report.store import load
+
+    table = table_of(given.name)
+    cells = cells_of(table, given, *([f"study={given.study}"] if given.study else []))
+    wanted = grid.runs_of(cells)
+    records = load(wanted[0].outputs)
+    found = grid.find(wanted, records)
+    print(f"{given.name}: {table.title}\n")
+    print(listing(cells, found))
+    print()
+    print(cost.Forecast(wanted, found, records).told())
+    if not given.run:
+        return 0
+    return _run(wanted, found, given.j)
+
+
+def listing(cells, found) -> str:
+    """A line per run of every cell; a run that two columns share stands at the first."""
+    from llmrl.report import grid
+
+    seen, lines = set(), []
+    for cell in cells:
+        for run in cell.runs:
+            record = found.get(run.key)
+            state = grid.standing(record)
+            env_steps = f"{record.env_steps if record else 0:,} of {run.env_steps:,}"
+            place = record.path if record else run.path
+            if run.key not in seen:
+                lines.append((cell.row, cell.column, f"s{run.seed}", state, env_steps, place))
+            seen.add(run.key)
+    counts = Counter(line[3] for line in lines)
+    head = ("row", "column", "seed", "state", "env_steps", "directory")
+    told = ", ".join(f"{n} {state}" for state, n in sorted(counts.items()))
+    return columns([head, *lines], right=(4,)) + f"\n\n{len(lines)} runs: {told}."
+
+
+def _run(wanted: Sequence, found: dict, parallel: int) -> int:
+    from llmrl.report import executor, grid
+
+    jobs = [job_of(run, found.get(run.key)) for run in wanted
+            if grid.standing(found.get(run.key)) in (grid.MISSING, grid.PARTIAL, grid.FAILED_RUN)]  # fmt: skip
+    for run in wanted:
+        if grid.standing(found.get(run.key)) == grid.DAMAGED:
+            print(f"Left alone, its files are damaged: {found[run.key].damage[0]}. Remove it, or make it anew with "
+                  "rerun=true.", file=sys.stderr)  # fmt: skip
+    if not jobs:
+        print("\nNothing to run.")
+        return 0
+    print(f"\nRunning {len(jobs)}, {parallel} at a time.", flush=True)
+    ended = executor.execute(jobs, parallel, executor.gpus() if any(job.gpu for job in jobs) else [], _tell)
+    outcomes = Counter(end.outcome for end in ended)
+    if len(ended) < len(jobs) or outcomes[executor.STOPPED]:
+        print(f"Stopped: {outcomes[executor.DONE]} of {len(jobs)} done. The same command goes on.", file=sys.stderr)
+        return CTRL_C
+    print(", ".join(f"{n} {outcome}" for outcome, n in sorted(outcomes.items())))
+    return FAILURE if outcomes[executor.FAILED] else TRY_LATER if outcomes[executor.PAUSED] else 0
+
+
+def job_of(run, record):
+    """The process that makes a run, or goes on with it in the study in which it was begun."""
+    from llmrl.report.executor import Job, llmrl_run
+    from llmrl.report.grid import merged
+
+    study = [f"study={record.study}"] if record else []
+    overrides = merged(*run.overrides, *study, f"seed={run.seed}")
+    return Job(f"llmrl run {shlex.join(overrides)}", llmrl_run(overrides), gpu=run.device == "cuda")
+
+
+def _tell(ended) -> None:
+    print(f"{ended.outcome}: {ended.job.name}", flush=True)
+    if ended.outcome not in ("done", "stopped"):
+        print(f"    {ended.said}", flush=True)

@@ -1,0 +1,64 @@
+"""llmrl plot <directory of runs …> [--kind K] [--score S] [--out DIR]
+
+Draws all runs at and below the directories (a study, a run, several of them), each kind as png and pdf:
+  curves        greedy evaluations over training, a panel per environment, bands over runs
+  bars          a bar per method and environment
+  profile       the fraction of runs above each normalised score (human-normalised for Atari, else random to best)
+  exploration   the LLM's distribution over actions, or its bias, over training
+
+--kind K    one kind alone; without it all that the runs can give
+--score S   what bars and profile show: last (default), best, mean_last_k, train_last_100
+--out DIR   where to (default: plots/ in the first directory)
+
+Runs that differ by their seed alone are averaged; whatever else differs is told in the legend.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from llmrl.checks import ConfigError
+
+KINDS = ("curves", "profile", "bars", "exploration")
+SCORES = ("last", "best", "mean_last_k", "train_last_100")
+
+
+def main(args: list[str]) -> int:
+    parser = argparse.ArgumentParser("llmrl plot", add_help=False, usage="llmrl plot <directory …> [--kind K] …")
+    parser.add_argument("paths", type=Path, nargs="+")
+    parser.add_argument("--kind", choices=KINDS)
+    parser.add_argument("--score", choices=SCORES, default="last")
+    parser.add_argument("--out", type=Path)
+    asked = parser.parse_args(args)
+    try:
+        return draw(asked.paths, asked.kind, asked.score, asked.out or asked.paths[0] / "plots")
+    except ConfigError as error:
+        print(f"llmrl plot: {error}", file=sys.stderr)
+        return 2
+
+
+def draw(paths: list[Path], kind: str | None, score: str, out: Path) -> int:
+    """Writes the pictures and prints where. Raises ConfigError where there is nothing to draw."""
+    from llmrl.report import plots
+    from llmrl.report.groups import gather, select
+
+    records = select(paths)
+    for record in records:
+        for damage in record.damage:
+            print(f"left out: {damage}", file=sys.stderr)
+    groups = gather(records)
+    drawn, reasons = 0, []
+    for name in (kind,) if kind else KINDS:
+        options = {"kind": score} if name in ("bars", "profile") else {}
+        try:
+            written = plots.save(plots.PLOTS[name](groups, **options), out, name)
+        except ConfigError as error:
+            reasons.append(f"{name}: {error}")
+            continue
+        drawn += 1
+        print(f"{name:<12} {'  '.join(map(str, written))}")
+    if not drawn:
+        raise ConfigError("; ".join(dict.fromkeys(reasons)))
+    for reason in reasons:
+        print(f"not drawn    {reason}")
+    return 0

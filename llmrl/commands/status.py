@@ -1,0 +1,186 @@
+"""llmrl status [directory]
+
+A table of all runs below a directory (outputs/ where none is named): where each stands, its latest greedy evaluation,
+what its LLM calls cost, and when it last wrote something. Runs of one study that were made by different versions of the
+code are marked with *.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from llmrl.commands.columns import columns
+from llmrl.runs.files import read_json
+from llmrl.runs.identity import RunDirectory, code_name
+
+DAMAGED, NO_STATUS = "DAMAGED", "NO STATUS"
+MARKS_OF_A_RUN = {"status.json", "config.json", "identity.json"}
+TAIL = 1 << 16  # bytes
+
+
+@dataclass
+class Row:
+    """What is told of one run."""
+
+    path: Path
+    status: str
+    reason: str
+    env_steps: int | None
+    target_env_steps: int | None
+    last_return: float | None
+    calls: int | None
+    usd: float | None
+    updated: str
+    code: tuple[str, ...]  # the versions that have worked on it
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """study, method-agent, env, s<seed>-<id>: a run's path says them, even where its files are damaged."""
+        return (*[""] * 4, *self.path.resolve().parts)[-4:]
+
+
+def main(args: list[str]) -> int:
+    parser = argparse.ArgumentParser("llmrl status", add_help=False)
+    parser.add_argument("directory", type=Path, nargs="?", default=Path("outputs"))
+    root = parser.parse_args(args).directory
+    if not root.is_dir():
+        print(f"llmrl status: there is no directory {root}. Runs are kept in outputs/, or where compute.outputs says.",
+              file=sys.stderr)  # fmt: skip
+        return 2
+    rows = [row_of(path) for path in run_directories(root)]
+    if not rows:
+        print(f"No run below {root}/ yet.")
+        return 0
+    print(table(rows))
+    return 0
+
+
+def run_directories(root: Path) -> Iterator[Path]:
+    """Every run at or below `root`, sorted; .replaced/, .sweeps/ and whatever else begins with a dot is left out."""
+    for folder, below, files in os.walk(root):
+        if MARKS_OF_A_RUN & set(files):
+            below.clear()
+            yield Path(folder)
+        below[:] = sorted(name for name in below if not name.startswith("."))
+
+
+def row_of(path: Path) -> Row:
+    """Reads what little of a run the table needs. A damaged file is shown as such."""
+    status: dict[str, Any] = {}
+    try:
+        status = RunDirectory(path).status()
+        if status:
+            name, reason = str(status["status"]), str(status.get("reason", ""))
+        elif (path / "status.json").exists():
+            name, reason = DAMAGED, "status.json cannot be read"
+        else:
+            name, reason = NO_STATUS, ""
+    except (OSError, KeyError, AttributeError) as error:
+        status, name, reason = {}, DAMAGED, f"status.json: {error}"
+    last = last_greedy(path / "eval.jsonl")
+    calls, usd = _llm(path, finished=name == "DONE")
+    steps = [s for s in (status.get("env_steps"), last.get("env_steps")) if isinstance(s, int)]
+    return Row(
+        path, name, reason, max(steps, default=None), status.get("target_env_steps"), last.get("return_mean"),
+        calls, usd, str(status.get("updated", "")), _code(path),
+    )  # fmt: skip
+
+
+def last_greedy(file: Path) -> dict[str, Any]:
+    """The last greedy row of an eval.jsonl, found from its end; {} where there is none."""
+    try:
+        size = file.stat().st_size
+    except OSError:
+        return {}
+    tail = TAIL
+    while True:
+        with open(file, "rb") as lines:
+            lines.seek(max(0, size - tail))
+            found = lines.read().split(b"\n")
+        for line in reversed(found if tail >= size else found[1:]):
+            try:
+                row = json.loads(line)
+                if row["policy"] == "greedy":
+                    return row
+            except (ValueError, KeyError, TypeError):
+                continue  # empty, or torn by a kill
+        if tail >= size:
+            return {}
+        tail *= 4
+
+
+def _llm(path: Path, *, finished: bool) -> tuple[int | None, float | None]:
+    """Calls and dollars so far; (None, None) where no LLM is asked."""
+    try:
+        if finished:
+            usage = read_json(path / "result.json").get("llm")
+        elif (path / "llm.jsonl").exists():
+            from llmrl.llm.transcript import Transcript
+
+            usage = Transcript(path / "llm.jsonl", read_only=True).usage()
+        else:
+            usage = None
+        return (usage["calls"], usage["usd"]) if usage else (None, None)
+    except Exception:  # noqa: BLE001 (whatever is wrong in a file, a table of all runs has to come)
+        return None, None
+
+
+def _code(path: Path) -> tuple[str, ...]:
+    try:
+        starts = read_json(path / "versions.json")["starts"]
+        return tuple(dict.fromkeys(code_name(start["code"]) for start in starts))
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
+
+
+def table(rows: list[Row]) -> str:
+    """The rows, how many stand how, and which studies mix versions of the code."""
+    versions: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        versions[row.names[0]].update(row.code)
+    head = ("study", "method-agent", "env", "run", "status", "env_steps", "of", "return", "calls", "usd", "age", "code")
+    cells = [_cells(row, versions[row.names[0]]) for row in rows]
+    right = range(5, 11)
+    counts = Counter(row.status for row in rows)
+    lines = [columns([head, *cells], right=tuple(right), indent=""), ""]
+    lines.append(f"{len(rows)} runs: " + ", ".join(f"{n} {name}" for name, n in sorted(counts.items())))
+    for row in rows:
+        if row.reason and row.status not in ("DONE", "RUNNING"):
+            lines.append(f"{row.path}: {row.status}, {row.reason.splitlines()[0]}")
+    for study, found in sorted(versions.items()):
+        if len(found) > 1:
+            told = ", ".join(f"{code} ({n} runs)" for code, n in found.most_common())
+            lines.append(f"* {study}: runs of different code: {told}")
+    return "\n".join(lines)
+
+
+def _cells(row: Row, versions: Counter[str]) -> tuple[str, ...]:
+    mixed = "*" if len(versions) > 1 else ""
+    return (
+        *row.names, row.status, _number(row.env_steps), _number(row.target_env_steps),
+        "" if row.last_return is None else f"{row.last_return:,.1f}", _number(row.calls),
+        "" if row.usd is None else f"{row.usd:.2f}", age(row.updated), (row.code[-1] if row.code else "") + mixed,
+    )  # fmt: skip
+
+
+def _number(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else ""
+
+
+def age(updated: str) -> str:
+    """How long ago a time stamp was: 40 s, 12 min, 3 h, 5 d."""
+    try:
+        seconds = (datetime.now(UTC) - datetime.strptime(updated, "%Y-%m-%dT%H:%M:%S%z")).total_seconds()
+    except ValueError:
+        return ""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"

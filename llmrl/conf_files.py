@@ -1,0 +1,86 @@
+"""Where the yaml files are, and what they offer. Imports nothing heavy: `list`, `--help` and completion live on it.
+
+`LLMRL_PATH=/my/lab` (several with ':') adds a directory that looks like the project: its conf/ is searched too, and
+its agents/, methods/ and envs/ for modules. That is how a file and a yaml outside this package become an agent.
+"""
+
+import os
+from functools import cache
+from pathlib import Path
+
+GROUPS = {
+    "method": "what happens: plain training, or with an LLM",
+    "agent": "the RL algorithm",
+    "env": "the task",
+    "llm": "the language model that is asked",
+    "experiment": "a preset: one setting of a paper, or the quickstart",
+    "budget": "how long: smoke, short or paper",
+    "eval": "the evaluation beside training",
+    "log": "progress, wandb",
+    "compute": "device, threads, checkpoints, outputs",
+}
+
+
+@cache
+def extra_roots() -> list[Path]:
+    return [Path(p).resolve() for p in os.environ.get("LLMRL_PATH", "").split(":") if p]
+
+
+@cache
+def conf_root() -> Path:
+    """conf/ beside the package in a clone, inside it in a wheel."""
+    package = Path(__file__).resolve().parent
+    beside = package.parent / "conf"
+    return beside if (beside / "run.yaml").exists() else package / "conf"
+
+
+def conf_roots() -> list[Path]:
+    return [conf_root(), *(root / "conf" for root in extra_roots())]
+
+
+def extend_packages() -> None:
+    """Makes modules below LLMRL_PATH importable as llmrl.agents.<name> and so on."""
+    import llmrl.agents
+    import llmrl.envs
+    import llmrl.methods
+
+    for package in (llmrl.agents, llmrl.envs, llmrl.methods):
+        for root in extra_roots():
+            folder = str(root / package.__name__.rpartition(".")[2])
+            if folder not in package.__path__:
+                package.__path__.append(folder)
+
+
+def options(group: str) -> list[str]:
+    """All choices of a group, such as mujoco/hopper for env. Files and folders that start with _ are parts, not
+    choices; neither is a group inside a group (env/atari/preprocess)."""
+    found = set()
+    for root in conf_roots():
+        folder = root / group
+        for file in folder.rglob("*.yaml"):
+            parts = file.relative_to(folder).with_suffix("").parts
+            if not any(part.startswith("_") for part in parts) and len(parts) <= 2:
+                found.add("/".join(parts))
+    return sorted(found)
+
+
+def inner_groups(group: str) -> list[str]:
+    """Groups inside a group, such as env/atari/preprocess."""
+    folders = {f.parent for root in conf_roots() for f in (root / group).glob("*/*/*.yaml")}
+    return sorted({"/".join(folder.parts[-3:]) for folder in folders})
+
+
+def group_file(group: str, choice: str) -> Path | None:
+    """The yaml of a choice; None where there is none."""
+    for root in conf_roots():
+        if (file := root / group / f"{choice}.yaml").exists():
+            return file
+    return None
+
+
+def shown(path: Path) -> str:
+    """A path as people write it: from the current directory where it lies below."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

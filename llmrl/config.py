@@ -1,0 +1,294 @@
+"""From a composed Hydra node to frozen, checked dataclasses, and from those to the run's identity.
+
+Values live in conf/, types and checks in the dataclass of the module that reads them. Everything that is wrong is said
+at once, with its key, its file and the nearest valid name.
+"""
+
+import dataclasses
+import difflib
+import importlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, get_args, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from llmrl.checks import ConfigError, Count, NonNegative, NonNegativeInt, Positive, Probability
+from llmrl.conf_files import group_file, shown
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much of the paper's length a run gets. `scale` shortens whatever is measured in env_steps alike."""
+
+    scale: Positive
+    paper_env_steps: Count
+    env_steps: Count
+    evaluations: Count
+    eval_episodes: Count
+    eval_max_steps: Count
+
+
+@dataclass(frozen=True)
+class Eval:
+    """The evaluation that stands beside training."""
+
+    every: Count  # env_steps
+    episodes: Count
+    max_steps: Count  # env_steps of one episode
+    epsilon: Probability
+    seed: NonNegativeInt
+
+
+@dataclass(frozen=True)
+class Log:
+    """What is told of a run, to whom. Never changes a result."""
+
+    every: Count  # env_steps
+    progress: bool
+    wandb: Literal["off", "online", "offline"]
+    wandb_project: str
+    tensorboard: bool = field(metadata={"neutral": False})
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and how a run computes."""
+
+    device: str
+    threads: Count
+    checkpoint_every_s: NonNegative
+    outputs: str
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run, checked. `choices` names the option chosen in each group (and the experiment preset)."""
+
+    method: Any
+    agent: Any
+    env: Any
+    llm: Any
+    eval: Eval
+    log: Log
+    compute: Compute
+    budget: Budget
+    seed: NonNegativeInt
+    study: str
+    choices: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        return f"{self.choices['method']}-{self.choices['agent']}"
+
+
+OWN = {"eval": Eval, "log": Log, "compute": Compute, "budget": Budget}
+
+
+def module_of(group: str, name: str) -> ModuleType:
+    """A name is the wiring: conf/agent/td3.yaml is llmrl/agents/td3.py. Raises ConfigError where there is none."""
+    full = f"llmrl.{group}s.{name}"
+    try:
+        return importlib.import_module(full)
+    except ModuleNotFoundError as error:
+        if error.name != full:  # the module is there, and something that it imports is not
+            raise
+        raise ConfigError(f"{group}: there is no module {full} for `{name}`") from None
+
+
+def class_of(module: ModuleType, verb: str) -> type:
+    """The one public class of the module that has the method `verb`."""
+    found = [c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__]
+    found = [c for c in found if hasattr(c, verb) and not c.__name__.startswith("_")]
+    if len(found) != 1:
+        raise ConfigError(f"{module.__file__} must hold exactly one class with a method `{verb}`, it has {len(found)}")
+    return found[0]
+
+
+def config_classes(choices: dict[str, str], suite: str) -> dict[str, type]:
+    """The dataclass that checks each group."""
+    from llmrl.llm import client
+
+    classes: dict[str, type] = {g: module_of(g, choices[g]).Config for g in ("method", "agent")}
+    classes["env"] = module_of("env", suite).Config
+    return classes | {"llm": client.Config} | OWN
+
+
+def from_node(node: dict[str, Any], overrides: Iterable[str] = ()) -> Config:
+    """A composed node (plain containers, with `choices`) -> Config. Raises ConfigError with all that is wrong."""
+    choices = dict(node["choices"])
+    source = Source(choices, tuple(overrides))
+    node = _resolve_budget(node)
+    errors: list[str] = []
+    parts: dict[str, Any] = {}
+    for group, cls in config_classes(choices, node["env"].get("suite", "?")).items():
+        try:
+            parts[group] = _build(cls, node[group])
+        except ValidationError as error:
+            errors += [_explain(group, e, cls, source) for e in error.errors()]
+    if not isinstance(node["seed"], int) or node["seed"] < 0:
+        errors.append(f"seed: must be a whole number from 0 on, not {node['seed']!r} (a sweep over seeds needs -m)")
+    study = Path(str(node["study"]))
+    if study in (Path(), Path(".")) or study.is_absolute() or ".." in study.parts:
+        errors.append(f"study: must name a folder below compute.outputs, not {node['study']!r}")
+    if errors:
+        raise ConfigError("\n".join(errors))
+    for group in ("method", "agent"):
+        parts[group] = _scaled(parts[group], parts["budget"].scale)
+    return Config(**parts, seed=node["seed"], study=str(node["study"]), choices=choices)
+
+
+def _build(cls: type, values: dict) -> Any:
+    """Checks `values` against the dataclass; through json, so that lists become tuples and nothing is shared. The
+    config.json of an older run lacks the keys that came later: these have their `neutral` value."""
+    _forbid_unknown(cls)
+    later = {f.name: f.metadata["neutral"] for f in dataclasses.fields(cls) if "neutral" in f.metadata}
+    return TypeAdapter(cls).validate_json(json.dumps(later | values))
+
+
+def _forbid_unknown(cls: type) -> None:
+    """Tells pydantic to refuse keys that the dataclass, or one inside it, does not have."""
+    cls.__pydantic_config__ = ConfigDict(extra="forbid")
+    for hint in get_type_hints(cls).values():
+        for inner in (hint, *get_args(hint)):
+            if dataclasses.is_dataclass(inner):
+                _forbid_unknown(inner)
+
+
+def _resolve_budget(node: dict) -> dict:
+    """Fills in what follows from the budget: its own length in env_steps, and when to evaluate."""
+    budget, evaluation = dict(node["budget"]), dict(node["eval"])
+    try:
+        if budget["env_steps"] is None:
+            budget["env_steps"] = max(1, round(budget["scale"] * budget["paper_env_steps"]))
+        if evaluation["every"] is None:
+            evaluation["every"] = -(-budget["env_steps"] // budget["evaluations"])  # up: none falls close to the end
+        for key in ("episodes", "max_steps"):
+            if evaluation[key] is None:
+                evaluation[key] = budget[f"eval_{key}"]
+    except (TypeError, KeyError, ZeroDivisionError):
+        # a wrong value or a missing key: the check that follows says which, and shall say nothing else
+        budget, evaluation = ({k: 1 if v is None else v for k, v in part.items()} for part in (budget, evaluation))
+    return node | {"budget": budget, "eval": evaluation}
+
+
+def _scaled(config: Any, scale: float) -> Any:
+    """Warm-ups and whatever else a module marks `scales` shrink with the budget, but never to nothing."""
+    names = [f.name for f in dataclasses.fields(config) if f.metadata.get("scales")]
+    values = {name: getattr(config, name) for name in names}
+    return dataclasses.replace(config, **{n: max(1, round(v * scale)) if v else v for n, v in values.items()})
+
+
+# --- errors ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a key's value came from: the command line, the experiment preset, or the group's own yaml."""
+
+    choices: dict[str, str]
+    overrides: tuple[str, ...]
+
+    def of(self, key: str) -> str:
+        names = [o.lstrip("+~").partition("=")[0] for o in self.overrides]
+        if any(key == n or key.startswith(n + ".") for n in names if "." in n or n == key):
+            return "command line"
+        preset = self.choices.get("experiment")
+        file = group_file("experiment", preset) if preset else None
+        if file and _has_key(file, key):
+            return shown(file)
+        group = key.partition(".")[0]
+        file = group_file(group, self.choices.get(group, "default"))
+        return shown(file) if file else "conf/run.yaml"
+
+
+def _has_key(file: Path, key: str) -> bool:
+    import yaml
+
+    value = yaml.safe_load(file.read_text()) or {}
+    for part in key.split("."):
+        if not isinstance(value, dict) or part not in value:
+            return False
+        value = value[part]
+    return True
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """' Did you mean …?' for the name that is nearest, or all names where none is near and they are few."""
+    names = sorted(names)
+    if near := difflib.get_close_matches(name, names, n=1, cutoff=0.5):
+        return f" Did you mean `{near[0]}`?"
+    return f" There are: {', '.join(names)}." if len(names) <= 30 else ""
+
+
+def _explain(group: str, error: Any, cls: type, source: Source) -> str:
+    """One pydantic error -> one sentence with key, place and remedy."""
+    loc = [str(part) for part in error["loc"]]
+    key = ".".join([group, *loc])
+    if error["type"] == "value_error":  # from a __post_init__, which names its key itself
+        text = str(error["ctx"]["error"])
+        named = f"{group}.{text.partition(':')[0]}"
+        return f"{group}.{text} ({source.of(named)})"
+    if error["type"] == "unexpected_keyword_argument":
+        for part in loc[:-1]:
+            cls = get_type_hints(cls)[part]
+        known = [f.name for f in dataclasses.fields(cls)]
+        return f"{key}: unknown key ({source.of(key)}).{nearest(loc[-1], known)}"
+    if error["type"] == "missing":
+        return f"{key}: missing. {source.of(key)} has to give it."
+    return f"{key}: {error['msg'][0].lower() + error['msg'][1:]}, not {error['input']!r} ({source.of(key)})"
+
+
+# --- identity -------------------------------------------------------------------------------------------------------
+
+
+def identity(config: Config, reads: Iterable[str] = ()) -> dict[str, Any]:
+    """All that can change a result of the run, and nothing else; `reads` is what the method reads beside the training
+    itself ("llm", "env.task"). Two commands with equal identities are the same run."""
+    parts = {group: _identity_of(getattr(config, group)) for group in ("method", "agent", "env", "eval")}
+    if "env.task" not in reads:
+        parts["env"].pop("task", None)
+    if "llm" in reads:
+        parts["llm"] = _identity_of(config.llm)
+    names = {"method": config.choices["method"], "agent": config.choices["agent"]}
+    device = config.compute.device.partition(":")[0]
+    parts |= {"name": names, "env_steps": config.budget.env_steps, "seed": config.seed, "device": device}
+    return json.loads(json.dumps(parts))  # as identity.json reads back: a tuple is a list
+
+
+def _identity_of(value: Any) -> Any:
+    """A dataclass as plain values, without what its fields declare not to matter. A field added later declares the
+    `neutral` value at which it is left out, so that old ids stay."""
+    if not dataclasses.is_dataclass(value):
+        return value
+    result = {}
+    for f in dataclasses.fields(value):
+        mark, inner = f.metadata.get("identity", True), getattr(value, f.name)
+        if mark is False or ("neutral" in f.metadata and inner == f.metadata["neutral"]):
+            continue
+        result[f.name] = _content(inner) if mark == "content" else _identity_of(inner)
+    return result
+
+
+def _content(path: str | None) -> str | None:
+    """A path counts by the content of what it names: a file, or a run's llm.jsonl."""
+    if path is None:
+        return None
+    file = Path(path) / "llm.jsonl" if Path(path).is_dir() else Path(path)
+    if not file.exists():
+        raise ConfigError(f"llm.replay: {file} does not exist")
+    return sha256(file.read_bytes()).hexdigest()
+
+
+def run_id(identity: dict[str, Any]) -> str:
+    return sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def run_path(config: Config, identity: dict[str, Any]) -> Path:
+    """outputs/<study>/<method>-<agent>/<env>/s<seed>-<id>"""
+    env = config.choices["env"].replace("/", "-")
+    return Path(config.compute.outputs) / config.study / config.name / env / f"s{config.seed}-{run_id(identity)}"

@@ -1,0 +1,308 @@
+"""`llmrl run`: Hydra composes conf/, and the composed run is carried to its end, whatever interrupted it before.
+
+Exit codes: 0 done (or done before), 1 failed, 2 the command asks for something wrong, 75 try again later (alive
+elsewhere, or paused), 128 + n stopped by signal n with a checkpoint.
+"""
+
+import errno
+import os
+import shutil
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from llmrl.checks import ConfigError
+from llmrl.conf_files import conf_root, extend_packages, extra_roots
+from llmrl.runs.files import read_json, write_json, write_text
+from llmrl.runs.identity import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    PAUSED,
+    RUNNING,
+    IdentityClash,
+    RunAlive,
+    RunDirectory,
+    code_name,
+    code_state,
+)
+
+OK, FAILURE, BAD_INPUT, TRY_LATER = 0, 1, 2, 75
+
+
+def main(args: list[str]) -> int:
+    """Runs the command line `args` (all that stands behind `llmrl run`); with -m, every job of the sweep."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra's exceptions come to us, and we say them shorter
+    args = args or ["experiment=quickstart"]
+    codes: list[int] = []
+
+    @hydra.main(version_base="1.3", config_path=str(conf_root()), config_name="run")
+    def job(node: Any) -> None:
+        code = run_node(plain(node), list(HydraConfig.get().overrides.task))
+        codes.append(code)
+        if code >= 128:  # a signal is meant for the whole sweep; any other end is the job's own
+            raise SystemExit(code)
+
+    sys.argv = ["llmrl run", *args, *search_path()]
+    extend_packages()
+    try:
+        job()
+    except HydraException as error:
+        from llmrl.hydra_errors import explain
+
+        return say(explain(error, args), BAD_INPUT)
+    except OmegaConfBaseException as error:
+        return say(f"conf: {error}", BAD_INPUT)
+    except SystemExit as end:  # as a code, since cli.main ends a stopped process at once, whatever waits in a thread
+        return int(end.code or OK)
+    return next((code for code in codes if code != OK), OK)
+
+
+def search_path() -> list[str]:
+    """The override that makes Hydra look into LLMRL_PATH too."""
+    return [f"hydra.searchpath=[{','.join(f'file://{r}/conf' for r in extra_roots())}]"] if extra_roots() else []
+
+
+def plain(node: Any) -> dict[str, Any]:
+    """The composed node as plain containers, with the names of what was chosen, which it does not hold itself."""
+    values = OmegaConf.to_container(node, resolve=True)
+    chosen = HydraConfig.get().runtime.choices
+    values["choices"] = {k: v for k, v in chosen.items() if not k.startswith("hydra") and v is not None}
+    return values
+
+
+def say(text: str, code: int) -> int:
+    print(text, file=sys.stderr)
+    return code
+
+
+def run_node(node: dict[str, Any], overrides: list[str]) -> int:
+    """One run, from its composed node to its exit code. Never raises for what a user or a machine did wrong."""
+    rerun = node.pop("rerun", False)
+    directory: RunDirectory | None = None
+    try:
+        if not rerun and (finished := finished_before(node)):
+            return tell_finished(finished)
+        from llmrl.config import class_of, from_node, identity, module_of, run_path
+
+        config = from_node(node, overrides)
+        method = class_of(module_of("method", config.choices["method"]), "run")()
+        who = identity(config, method.reads)
+        directory = RunDirectory(run_path(config, who))
+        fresh = not directory.path.exists()
+        directory.acquire(who)
+        if rerun and directory.status().get("status") == DONE:
+            set_aside(directory.path, Path(config.compute.outputs))
+            directory.release()  # the lock went with the old directory
+            fresh = True
+            directory.acquire(who)
+    except ConfigError as error:
+        return say(str(error), BAD_INPUT)
+    except (RunAlive, IdentityClash) as error:
+        return say(str(error), TRY_LATER)
+    except OSError as error:  # the disk is full, or something may not be read or written
+        if directory is None:
+            return say(f"{type(error).__name__}: {error}", FAILURE)
+        code = failed(directory, error)
+        directory.release()
+        return code
+    try:
+        if directory.status().get("status") == DONE:
+            return tell_finished(directory)
+        before = directory.status()
+        return carry_out(config, method, directory, node)
+    except ConfigError as error:
+        if fresh and not (directory / "checkpoint").exists():  # nothing was trained: leave nothing behind
+            shutil.rmtree(directory.path, ignore_errors=True)
+            remove_empty(directory.path.parent, until=Path(config.compute.outputs))
+        else:
+            directory.set_status(before.get("status", INTERRUPTED), reason=str(error))
+        return say(str(error), BAD_INPUT)
+    finally:
+        directory.release()
+
+
+def carry_out(config: Any, method: Any, directory: RunDirectory, node: dict[str, Any]) -> int:
+    """Runs the method in its directory and writes down how it ended. Raises ConfigError before anything is trained."""
+    from llmrl import build
+    from llmrl.llm import client
+    from llmrl.runs.console import TrainingProgress
+    from llmrl.runs.log import RunLog, check_tensorboard
+    from llmrl.runs.stop import Paused, Stop, Stopped
+
+    build.set_up_torch(config)
+    asks = "llm" in method.reads
+    if asks:
+        client.preflight(config.llm)
+    if (starts := getattr(config.agent, "learning_starts", 0)) >= config.budget.env_steps:
+        say(f"agent.learning_starts={starts:,} and only {config.budget.env_steps:,} env_steps: no update is made", OK)
+    if config.log.tensorboard:
+        check_tensorboard()
+    stop = Stop()
+    log: RunLog | None = None
+    try:
+        with stop.installed():
+            directory.set_status(RUNNING, target_env_steps=config.budget.env_steps)
+            write_json(directory / "config.json", node)
+            changed = directory.record_start({"device": config.compute.device, "threads": config.compute.threads})
+            if changed and (directory / "checkpoint").exists():
+                say(f"The run goes on under other conditions, which may change bits: {', '.join(changed)}", OK)
+            (directory / "error.txt").unlink(missing_ok=True)
+            log = RunLog(directory.path, *mirrors_of(config, directory.path, node))
+            with TrainingProgress(config.budget.env_steps, enabled=config.log.progress) as progress:
+                ctx = build.RunContext(config, directory.path, stop, log, StatusReport(directory, progress))
+                result = method.run(ctx)
+        if asks:
+            result["llm"] = {"model": config.llm.model, **ctx.llm.usage()}
+        finish(directory, ctx, result)
+        return OK
+    except Stopped as stopped:
+        directory.set_status(INTERRUPTED, reason=str(stopped))
+        say(f"\nStopped by {stopped}; the checkpoint is in {directory.path}. The same command goes on.", OK)
+        stop.chain()
+        return 128 + stopped.signum
+    except Paused as paused:
+        directory.set_status(PAUSED, reason=str(paused))
+        return say(str(paused), TRY_LATER)
+    except ConfigError:
+        raise
+    except Exception as error:
+        return failed(directory, error)
+    finally:
+        if log:
+            log.close()
+
+
+def remove_empty(path: Path, until: Path) -> None:
+    """Removes `path` and what lies above it, up to and with `until`, as far as nothing is in it."""
+    while path.is_relative_to(until):
+        try:
+            path.rmdir()
+        except OSError:
+            return
+        path = path.parent
+
+
+class StatusReport:
+    """Tells the progress display where training stands, and now and then status.json."""
+
+    EVERY_S = 10.0
+
+    def __init__(self, directory: RunDirectory, progress: Any) -> None:
+        self._directory, self._progress, self._at = directory, progress, 0.0
+
+    def __call__(self, clock: Any, facts: dict) -> None:
+        if time.monotonic() - self._at > self.EVERY_S:
+            self._at = time.monotonic()
+            self._directory.set_status(RUNNING, env_steps=clock.env_steps)
+        self._progress(clock, facts)
+
+
+def mirrors_of(config: Any, path: Path, node: dict) -> list[Any]:
+    """The mirrors that are wanted. One that cannot start is a warning: the jsonl files are the truth."""
+    from llmrl.runs.log import TensorBoardMirror, WandbMirror
+
+    wanted: dict[str, Any] = {}
+    if config.log.wandb != "off":
+        settings = {"mode": config.log.wandb, "project": config.log.wandb_project, "config": node}
+        wanted["wandb"] = lambda: WandbMirror(path, **settings)
+    if config.log.tensorboard:
+        wanted["tensorboard"] = lambda: TensorBoardMirror(path)
+    mirrors = []
+    for name, start in wanted.items():
+        try:
+            mirrors.append(start())
+        except Exception as error:
+            say(f"log.{name}: no mirror ({error}); metrics.jsonl and eval.jsonl hold everything all the same", OK)
+    return mirrors
+
+
+def finish(directory: RunDirectory, ctx: Any, result: dict[str, Any]) -> None:
+    """What a finished run leaves: result.json, the picture, status DONE; the checkpoint's replay is dropped."""
+    from llmrl.report.curve import draw_curve
+
+    ctx.log.flush()
+    write_json(directory / "result.json", result)
+    draw_curve(directory.path)
+    directory.set_status(DONE, env_steps=result["env_steps"])
+    ctx.checkpoints.drop()  # only now: who is killed before DONE goes on from it
+    show_result(directory, "Done")
+
+
+def failed(directory: RunDirectory, error: Exception) -> int:
+    """Writes error.txt and FAILED, as far as the disk allows, and says it in one line."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    text = f"{type(error).__name__}: {error}"
+    if full:
+        text = f"The disk with {directory.path} is full ({error.strerror}). Nothing before the last checkpoint is lost."
+    try:
+        write_text(directory / "error.txt", "".join(traceback.format_exception(error)))
+        directory.set_status(FAILED, reason=text)
+        where = f" Details: {directory / 'error.txt'}."
+    except OSError:
+        where = ""
+    advice = "Free some space, then the same command goes on." if full else "The same command tries again."
+    return say(f"Failed. {text}{where} {advice}", FAILURE)
+
+
+def finished_before(node: dict[str, Any]) -> RunDirectory | None:
+    """A finished run of exactly this node, found without importing torch; other spellings of it are found by id."""
+    if node["llm"].get("replay") is not None:  # counts by content, which the node does not hold
+        return None
+    names = node["choices"]
+    env = names["env"].replace("/", "-")
+    folder = Path(node["compute"]["outputs"]) / str(node["study"]) / f"{names['method']}-{names['agent']}" / env
+    for path in folder.glob(f"s{node['seed']}-*/config.json"):
+        directory = RunDirectory(path.parent)
+        try:
+            if directory.status().get("status") == DONE and same_run(read_json(path), node):
+                return directory
+        except ValueError:  # a damaged config.json: the run is found by its id
+            continue
+    return None
+
+
+def same_run(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    """Whether two nodes can only differ in what changes no result."""
+
+    def relevant(node: dict[str, Any]) -> dict[str, Any]:
+        return {k: v for k, v in node.items() if k not in ("log", "compute")} | {"device": node["compute"]["device"]}
+
+    return relevant(a) == relevant(b)
+
+
+def tell_finished(directory: RunDirectory) -> int:
+    made_by = read_json(directory / "versions.json")["starts"][-1]["code"]
+    now = code_state()
+    show_result(directory, "Done before, nothing to do")
+    if code_name(made_by) != code_name(now):
+        print(f"It was made by other code ({code_name(made_by)}; this is {code_name(now)}): rerun=true makes it anew.")
+    return OK
+
+
+def show_result(directory: RunDirectory, title: str) -> None:
+    from llmrl.runs.console import print_result
+
+    config = read_json(directory / "config.json")
+    names = config["choices"]
+    what = f"{names['method']} · {names['agent']} · {names['env']} · seed {config['seed']}"
+    print_result(directory.path, read_json(directory / "result.json"), title=f"{title}: {what}")
+
+
+def set_aside(path: Path, outputs: Path) -> None:
+    """Moves a finished run to outputs/.replaced/, from where it can be had back."""
+    target = outputs / ".replaced" / path.relative_to(outputs)
+    number = 0
+    while (numbered := target.with_name(f"{target.name}-{number}")).exists():
+        number += 1
+    numbered.parent.mkdir(parents=True, exist_ok=True)
+    path.rename(numbered)
+    print(f"The earlier run is kept in {numbered}")
