@@ -1,0 +1,1 @@
+"""The training loops. Each is written once and knows no algorithm."""

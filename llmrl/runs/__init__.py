@@ -1,0 +1,1 @@
+"""A run on disk: its identity, lock and status, logs, evaluations, checkpoints, random streams."""

@@ -1,0 +1,108 @@
+"""What a person sees while a run trains, and what it came to in the end."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from llmrl.explore.base import Clock
+from llmrl.runs.files import read_jsonl
+
+LINE_EVERY_S = 15.0  # between lines where the output is no terminal
+
+
+class TrainingProgress:
+    """A bar on a terminal, a line now and then elsewhere; silent when told so. Warnings are always printed."""
+
+    def __init__(self, env_steps: int, *, enabled: bool) -> None:
+        self._total = env_steps
+        self._enabled = enabled
+        self._facts: dict[str, Any] = {}
+        self._line_at = 0.0
+        self._speed = (time.monotonic(), None, 0.0)
+        self._console = Console(stderr=True, highlight=False)
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> "TrainingProgress":
+        if self._enabled and self._console.is_terminal:
+            columns = (BarColumn(None), MofNCompleteColumn(), TextColumn("env_steps · {task.fields[facts]}"),
+                       TimeElapsedColumn(), TextColumn("<"), TimeRemainingColumn(speed_estimate_period=60))  # fmt: skip
+            self._bar = Progress(*columns, console=self._console, refresh_per_second=4)
+            self._task = self._bar.add_task("", total=self._total, facts="")
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def __call__(self, clock: Clock, facts: dict[str, Any]) -> None:
+        """Shows where training stands. `facts` are remembered until they are told anew; "warning" is printed."""
+        if warning := facts.pop("warning", None):
+            self._console.print(warning, style="yellow", markup=False, soft_wrap=True)
+        self._facts |= facts
+        if not self._enabled:
+            return
+        told = f"{self._env_steps_per_s(clock.env_steps):,.0f}/s · " + " · ".join(
+            f"{name.replace('_', ' ')} {value:,.4g}" for name, value in self._facts.items()
+        )
+        if self._bar:
+            self._bar.update(self._task, completed=clock.env_steps, facts=told)
+        elif time.monotonic() - self._line_at > LINE_EVERY_S or clock.env_steps >= self._total:
+            self._line_at = time.monotonic()
+            print(f"{clock.env_steps:>9,}/{self._total:,} env_steps · {told}", file=sys.stderr, flush=True)
+
+    def _env_steps_per_s(self, env_steps: int) -> float:
+        now = time.monotonic()
+        then, steps, speed = self._speed
+        if steps is None:
+            self._speed = (now, env_steps, 0.0)
+        elif now - then > 1.0:
+            speed = (env_steps - steps) / (now - then)
+            self._speed = (now, env_steps, speed)
+        return speed
+
+
+def mean_and_interval(values: list[float]) -> str:
+    """'mean ± half-width' of the 95 % normal interval of the mean over episodes."""
+    half = 1.96 * np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else float("nan")
+    return f"{np.mean(values):,.1f} ± {half:,.1f}"
+
+
+def print_result(directory: Path, result: dict[str, Any], *, title: str) -> None:
+    """The short result of a finished run: returns against the random policy, LLM use, where the files are."""
+    evals = read_jsonl(directory / "eval.jsonl")
+    random = next((r for r in evals if r["policy"] == "random"), None)
+    last = next((r for r in reversed(evals) if r["policy"] == "greedy"), None)
+    lines = []
+    if last:
+        told = f"{len(last['returns'])} greedy episodes at {last['env_steps']:,} env_steps; ±: 95 % over episodes"
+        lines.append(("evaluation return", f"{mean_and_interval(last['returns'])}   ({told})"))
+    if random:
+        told = f"{len(random['returns'])} episodes, the same cases"
+        lines.append(("random policy", f"{mean_and_interval(random['returns'])}   ({told})"))
+    if llm := result.get("llm"):
+        failures = _failures(llm, result.get("llm_explorer", {}))
+        unknown = llm.get("calls_without_price")
+        usd = f"{llm['usd']:.4f} USD" + (f" and {unknown:,} calls of unknown price" if unknown else "")
+        lines.append(("LLM", f"{llm['calls']:,} calls of {llm['model']}, {usd}{failures}"))
+    counts = f"{result['env_steps']:,} env_steps, {result['updates']:,} updates, {result['episodes']:,} episodes"
+    lines.append(("training", counts))
+    lines.append(("files", f"{directory}/"))
+    if (curve := directory / "plots" / "curve.png").exists():
+        lines.append(("learning curve", str(curve)))
+    print(title)
+    for name, text in lines:
+        print(f"  {name:<18} {text}")
+
+
+def _failures(llm: dict, method: dict) -> str:
+    """What went wrong with the LLM, by reason: attempts without an answer, answers that could not be used."""
+    parts = [f"{name} {n}x" for name, n in {**llm.get("failures", {}), **method.get("rejected", {})}.items()]
+    if failed := method.get("failed_refreshes"):
+        parts.append(f"{failed} of {method['refreshes']} refreshes without a usable answer")
+    return " · failures: " + ", ".join(parts) if parts else ""

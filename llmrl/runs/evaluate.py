@@ -1,0 +1,81 @@
+"""Evaluation: own environments, fixed seeds, every episode kept. It leaves no trace in training."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from llmrl.runs import seeding
+from llmrl.runs.stop import Stop
+
+Act = Callable[[Any, np.random.Generator], NDArray]  # ((1, *obs), the episode's generator) -> (1, *action)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One evaluation episode: it is determined by its seed and options, whoever plays it."""
+
+    seed: int
+    options: dict | None = None
+
+
+@dataclass
+class Scores:
+    """What the episodes of a suite came to."""
+
+    returns: list[float] = field(default_factory=list)  # undiscounted, the environment's own reward
+    lengths: list[int] = field(default_factory=list)  # env_steps
+    capped: int = 0  # episodes that neither terminated nor truncated within the step cap
+
+    def row(self) -> dict[str, Any]:
+        return {"return_mean": float(np.mean(self.returns)), "returns": self.returns, "lengths": self.lengths,
+                "capped": self.capped}  # fmt: skip
+
+
+def cases(seed: int, role: str, episodes: int) -> list[Case]:
+    """The cases of a suite: case i depends on (evaluation seed, role, i) alone, so every run plays the same ones."""
+    return [Case(seeding.integer(seed, "eval", role, i)) for i in range(episodes)]
+
+
+def batch_of_one(obs: Any) -> Any:
+    return {k: v[None] for k, v in obs.items()} if isinstance(obs, dict) else np.asarray(obs)[None]
+
+
+def evaluate(act: Act, env: gym.Env, suite: Sequence[Case], max_steps: int, stop: Stop) -> Scores:
+    """Plays every case once, at most `max_steps` env_steps each. A signal cuts it short and leaves nothing behind."""
+    scores = Scores()
+    with stop.interruptible():
+        for case in suite:
+            rng = seeding.generator(case.seed, "act")
+            obs, _ = env.reset(seed=case.seed, options=case.options)
+            total, length, over = 0.0, 0, False
+            while not over and length < max_steps:
+                obs, reward, terminated, truncated, info = env.step(act(batch_of_one(obs), rng)[0])
+                total += float(info.get("reward_env", reward))
+                length += 1
+                over = terminated or truncated
+            scores.returns.append(total)
+            scores.lengths.append(length)
+            scores.capped += not over
+    return scores
+
+
+def uniform_policy(space: gym.Space) -> Act:
+    """The random policy: every action of the space equally likely."""
+    if isinstance(space, gym.spaces.Discrete):
+        return lambda obs, rng: rng.integers(space.n, size=1)
+    low, high = space.low, space.high
+    return lambda obs, rng: rng.uniform(low, high, (1, *space.shape)).astype(space.dtype)
+
+
+def with_epsilon(act: Act, epsilon: float, space: gym.Space) -> Act:
+    """Follows `act`, but with probability `epsilon` a random action: 0.001 or 0.05 is customary on Atari."""
+    random = uniform_policy(space)
+
+    def mixed(obs: Any, rng: np.random.Generator) -> NDArray:
+        return random(obs, rng) if rng.random() < epsilon else act(obs, rng)
+
+    return mixed if epsilon > 0 else act

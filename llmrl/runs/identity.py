@@ -1,0 +1,182 @@
+"""A run's directory: who owns it (lock), how it stands (status), what made it (config, versions, code)."""
+
+import fcntl
+import os
+import platform
+import socket
+import subprocess
+import tempfile
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from llmrl.runs.files import read_json, write_json, write_text
+
+RUNNING, DONE, FAILED, INTERRUPTED, PAUSED = "RUNNING", "DONE", "FAILED", "INTERRUPTED", "PAUSED"
+PACKAGES = ["torch", "numpy", "gymnasium", "mujoco", "ale-py", "hydra-core", "omegaconf", "litellm", "wandb"]
+PACKAGES += ["opencv-python-headless"]
+
+RAN = ("llmrl", "conf")  # what a run is made with; other files of a checkout are nobody's business (a .env, data)
+
+
+class RunAlive(Exception):
+    """Another process holds the run's lock."""
+
+
+class IdentityClash(Exception):
+    """The directory belongs to a run with another identity: two share eight hex digits, or a file was damaged."""
+
+
+class RunDirectory:
+    """`outputs/<study>/<method>-<agent>/<env>/s<seed>-<id>/`. The same command leads to the same directory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: int | None = None
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    def acquire(self, identity: dict) -> None:
+        """Takes the lock (flock: it dies with its process). Raises RunAlive or IdentityClash."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        fd = os.open(self / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+        for patience_s in (0.02, 0.1, 0.5, None):  # whoever looks whether we are alive holds the lock for a moment
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if patience_s is None:
+                    os.close(fd)
+                    raise RunAlive(self._alive_elsewhere()) from error
+            time.sleep(patience_s)
+        self._lock = fd
+        known = self / "identity.json"
+        if not known.exists():
+            write_json(known, identity)
+        elif _read_or_none(known) != identity:
+            self.release()
+            raise IdentityClash(f"{known} is damaged, or of another run than the one asked for; use another `study=`")
+
+    def _alive_elsewhere(self) -> str:
+        owner = self.status()
+        return (
+            f"{self.path} is running elsewhere: pid {owner.get('pid', '?')} on {owner.get('host', '?')}, "
+            f"at {owner.get('env_steps', 0):,} env_steps. Wait for it, or stop it with SIGTERM: it checkpoints."
+        )
+
+    def release(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def alive(self) -> bool:
+        """Whether some process holds the lock, on whatever node: the truth about RUNNING."""
+        try:
+            fd = os.open(self / "lock", os.O_RDONLY | os.O_CLOEXEC)  # it may be a colleague's run
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+        except OSError:
+            return True
+        finally:
+            os.close(fd)
+
+    def status(self) -> dict[str, Any]:
+        """status.json, with `status` corrected: a RUNNING whose process is gone is INTERRUPTED (killed)."""
+        try:
+            status = read_json(self / "status.json")
+        except (FileNotFoundError, ValueError):
+            return {}
+        if status.get("status") == RUNNING and self._lock is None and not self.alive():
+            status |= {"status": INTERRUPTED, "reason": "killed"}
+        return status
+
+    def set_status(self, status: str, **facts: Any) -> None:
+        old = _read_or_none(self / "status.json") or {}
+        now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        owner = {"pid": os.getpid(), "host": socket.gethostname(), "slurm_job_id": os.environ.get("SLURM_JOB_ID")}
+        old.pop("reason", None)
+        write_json(self / "status.json", old | {"status": status, "updated": now} | owner | facts)
+
+    def record_start(self, facts: dict) -> list[str]:
+        """Appends to versions.json what this start runs with; code that is not committed goes to code*.patch.
+
+        Returns what differs from the start before, such as "torch 2.12 -> 2.13": it may change bits.
+        """
+        known = self / "versions.json"
+        starts = (_read_or_none(known) or {"starts": []})["starts"]
+        code = code_state()
+        patch = code.pop("patch", "")
+        if patch:
+            name = "code.patch" if not starts else f"code-{len(starts)}.patch"
+            same = [s["code"].get("patch_file") for s in starts if s["code"].get("patch_sha") == code["patch_sha"]]
+            code["patch_file"] = same[0] if same else name
+            if not same:
+                write_text(self / name, patch)
+        start = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "host": socket.gethostname(), "code": code}
+        start |= {"packages": packages()} | facts
+        write_json(known, {"starts": [*starts, start]})
+        before = starts[-1]["packages"] | {name: starts[-1].get(name) for name in facts} if starts else {}
+        now = start["packages"] | facts
+        return [f"{name} {before[name]} -> {now[name]}" for name in before if before[name] != now.get(name)]
+
+
+def _read_or_none(path: Path) -> Any:
+    """The file's json; None where it is missing or damaged."""
+    try:
+        return read_json(path)
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def packages() -> dict[str, str | None]:
+    """Versions of what can change a result. A package that is not installed is null."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def code_state() -> dict[str, Any]:
+    """Our own code: version, and in a git checkout the commit and, as `patch`, how llmrl/ and conf/ differ from it."""
+    from hashlib import sha256
+
+    import llmrl
+
+    root = Path(llmrl.__file__).resolve().parents[1]
+    state: dict[str, Any] = {"version": llmrl.__version__}
+    if not (root / ".git").exists():
+        return state
+
+    def git(*args: str, **env: str) -> str:
+        done = subprocess.run(["git", "-C", str(root), *args], capture_output=True, text=True, env=os.environ | env)
+        return done.stdout if done.returncode == 0 else ""
+
+    try:
+        state["commit"] = git("rev-parse", "HEAD").strip()
+    except FileNotFoundError:  # no git here
+        return state
+    if git("status", "--porcelain", "--", *RAN).strip():
+        objects = git("rev-parse", "--path-format=absolute", "--git-path", "objects").strip()
+        # `add` to an index of our own: new files are part of what ran, but the repository is not ours to write to.
+        with tempfile.TemporaryDirectory(prefix="llmrl-code-") as folder:
+            own = {"GIT_INDEX_FILE": f"{folder}/index", "GIT_OBJECT_DIRECTORY": folder}
+            own["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = objects
+            git("read-tree", "HEAD", **own)
+            git("add", "--all", "--", *RAN, **own)
+            state["patch"] = git("diff", "--cached", "HEAD", "--", *RAN, **own)
+        state["patch_sha"] = sha256(state["patch"].encode()).hexdigest()[:12]
+    return state
+
+
+def code_name(code: dict) -> str:
+    """The code of a start in a few letters, for comparing: commit and what differs from it, or the version."""
+    name = code.get("commit", "")[:10] or code["version"]
+    return f"{name}+{code['patch_sha']}" if "patch_sha" in code else name

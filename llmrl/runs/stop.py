@@ -1,0 +1,71 @@
+"""Stopping politely: SIGTERM, SIGUSR2 and ctrl-C end a run at the next point where its state is whole."""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
+
+
+class Stopped(BaseException):
+    """The run was asked to stop. A BaseException, so that no library's `except Exception` swallows it."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum
+
+
+class Paused(Exception):
+    """The run cannot go on now, through no fault of its own (money, a server); the same command continues it later."""
+
+
+class Stop:
+    """A flag that the loop polls, and regions (an LLM wait, an evaluation) that a signal may cut short at once."""
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+        self._regions = 0
+        self._previous: dict[int, object] = {}
+
+    @contextmanager
+    def installed(self) -> Iterator["Stop"]:
+        """Listens to the signals for as long as the context lasts (main thread only)."""
+        self._previous = {s: signal.signal(s, self._on_signal) for s in SIGNALS}
+        try:
+            yield self
+        finally:
+            for signum, handler in self._previous.items():
+                signal.signal(signum, handler)
+
+    def _on_signal(self, signum: int, frame: object) -> None:
+        if signum == signal.SIGINT and self.signum == signal.SIGINT:
+            raise KeyboardInterrupt  # a second ctrl-C means: now
+        first, self.signum = self.signum is None, signum
+        if self._regions and first:  # a second one must not cut short the checkpoint that the first one asked for
+            raise Stopped(signum)
+
+    def poll(self) -> None:
+        """Raises Stopped if a signal has come."""
+        if self.signum is not None:
+            raise Stopped(self.signum)
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """A region in which a signal raises Stopped at once; nothing that a checkpoint saves may change inside."""
+        self._regions += 1
+        try:
+            self.poll()
+            yield
+        finally:
+            self._regions -= 1
+
+    def wait(self, seconds: float) -> None:
+        with self.interruptible():
+            time.sleep(seconds)
+
+    def chain(self) -> None:
+        """Hands the signal on to the handler that was there before ours (submitit requeues the job in its own)."""
+        handler = self._previous.get(self.signum)
+        if self.signum == signal.SIGUSR2 and callable(handler):
+            handler(self.signum, None)
