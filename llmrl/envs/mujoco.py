@@ -1,0 +1,60 @@
+"""MuJoCo locomotion: gymnasium's robots, versions 4 and 5."""
+
+import os
+import sys
+from dataclasses import dataclass
+from typing import Literal
+
+import gymnasium as gym
+
+from llmrl.checks import ConfigError, Count
+from llmrl.envs.base import Role, Task, make_gymnasium, require
+
+
+@dataclass(frozen=True)
+class Config:
+    suite: str
+    robot: str
+    version: Literal[4, 5]
+    max_episode_steps: Count
+    task: Task
+
+    @property
+    def frames_per_step(self) -> int:
+        return 1
+
+
+def make(config: Config, role: Role, *, render: bool = False) -> gym.Env:
+    """Training and evaluation are alike. Raises ConfigError where MuJoCo is missing or pictures cannot be drawn."""
+    for module in ("mujoco", "imageio"):  # gymnasium imports imageio for every robot, drawn or not
+        require(module, "gymnasium[mujoco]", "MuJoCo")
+    if render:
+        _choose_renderer()
+    try:
+        env = make_gymnasium(
+            f"{config.robot}-v{config.version}", max_episode_steps=config.max_episode_steps, render=render
+        )
+    except gym.error.UnregisteredEnv as error:
+        raise ConfigError(f"env.robot: gymnasium has no {config.robot}-v{config.version}") from error
+    if render:
+        _try_to_draw(env)
+    return env
+
+
+def _choose_renderer() -> None:
+    """Without a display, EGL draws; MUJOCO_GL says otherwise."""
+    if sys.platform == "linux" and not os.environ.get("DISPLAY"):
+        os.environ.setdefault("MUJOCO_GL", "egl")
+
+
+def _try_to_draw(env: gym.Env) -> None:
+    """Draw once, so that what is missing shows now and not after hours of training."""
+    try:
+        env.reset(seed=0)
+        env.render()
+    except Exception as error:  # PyOpenGL, EGL, GLFW and MuJoCo all have their own
+        raise ConfigError(
+            f"MuJoCo cannot draw with MUJOCO_GL={os.environ.get('MUJOCO_GL', '(unset)')}: {error}\n"
+            "Install what it needs: make setup-render (Debian: apt install libegl1 libgl1-mesa-dri libosmesa6), "
+            "and set MUJOCO_GL to egl or osmesa."
+        ) from error
