@@ -1,0 +1,1 @@
+"""One file per algorithm; `conf/agent/<name>.yaml` holds its values."""

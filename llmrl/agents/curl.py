@@ -1,0 +1,90 @@
+"""CURL (Laskin et al. 2020, arXiv 2004.04136): Rainbow whose encoder also learns to tell observations apart."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+
+from llmrl.agents import rainbow
+from llmrl.agents.nets import Target, initialised_by, is_frames
+from llmrl.agents.nets_distributional import ContrastiveHead
+from llmrl.checks import ConfigError, Count, HalfOpenUnit, NonNegative, Positive
+from llmrl.replay.base import Batch
+
+
+@dataclass(frozen=True)
+class Config(rainbow.Config):
+    """Rainbow's keys and six more; see conf/agent/curl.yaml for what each means and where its value is from."""
+
+    contrastive_weight: NonNegative
+    contrastive_hidden: Count
+    contrastive_size: Count
+    contrastive_scale: Positive
+    encoder_tau: HalfOpenUnit
+    shift: Count
+
+
+class CURL(rainbow.Rainbow):
+    """Rainbow, a projection head, and a slow copy of encoder and head that makes the keys."""
+
+    def __init__(self, config: Config, observation_space: Any, *args: Any, **kwargs: Any) -> None:
+        if not is_frames(observation_space):
+            raise ConfigError(f"CURL learns from frames, this task observes {observation_space}: use agent=rainbow")
+        super().__init__(config, observation_space, *args, **kwargs)
+        with initialised_by(self.gen):
+            self.head = ContrastiveHead(
+                self.q.convolutions.size, config.contrastive_hidden, config.contrastive_size
+            ).to(self.device)
+        self.descent = self._descent(nn.ModuleList([self.q, self.head]))
+        self.momentum = Target(nn.ModuleList([self.q.convolutions, self.head]))
+
+    def update(self, batch: Batch) -> Mapping[str, Tensor]:
+        out = super().update(batch)
+        self.momentum.track(self.config.encoder_tau)
+        return out
+
+    def losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        loss, metrics = super().losses(batch)
+        contrastive = self._contrastive(batch.obs)
+        metrics["contrastive"] = contrastive.detach().mean()
+        return loss + self.config.contrastive_weight * contrastive, metrics
+
+    def _contrastive(self, frames: Tensor) -> Tensor:
+        """InfoNCE (batch,): which of the keys is another crop of the same observation?"""
+        anchor = self.head(self.q.convolutions(random_shift(frames, self.config.shift, self.gen)))
+        with torch.no_grad():
+            encoder, head = self.momentum.net
+            key = head(encoder(random_shift(frames, self.config.shift, self.gen)))
+        # logits_ij = scale * anchor_i^T W key_j, of which j = i is right
+        logits = self.config.contrastive_scale * (anchor @ (self.head.w @ key.T))
+        return F.cross_entropy(logits, torch.arange(len(frames), device=self.device), reduction="none")
+
+    def state_dict(self) -> dict:
+        return super().state_dict() | {"head": self.head.state_dict(), "momentum": self.momentum.net.state_dict()}
+
+    def load_state_dict(self, state: dict) -> None:
+        super().load_state_dict(state)
+        self.head.load_state_dict(state["head"])
+        self.momentum.net.load_state_dict(state["momentum"])
+
+
+def random_shift(frames: Tensor, pixels: int, gen: Generator) -> Tensor:
+    """Each stack of frames (batch, stack, height, width) cropped at random to `pixels` less in height and width, padded
+    by `pixels` with what is at its edge, and cropped at random to its first size: CURL's augmentation."""
+    batch, stack, *size = frames.shape
+    # where both crops begin: cropped and padded, a picture is `pixels` larger than at first
+    first, second = torch.randint(pixels + 1, (2, 2, batch, 1), generator=gen)
+
+    def source(axis: int) -> Tensor:
+        """(batch, length): where in the original a row or column of the result comes from."""
+        length = size[axis]
+        in_cropped = (torch.arange(length) + second[axis] - pixels).clamp_(0, length - pixels - 1)
+        return (in_cropped + first[axis]).to(frames.device)
+
+    rows, columns = source(0), source(1)
+    which = torch.arange(batch, device=frames.device)[:, None, None, None]
+    channel = torch.arange(stack, device=frames.device)[:, None, None]
+    return frames[which, channel, rows[:, None, :, None], columns[:, None, None, :]]

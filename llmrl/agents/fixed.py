@@ -1,0 +1,95 @@
+"""No learning: actions come from a fixed distribution, blind to the observation. A control for what learning brings."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+
+from llmrl.checks import ConfigError, Count, NonNegative
+from llmrl.explore.base import Clock
+from llmrl.explore.epsilon_greedy import EpsilonGreedy, linear
+from llmrl.replay.base import Batch, Ring, Step
+
+
+@dataclass(frozen=True)
+class Config:
+    """See conf/agent/fixed.yaml."""
+
+    probabilities: tuple[NonNegative, ...] | None
+    n_envs: Count
+
+    def __post_init__(self) -> None:
+        if self.probabilities is not None and abs(sum(self.probabilities) - 1) > 1e-6:
+            raise ValueError(f"probabilities: sum to {sum(self.probabilities):g}, correct them so that they sum to 1")
+
+
+class Fixed:
+    """pi(a | s) = p(a), the same when it trains and when it is evaluated."""
+
+    actions: Literal["discrete"] = "discrete"
+
+    def __init__(
+        self,
+        config: Config,
+        observation_space: spaces.Space,
+        action_space: spaces.Space,
+        *,
+        env_steps: int,
+        device: torch.device | str,
+        gen: Generator,
+    ) -> None:
+        if not isinstance(action_space, spaces.Discrete) or action_space.start != 0:
+            raise ConfigError(f"agent=fixed needs actions 0, 1, …, n-1, this task has {action_space}")
+        n = int(action_space.n)
+        p = config.probabilities or (1 / n,) * n
+        if len(p) != n:
+            raise ConfigError(f"agent.probabilities: {len(p)} numbers, but the task has {n} actions: give {n}")
+        self.p, self.device = torch.tensor(p, dtype=torch.float64), torch.device(device)
+
+    def act(self, obs: Any, *, explore: bool, gen: Generator) -> NDArray:
+        """a ~ p(a), one for each environment."""
+        rows = next(iter(obs.values())) if isinstance(obs, dict) else obs
+        return torch.multinomial(self.p, len(rows), replacement=True, generator=gen).numpy()
+
+    def update(self, batch: Batch) -> Mapping[str, Tensor]:
+        raise TypeError("agent=fixed learns nothing: its memory never owes an update")
+
+    def memory(self) -> "Forgetful":
+        return Forgetful()
+
+    def explorer(self) -> EpsilonGreedy:
+        """Epsilon 0: what it does is its own distribution alone."""
+        return EpsilonGreedy(len(self.p), epsilon=linear(0.0, 0.0, 1))
+
+    def state_dict(self) -> dict:
+        return {"p": self.p}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.p = state["p"]
+
+
+class Forgetful:
+    """A memory that keeps nothing and owes no update."""
+
+    def add(self, step: Step) -> None: ...
+
+    def due(self, clock: Clock) -> int:
+        return 0
+
+    def batches(self, n: int, rng: np.random.Generator, agent: Fixed) -> Iterator[Batch]:
+        return iter(())
+
+    def after(self, batch: Batch, out: Mapping[str, Tensor]) -> None: ...
+
+    def rings(self) -> dict[str, Ring]:
+        return {}
+
+    def state_dict(self) -> dict:
+        return {}
+
+    def load_state_dict(self, state: dict) -> None: ...

@@ -1,0 +1,282 @@
+"""Networks of the agents, and the few tensor operations that their updates share.
+
+All layers start as PyTorch's own default initialises them, as do stable-baselines3's DQN, DDPG and TD3.
+"""
+
+import copy
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+
+from llmrl.checks import ConfigError
+
+# --- observations ---------------------------------------------------------------------------------------------------
+
+
+def is_frames(space: spaces.Space) -> bool:
+    """Whether observations are stacks of uint8 frames (stack, height, width): a convolution and a frame memory fit."""
+    return isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3
+
+
+def vector_size(space: spaces.Space) -> int:
+    """Numbers in one observation, a Box or a dict of Boxes."""
+    parts = list(space.spaces.values()) if isinstance(space, spaces.Dict) else [space]
+    if not all(isinstance(part, spaces.Box) for part in parts):
+        raise ConfigError(f"observations must be a Box or a Dict of Boxes, this task has {space}: wrap the environment")
+    return sum(math.prod(part.shape) for part in parts)
+
+
+def flatten(obs: Tensor | Mapping[str, Tensor]) -> Tensor:
+    """(batch, *obs), or a dict of such tensors by sorted key -> (batch, vector_size)."""
+    if isinstance(obs, Mapping):
+        return torch.cat([obs[key].flatten(1) for key in sorted(obs)], dim=1)
+    return obs if obs.dim() == 2 else obs.flatten(1)
+
+
+def tensors(obs: Any, device: torch.device) -> Any:
+    """An environment's arrays as tensors: uint8 as it is, all else float32."""
+    if isinstance(obs, Mapping):
+        return {key: tensors(value, device) for key, value in obs.items()}
+    obs = np.asarray(obs)
+    return torch.from_numpy(obs if obs.dtype == np.uint8 else obs.astype(np.float32)).to(device)
+
+
+# --- random numbers -------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def initialised_by(gen: Generator) -> Iterator[None]:
+    """Layers made inside take their initial weights from `gen`; the global generator is left as it was."""
+    seed = int(torch.randint(2**62, (), generator=gen))
+    with torch.random.fork_rng(devices=[]):  # layers are made on the CPU, and moved afterwards
+        torch.random.default_generator.manual_seed(seed)
+        yield
+
+
+def normal(shape: Sequence[int], gen: Generator, device: torch.device) -> Tensor:
+    """Standard normal numbers. Drawn on the CPU, so that one generator and one checkpoint serve every device."""
+    return torch.randn(shape, generator=gen).to(device, non_blocking=True)
+
+
+# --- updates --------------------------------------------------------------------------------------------------------
+
+
+class Descent:
+    """Adam on a module's parameters: fused, without gradients of anything else, optionally with a clipped norm."""
+
+    def __init__(
+        self, module: nn.Module, learning_rate: float, max_grad_norm: float | None = None, *, eps: float = 1e-8
+    ) -> None:
+        self.parameters = list(module.parameters())
+        self.max_grad_norm = max_grad_norm
+        self.adam = torch.optim.Adam(self.parameters, lr=learning_rate, eps=eps, fused=True)
+
+    def step(self, loss: Tensor) -> None:
+        """One step down `loss`."""
+        for parameter, gradient in zip(self.parameters, torch.autograd.grad(loss, self.parameters)):
+            parameter.grad = gradient
+        if self.max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm)
+        self.adam.step()
+
+
+class Target:
+    """A slow copy of a network."""
+
+    def __init__(self, online: nn.Module) -> None:
+        self.online = online
+        self.net = copy.deepcopy(online).requires_grad_(False)
+        self.slow, self.fast = list(self.net.parameters()), list(online.parameters())
+
+    @torch.no_grad()
+    def track(self, tau: float) -> None:
+        """theta' <- (1 - tau) theta' + tau theta; buffers, which are statistics, are copied. tau = 1 copies all."""
+        if tau == 1:
+            torch._foreach_copy_(self.slow, self.fast)
+        else:
+            torch._foreach_lerp_(self.slow, self.fast, tau)
+        for slow, fast in zip(self.net.buffers(), self.online.buffers()):
+            slow.copy_(fast)
+
+
+# --- networks -------------------------------------------------------------------------------------------------------
+
+
+class MLP(nn.Module):
+    """Linear layers with ReLU between them."""
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(n, m) for n, m in itertools.pairwise(sizes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        *hidden, last = self.layers
+        for layer in hidden:
+            x = F.linear(x, layer.weight, layer.bias).relu_()
+        return F.linear(x, last.weight, last.bias)
+
+
+class NumpyMLP:
+    """What an MLP computes, in numpy: for one observation on a CPU a third of torch's time, most of what acting costs.
+
+    Works on views of the layers' parameters, which optimisers and load_state_dict write in place.
+    """
+
+    def __init__(self, layers: Iterable[nn.Linear]) -> None:
+        self.affine = [(layer.weight.detach().numpy().T, layer.bias.detach().numpy()) for layer in layers]
+
+    def __call__(self, x: NDArray) -> NDArray:
+        """(batch, n_in) -> (batch, n_out)"""
+        *hidden, (last_weight, last_bias) = self.affine
+        for weight, bias in hidden:
+            x = np.maximum(x @ weight + bias, 0)
+        return x @ last_weight + last_bias
+
+
+class Actor(nn.Module):
+    """mu(s) = middle + half_range * tanh(MLP(s)): deterministic actions inside a bounded Box."""
+
+    def __init__(self, obs_size: int, action_space: spaces.Box, hidden: Sequence[int]) -> None:
+        super().__init__()
+        self.shape = action_space.shape
+        self.mlp = MLP((obs_size, *hidden, math.prod(self.shape)))
+        low, high = (torch.tensor(b, dtype=torch.float32).flatten() for b in (action_space.low, action_space.high))
+        self.register_buffer("middle", (high + low) / 2, persistent=False)
+        self.register_buffer("half_range", (high - low) / 2, persistent=False)
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """(batch, obs_size) -> (batch, action), environment units."""
+        return torch.addcmul(self.middle, self.half_range, self.mlp(obs).tanh())
+
+
+class Critics(nn.Module):
+    """`n` independent Q networks Q_i(s, a)."""
+
+    def __init__(self, n: int, obs_size: int, action_size: int, hidden: Sequence[int]) -> None:
+        super().__init__()
+        self.nets = nn.ModuleList(MLP((obs_size + action_size, *hidden, 1)) for _ in range(n))
+
+    def forward(self, obs: Tensor, action: Tensor) -> Tensor:
+        """(batch, obs_size), (batch, action) -> (n, batch)."""
+        x = torch.cat([obs, action], dim=1)
+        return torch.stack([net(x).squeeze(1) for net in self.nets])
+
+    def first(self, obs: Tensor, action: Tensor) -> Tensor:
+        """Q_1(s, a): (batch,)."""
+        return self.nets[0](torch.cat([obs, action], dim=1)).squeeze(1)
+
+
+Noise = tuple[Tensor, Tensor]  # of one noisy layer: f(eps) of its outputs and of its inputs
+
+
+class NoisyLinear(nn.Linear):
+    """y = (W + S * f(e_out) f(e_in)^T) x + b + s * f(e_out), f(e) = sign(e) sqrt(|e|); the noise is an argument.
+
+    Factorised noise of Fortunato et al. 2018 (arXiv 1706.10295), section 3. W and b start as any linear layer's: the
+    paper's own bound, 1 / sqrt(n_in), is PyTorch's too.
+    """
+
+    def __init__(self, n_in: int, n_out: int, sigma0: float) -> None:
+        super().__init__(n_in, n_out)
+        self.sigma_weight = nn.Parameter(torch.full_like(self.weight, sigma0 / math.sqrt(n_in)))
+        self.sigma_bias = nn.Parameter(torch.full_like(self.bias, sigma0 / math.sqrt(n_in)))
+
+    def forward(self, x: Tensor, noise: Noise | None = None) -> Tensor:
+        if noise is None:
+            return super().forward(x)
+        f_out, f_in = noise
+        weight = torch.addcmul(self.weight, self.sigma_weight, torch.outer(f_out, f_in))
+        return F.linear(x, weight, torch.addcmul(self.bias, self.sigma_bias, f_out))
+
+
+class NatureCNN(nn.Module):
+    """The convolutions of Mnih et al. 2015: (batch, stack, height, width) uint8 -> (batch, size)."""
+
+    kernels: tuple[tuple[int, int, int], ...] = ((32, 8, 4), (64, 4, 2), (64, 3, 1))  # channels, size, stride
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        super().__init__()
+        channels = [shape[0], *(n for n, _, _ in self.kernels)]
+        self.layers = nn.ModuleList(
+            nn.Conv2d(n, m, size, stride=stride) for n, (m, size, stride) in zip(channels, self.kernels)
+        )
+        self.to(memory_format=torch.channels_last)
+        with torch.no_grad():
+            self.size = self(torch.zeros(1, *shape, dtype=torch.uint8)).shape[1]
+
+    def forward(self, frames: Tensor) -> Tensor:
+        return self.features(torch.div(frames, 255).contiguous(memory_format=torch.channels_last))
+
+    def features(self, x: Tensor) -> Tensor:
+        """(batch, stack, height, width) float32 -> (batch, size)."""
+        for conv in self.layers:
+            x = F.conv2d(x, conv.weight, conv.bias, conv.stride).relu_()
+        return x.flatten(1)
+
+
+class QNetwork(nn.Module):
+    """Q(s, .): (batch, *obs) -> (batch, n_actions); a NatureCNN before the linear layers where observations are frames.
+
+    With `dueling` (Wang et al. 2016, eq. 9) a value and an advantage stream, each with all linear layers:
+    Q = V + A - mean_a A. With a `sigma0` all linear layers are noisy.
+    """
+
+    def __init__(
+        self,
+        space: spaces.Space,
+        n_actions: int,
+        hidden: Sequence[int],
+        *,
+        dueling: bool,
+        sigma0: float | None,
+        atoms: int = 1,
+        convolutions: type[NatureCNN] = NatureCNN,
+    ) -> None:
+        """`atoms`: numbers per action, for subclasses whose values are distributions."""
+        super().__init__()
+        self.convolutions = convolutions(space.shape) if is_frames(space) else None
+        self.noisy = sigma0 is not None
+        size = vector_size(space) if self.convolutions is None else self.convolutions.size
+
+        def stream(n_out: int) -> nn.ModuleList:
+            pairs = itertools.pairwise((size, *hidden, n_out))
+            return nn.ModuleList(nn.Linear(n, m) if sigma0 is None else NoisyLinear(n, m, sigma0) for n, m in pairs)
+
+        self.advantage = stream(n_actions * atoms)  # without dueling these are the Q values
+        self.value = stream(atoms) if dueling else None
+
+    def draw(self, gen: Generator, device: torch.device) -> list[Noise] | None:
+        """Fresh noise for one forward pass; None for a network without noisy layers."""
+        if not self.noisy:
+            return None
+        sizes = [n for layer in (*self.advantage, *(self.value or ())) for n in layer.weight.shape]
+        eps = normal((sum(sizes),), gen, device)
+        f = (eps.sign() * eps.abs().sqrt()).split(sizes)
+        return list(zip(f[::2], f[1::2]))
+
+    def forward(self, obs: Any, noise: list[Noise] | None = None) -> Tensor:
+        x = flatten(obs) if self.convolutions is None else self.convolutions(obs)
+        advantage = run_stream(self.advantage, x, noise)
+        if self.value is None:
+            return advantage
+        value = run_stream(self.value, x, noise and noise[len(self.advantage) :])
+        return value + advantage - advantage.mean(1, keepdim=True)
+
+
+def run_stream(layers: nn.ModuleList, x: Tensor, noise: list[Noise] | None) -> Tensor:
+    """Linear or noisy layers with ReLU between them."""
+    last = len(layers) - 1
+    for i, layer in enumerate(layers):
+        x = F.linear(x, layer.weight, layer.bias) if noise is None else layer(x, noise[i])
+        if i < last:
+            x = x.relu_()
+    return x

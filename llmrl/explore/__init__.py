@@ -1,0 +1,1 @@
+"""Explorers: what an action becomes before it reaches the environment."""
