@@ -1,0 +1,84 @@
+"""`llm=scripted`: no language model. It reads the same prompt and answers by rule, so that everything runs offline.
+
+The rule for LLM-Explorer: what was done rarely deserves more exploration. It knows no task and no good policy.
+"""
+
+import json
+import re
+from collections.abc import Callable
+
+import numpy as np
+
+from llmrl.checks import ConfigError
+
+NUMBER = r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?"
+BIAS = 0.05  # action units: the bias against a dimension whose mean is 1
+
+
+def answer(messages: list[dict], purpose: str) -> str:
+    """The scripted answer; the same messages always get the same. Raises ConfigError where no rule is known."""
+    rule = RULES.get(purpose.rsplit("/")[-1])
+    if rule is None:
+        raise ConfigError(
+            f"llm=scripted has no rule for {purpose!r}; it knows {', '.join(RULES)}. Choose a language model: llm=…"
+        )
+    return rule(messages[-1]["content"])
+
+
+def describe(prompt: str) -> str:
+    """LLM-Explorer, stage 1: the latest episode in words and numbers."""
+    actions = _actions(prompt)
+    found = re.search(rf"total reward of ({NUMBER})", prompt)
+    text = f"The latest episode brought a total reward of {found[1] if found else 'unknown size'}. "
+    if actions.ndim == 1:
+        numbers, counts = np.unique(actions.astype(int), return_counts=True)
+        shares = ", ".join(f"action {a}: {100 * c / len(actions):.1f}%" for a, c in zip(numbers, counts, strict=True))
+        rare = int(numbers[counts.argmin()])
+        return f"{text}Shares of the actions: {shares}. Action {rare} and those not named were hardly tried."
+    means = ", ".join(f"dimension {d}: {mean:+.3f}" for d, mean in enumerate(actions.mean(axis=0)))
+    spread = ", ".join(f"{s:.3f}" for s in actions.std(axis=0))
+    return f"{text}Means of the actions: {means}. Standard deviations: {spread}. Try the other directions as well."
+
+
+def explore(prompt: str) -> str:
+    """LLM-Explorer, stage 2: JSON with more probability for rare actions, or a small bias against the mean."""
+    if found := re.search(r"distribution over the (\d+) actions", prompt):
+        n = int(found[1])
+        shares = np.zeros(n)
+        for action, percent in re.findall(rf"action (\d+): ({NUMBER})%", prompt):
+            shares[int(action)] = float(percent) / 100
+        weights = 1 / (shares + 1 / n)
+        return json.dumps({str(a): round(p, 4) for a, p in enumerate((weights / weights.sum()).tolist())})
+    means = np.array([float(mean) for mean in re.findall(rf"dimension \d+: ({NUMBER})", prompt)])
+    return json.dumps({str(d): round(b, 4) for d, b in enumerate((-BIAS * np.clip(means, -1, 1)).tolist())})
+
+
+def explore_directly(prompt: str) -> str:
+    """LLM-Explorer with one stage: the episode and the request stand in one prompt."""
+    episode, _, request = prompt.partition("\n\n")
+    return explore(f"{describe(episode)}\n\n{request}")
+
+
+def constant(prompt: str) -> str:
+    """LLM-Explorer's control without an episode: any fixed answer will do, as long as it is not plain exploration."""
+    if found := re.search(r"distribution over the (\d+) actions", prompt):
+        n = int(found[1])
+        return json.dumps({str(a): round(2 * (a + 1) / (n * (n + 1)), 4) for a in range(n)})
+    dimensions = re.search(r"each of the (\d+) action dimensions", prompt)
+    return json.dumps({str(d): BIAS for d in range(int(dimensions[1]) if dimensions else 0)})
+
+
+def _actions(prompt: str) -> np.ndarray:
+    """The sampled actions on the line below "in the order of time": (count,) numbers or (count, n) vectors."""
+    line = prompt.partition("in the order of time:\n")[2].split("\n")[0]
+    vectors = re.findall(r"\[([^\]]*)\]", line)
+    rows = [[float(x) for x in re.findall(NUMBER, part)] for part in vectors or [line]]
+    return np.array(rows if vectors else rows[0])
+
+
+RULES: dict[str, Callable[[str], str]] = {
+    "llm_explorer.status": describe,
+    "llm_explorer.strategy": explore,
+    "llm_explorer.strategy_directly": explore_directly,
+    "llm_explorer.constant": constant,
+}

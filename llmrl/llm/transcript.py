@@ -1,0 +1,169 @@
+"""llm.jsonl: every call, failed attempt and verdict of a run, a line of JSON each. It only grows; it is the cassette.
+
+Three kinds of line, none with a clock time in it, so that a replayed run writes the same bytes:
+call     purpose, index, messages, answer, model, served_model, prompt_tokens, completion_tokens, usd
+failure  purpose, index, reason, detail      one attempt that brought no answer
+event    purpose, index, event, …            what was made of an answer: accepted, rejected and why, applied at …
+"""
+
+import difflib
+import json
+import os
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+Key = tuple[str, str]  # (purpose, index)
+
+
+class ReplayError(Exception):
+    """The recorded answers do not fit what is asked now."""
+
+
+class ReplayMismatch(ReplayError):
+    """A recorded (purpose, index) is asked again with other messages, or comes to another verdict."""
+
+
+class ReplayMissing(ReplayError):
+    """The tape holds no answer for what is asked."""
+
+
+class Transcript:
+    """The lines of one llm.jsonl. `read_only` opens a tape: nothing is written, a torn last line is passed over.
+
+    Raises ReplayError where a line in the middle is no JSON, OSError where the file cannot be read or written.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path = path
+        self.calls: dict[Key, dict] = {}
+        self.failures: defaultdict[Key, list[dict]] = defaultdict(list)
+        self.events: dict[tuple[str, str, str], dict] = {}
+        raw = path.read_bytes() if read_only or path.exists() else b""
+        self._size = self._load(raw)
+        self._fd: int | None = None
+        if not read_only:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            os.ftruncate(self._fd, self._size)  # drops the torn last line of a killed writer
+
+    def close(self) -> None:
+        """Close the file; what was recorded stays readable."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def find(self, purpose: str, index: str, messages: list[dict]) -> dict | None:
+        """The recorded call, or None. Raises ReplayMismatch where it was asked with other messages."""
+        row = self.calls.get((purpose, index))
+        if row is not None and row["messages"] != messages:
+            raise ReplayMismatch(
+                f"{self.path}: the call {purpose} {index} was recorded with other messages than are asked now, so its "
+                "answer does not belong here. The code, a prompt, the seed or a setting has changed since it was "
+                "recorded: use the version and settings that recorded it, or start a new run.\n"
+                + _difference(row["messages"], messages)
+            )
+        return row
+
+    def call(self, row: dict) -> None:
+        """Record an answered call (the keys of a call line, without kind)."""
+        self._append({"kind": "call", **row})
+
+    def failure(self, purpose: str, index: str, reason: str, detail: str) -> None:
+        """Record an attempt that brought no answer."""
+        self._append({"kind": "failure", "purpose": purpose, "index": index, "reason": reason, "detail": detail})
+
+    def event(self, purpose: str, index: str, event: str, **facts: Any) -> None:
+        """Record what was made of an answer. Said again on resume it is not doubled; said otherwise: ReplayMismatch."""
+        row = {"kind": "event", "purpose": purpose, "index": index, "event": event, **facts}
+        known = self.events.get((purpose, index, event))
+        if known is None:
+            self._append(row)
+        elif _line(known) != _line(row):
+            raise ReplayMismatch(
+                f"{self.path}: {purpose} {index} was recorded as {_line(known).decode().strip()}\n"
+                f"but now comes out as {_line(row).decode().strip()}"
+            )
+
+    def copy(self, tape: "Transcript", purpose: str, index: str) -> None:
+        """Take over a call of a tape, with the failed attempts before it that are not here yet."""
+        key = purpose, index
+        for row in tape.failures[key][len(self.failures[key]) :]:
+            self._append(row)
+        self._append(tape.calls[key])
+
+    def usage(self) -> dict[str, Any]:
+        """Calls, tokens, usd (of the calls with a known price), calls without one, failures by reason."""
+        calls = self.calls.values()
+        reasons = Counter(row["reason"] for rows in self.failures.values() for row in rows)
+        return {
+            "calls": len(calls),
+            "prompt_tokens": sum(row["prompt_tokens"] or 0 for row in calls),
+            "completion_tokens": sum(row["completion_tokens"] or 0 for row in calls),
+            "usd": sum(row["usd"] or 0.0 for row in calls),
+            "calls_without_price": sum(row["usd"] is None for row in calls),
+            "failures": dict(sorted(reasons.items())),
+        }
+
+    def holdings(self) -> str:
+        """What there is, for error messages: purposes with their number of calls, first and last index."""
+        if not self.calls:
+            return "no call at all"
+        indices: defaultdict[str, list[str]] = defaultdict(list)
+        for purpose, index in self.calls:
+            indices[purpose].append(index)
+        return "; ".join(f"{name}: {len(all_)} calls, {all_[0]} to {all_[-1]}" for name, all_ in indices.items())
+
+    def _load(self, raw: bytes) -> int:
+        """Keep every whole line; returns the number of bytes they take."""
+        lines = raw.splitlines(keepends=True)
+        size = 0
+        for number, line in enumerate(lines, start=1):
+            try:
+                row = json.loads(line) if line.endswith(b"\n") else None
+            except ValueError:
+                row = None
+            if row is None:
+                if number == len(lines):
+                    return size
+                raise ReplayError(f"{self.path}, line {number}: no JSON. Repair or remove that line.")
+            self._keep(row)
+            size += len(line)
+        return size
+
+    def _append(self, row: dict) -> None:
+        if self._fd is None:
+            raise ReplayError(f"{self.path} is closed or was opened to be read only.")
+        line = _line(row)
+        try:
+            view = memoryview(line)
+            while view:
+                view = view[os.write(self._fd, view) :]
+            os.fsync(self._fd)
+        except OSError:  # a full disk: leave no half line behind
+            os.ftruncate(self._fd, self._size)
+            raise
+        self._size += len(line)
+        self._keep(json.loads(line))  # as it will be read back, so that a resumed run sees the very same
+
+    def _keep(self, row: dict) -> None:
+        key = row["purpose"], row["index"]
+        if row["kind"] == "call":
+            self.calls[key] = row
+        elif row["kind"] == "failure":
+            self.failures[key].append(row)
+        else:
+            self.events[*key, row["event"]] = row
+
+
+def _line(row: dict) -> bytes:
+    return json.dumps(row, allow_nan=False).encode() + b"\n"  # ASCII: an answer may hold lone surrogates
+
+
+def _difference(recorded: list[dict], asked: list[dict], *, limit: int = 30) -> str:
+    def lines(messages: list[dict]) -> list[str]:
+        return [f"[{m['role']}] {line}"[:200] for m in messages for line in str(m["content"]).splitlines()]
+
+    diff = list(difflib.unified_diff(lines(recorded), lines(asked), "recorded", "asked now", lineterm="", n=1))
+    rest = [f"… {len(diff) - limit} more lines"] if len(diff) > limit else []
+    return "\n".join(diff[:limit] + rest)
