@@ -1,0 +1,1 @@
+"""From run directories to what people look at. Knows no torch."""

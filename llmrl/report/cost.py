@@ -1,0 +1,82 @@
+"""What the rest of a grid will cost, from runs of the same kind that this machine has made."""
+
+import socket
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from llmrl.report.grid import DONE_RUN, RUNNING_RUN, Wanted, identity_of, standing
+from llmrl.report.store import RunRecord
+from llmrl.runs.files import read_json
+
+
+@dataclass
+class Forecast:
+    """env_steps that are left, hours of one process after the other, dollars; None where no run tells."""
+
+    wanted: Sequence[Wanted]
+    found: Mapping[tuple[int, str], RunRecord]
+    records: Sequence[RunRecord]
+
+    def __post_init__(self) -> None:
+        self.records = [r for r in self.records if not r.damaged and r.env_steps]
+        self.left = {run: steps for run in self.wanted if (steps := self._left(run))}
+
+    def _left(self, run: Wanted) -> int:
+        record = self.found.get(run.key)
+        if standing(record) in (DONE_RUN, RUNNING_RUN):
+            return 0
+        return run.env_steps - (record.env_steps if record and not record.damaged else 0)
+
+    def told(self) -> str:
+        """The forecast in words; what is not known is named, not guessed."""
+        if not self.left:
+            return "Nothing is left to run."
+        hours = self._sum(self.seconds_per_env_step, "h", 3600)
+        dollars = self._sum(self.usd_per_env_step, "usd", 1)
+        return (
+            f"Left: {sum(self.left.values()):,} env_steps in {len(self.left)} runs.\n"
+            f"Time: {hours} (of one process; from the throughput of runs like these on this machine).\n"
+            f"LLM:  {dollars} (from runs with the same language model)."
+        )
+
+    def _sum(self, per_env_step: Callable[[Wanted], float | None], unit: str, scale: float) -> str:
+        known = {run: rate for run in self.left if (rate := per_env_step(run)) is not None}
+        unknown = len(self.left) - len(known)
+        if not known:
+            return "unknown"
+        total = sum(rate * self.left[run] for run, rate in known.items()) / scale
+        return f"{total:,.2f} {unit}" + (f" and unknown for {unknown} of the runs" if unknown else "")
+
+    def seconds_per_env_step(self, run: Wanted) -> float | None:
+        """Of runs with the same method, agent (all its values) and suite; of the same task where there are such."""
+        alike = [r for r in self.records if r.env_steps_per_s and self._alike(r, run)]
+        near = [r for r in alike if r.env == run.names["env"]] or alike
+        return _mean(1 / r.env_steps_per_s for r in near)
+
+    def _alike(self, record: RunRecord, run: Wanted) -> bool:
+        suite = run.names["env"].split("/")[0]
+        same = (record.method, record.agent, record.env.split("/")[0]) == (
+            run.names["method"], run.names["agent"], suite)  # fmt: skip
+        if not same or any(identity_of(record).get(k) != run.identity.get(k) for k in ("agent", "device")):
+            return False
+        try:
+            return read_json(record.path / "status.json").get("host") == socket.gethostname()
+        except (OSError, ValueError):
+            return False
+
+    def usd_per_env_step(self, run: Wanted) -> float | None:
+        """Of runs with the same model and method's values, on the same task where there are such."""
+        if run.llm in (None, "scripted"):
+            return 0.0
+        asked = [r for r in self.records if r.llm and r.llm["model"] == run.llm and r.method == run.names["method"]
+                 and identity_of(r).get("method") == run.identity.get("method")
+                 and not r.llm.get("calls_without_price")]  # fmt: skip
+        near = [r for r in asked if r.env == run.names["env"]] or asked
+        return _mean(r.llm["usd"] / r.env_steps for r in near)
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    found = list(values)
+    return float(np.mean(found)) if found else None

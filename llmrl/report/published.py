@@ -1,0 +1,87 @@
+"""Numbers that others published, from published/*.csv: each with its source, and empty where nobody has seen it."""
+
+import csv
+import difflib
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+
+from llmrl.checks import ConfigError
+
+DIRECTORY = Path(__file__).with_name("published")
+Key = tuple[str, str, str, str]  # paper, table, row, column
+
+
+@dataclass(frozen=True)
+class Published:
+    """A cell of a published table. Row and column are called as the paper calls them, method and env as we do."""
+
+    paper: str
+    table: str
+    row: str
+    column: str
+    method: str
+    env: str
+    metric: str
+    value: float | None  # None: no one has seen the number
+    spread: float | None  # standard deviation over the n runs, where it is known
+    n: int | None  # runs
+    unit: str
+    source: str
+    note: str
+
+
+COLUMNS = [field.name for field in fields(Published)]
+
+
+@cache
+def published(directory: Path = DIRECTORY) -> dict[Key, Published]:
+    """All cells of all csv files. Raises ConfigError, naming file and line, where a row has no source, a value is no
+    number, or a cell is given twice."""
+    cells: dict[Key, Published] = {}
+    for file in sorted(directory.glob("*.csv")):
+        with open(file, newline="", encoding="utf-8") as lines:
+            reader = csv.DictReader(lines)
+            if reader.fieldnames != COLUMNS:
+                raise ConfigError(f"{file}, line 1: the columns must be {','.join(COLUMNS)}")
+            for row in reader:
+                cell = _cell(row, f"{file}, line {reader.line_num}")
+                key = cell.paper, cell.table, cell.row, cell.column
+                if key in cells:
+                    raise ConfigError(f"{file}, line {reader.line_num}: {' / '.join(key)} is given twice")
+                cells[key] = cell
+    return cells
+
+
+def _cell(row: dict, where: str) -> Published:
+    if None in row or None in row.values():
+        raise ConfigError(f"{where}: {len(COLUMNS)} columns are asked for; a text with a comma needs quotes")
+    if not row["source"].strip():
+        raise ConfigError(f"{where}: a number without a source is not shown; say where it was read")
+    numbers = {}
+    for name, kind in (("value", float), ("spread", float), ("n", int)):
+        try:
+            numbers[name] = kind(row[name]) if row[name].strip() else None
+        except ValueError:
+            raise ConfigError(f"{where}: {name} is no number: {row[name]!r}") from None
+    return Published(**row | numbers)
+
+
+def lookup(paper: str, table: str, row: str, column: str, *, directory: Path = DIRECTORY) -> Published:
+    """One cell; its value is None where nobody has seen the number. ConfigError where no file has such a cell."""
+    cells, key = published(directory), (paper, table, row, column)
+    if key not in cells:
+        depth = next(d for d in range(4) if key[: d + 1] not in {k[: d + 1] for k in cells})
+        here = sorted({k[depth] for k in cells if k[:depth] == key[:depth]})
+        near = difflib.get_close_matches(key[depth], here, n=1)
+        hint = f"Did you mean `{near[0]}`?" if near else f"There are: {', '.join(here)}."
+        place = " / ".join(("published", *key[:depth]))
+        raise ConfigError(f"{place}: there is no `{key[depth]}`. {hint} An unseen number is a row with an empty value.")
+    return cells[key]
+
+
+def atari_reference() -> dict[str, tuple[float, float]]:
+    """{env: (random, human)} of the 26 games of Atari-100k, for `stats.human_normalised`."""
+    cells = [c for c in published().values() if (c.paper, c.table) == ("atari", "reference")]
+    scores = {(c.env, c.column): c.value for c in cells}
+    return {env: (scores[env, "random"], scores[env, "human"]) for env in dict.fromkeys(c.env for c in cells)}

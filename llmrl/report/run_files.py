@@ -1,0 +1,167 @@
+"""The files of one run, read with suspicion: a corrupt line is named by file and number, and never becomes a number."""
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic_core import from_json
+
+from llmrl.llm.transcript import ReplayError, Transcript
+from llmrl.runs.files import read_json
+
+TAIL_EPISODES = 100
+
+
+class DamagedFile(Exception):
+    """A file of a run does not hold what it should; the text names file and line."""
+
+
+@dataclass(frozen=True)
+class Evals:
+    """The greedy evaluations of a run."""
+
+    env_steps: NDArray  # int64 (n,), rising
+    returns: NDArray  # float64 (n, episodes); NaN where an evaluation had fewer episodes
+
+    @property
+    def means(self) -> NDArray:
+        """Mean return of each evaluation, (n,)."""
+        return np.nanmean(self.returns, axis=1) if len(self.returns) else np.empty(0)
+
+
+NO_EVALS = Evals(np.empty(0, np.int64), np.empty((0, 0)))
+
+
+@dataclass(frozen=True)
+class Train:
+    """The training episodes of a run, played while exploring."""
+
+    env_steps: NDArray  # int64 (m,), at the episode's end
+    returns: NDArray  # float64 (m,)
+    lengths: NDArray  # int64 (m,), env_steps
+
+
+def json_object(path: Path) -> dict:
+    """A file that always has to be there and to hold an object. Raises DamagedFile."""
+    try:
+        value = read_json(path)
+    except FileNotFoundError:
+        raise DamagedFile(f"{path}: is missing; the run never began, or its directory was deleted in part") from None
+    except json.JSONDecodeError as error:
+        raise DamagedFile(f"{path}, line {error.lineno}: no JSON ({error.msg})") from None
+    except UnicodeDecodeError as error:
+        raise DamagedFile(f"{path}: no text ({error.reason} at byte {error.start})") from None
+    if not isinstance(value, dict):
+        raise DamagedFile(f"{path}, line 1: no JSON object")
+    return value
+
+
+def rows(path: Path, whole: bool, tail: int | None = None) -> list[dict]:
+    """The rows of a jsonl file, or those of its last `tail` bytes. A torn last line is left out, unless the file has to
+    be `whole` (the run is done). Raises DamagedFile at the first line that is no row."""
+    if not path.exists():
+        raise DamagedFile(f"{path}: is missing; the run's directory was deleted in part")
+    with open(path, "rb") as file:
+        start = max(0, os.fstat(file.fileno()).st_size - tail) if tail else 0
+        file.seek(start)
+        data = file.read()
+    if start:
+        first = data.find(b"\n") + 1
+        start, data = start + first, data[first:]
+    lines = data.split(b"\n")
+    if not whole or not lines[-1]:
+        lines.pop()
+    parsed = []
+    for number, line in enumerate(lines):
+        try:
+            parsed.append(from_json(line))  # of pydantic: as exact as json's, and four times as fast
+        except ValueError:
+            parsed.append(None)
+        if not isinstance(parsed[-1], dict):
+            number += 1 + path.read_bytes()[:start].count(b"\n")
+            raise DamagedFile(f"{path}, line {number}: no JSON object: {line[:60].decode(errors='replace')!r}")
+    return parsed
+
+
+def evaluations(path: Path, whole: bool) -> tuple[Evals, tuple[float, ...] | None]:
+    """The greedy evaluations, and the random policy's returns. Each row's own mean is its check sum."""
+    if not path.exists() and not whole:
+        return NO_EVALS, None
+    steps, means, returns, lines, line, random = [], [], [], [], 0, None
+    try:
+        for line, row in enumerate(rows(path, whole), start=1):
+            if row["policy"] == "greedy":
+                steps.append(row["env_steps"])
+                means.append(row["return_mean"])
+                returns.append(row["returns"])
+                lines.append(line)
+            elif row["policy"] == "random":
+                random = tuple(map(float, row["returns"]))
+        if not steps:
+            return NO_EVALS, random
+        widths = {len(r) for r in returns}
+        if 0 in widths:
+            line = next(at for at, r in zip(lines, returns) if not r)
+            raise ValueError("no episode")
+        if len(widths) > 1:
+            returns = [r + [np.nan] * (max(widths) - len(r)) for r in returns]
+        evals = Evals(np.array(steps, np.int64), np.array(returns, np.float64))
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedFile(f"{path}, line {line}: no evaluation ({type(error).__name__}: {error})") from None
+    if (bad := ~np.isclose(evals.means, means, rtol=1e-9, atol=1e-9)).any():
+        raise DamagedFile(f"{path}, line {lines[int(bad.argmax())]}: return_mean is not the mean of returns")
+    if (back := np.diff(evals.env_steps) <= 0).any():
+        raise DamagedFile(f"{path}, line {lines[int(back.argmax()) + 1]}: env_steps do not rise")
+    return evals, random
+
+
+def _episodes(path: Path, whole: bool, tail: int | None = None) -> list[dict]:
+    return [row for row in rows(path, whole, tail) if row.get("kind") == "episode"]
+
+
+def train(path: Path, whole: bool) -> Train:
+    """All training episodes. Raises DamagedFile."""
+    episodes = _episodes(path, whole)
+    steps, returns, lengths = ([row[key] for row in episodes] for key in ("env_steps", "return", "length"))
+    return Train(np.array(steps, np.int64), np.array(returns, np.float64), np.array(lengths, np.int64))
+
+
+def train_last(path: Path, whole: bool) -> tuple[float, int] | None:
+    """Mean return of the last 100 training episodes and their number, from the end of metrics.jsonl."""
+    if not path.exists() and not whole:
+        return None
+    tail: int | None = 1 << 14
+    episodes = _episodes(path, whole, tail)
+    while len(episodes) < TAIL_EPISODES and tail is not None:
+        tail = tail * 4 if tail * 4 < path.stat().st_size else None
+        episodes = _episodes(path, whole, tail)
+    last = episodes[-TAIL_EPISODES:]
+    return (float(np.mean([row["return"] for row in last])), len(last)) if last else None
+
+
+def llm_usage(path: Path, config: dict) -> dict[str, Any] | None:
+    """What an unfinished run has asked for so far."""
+    if not path.exists():
+        return None
+    try:
+        return {"model": config.get("llm", {}).get("model"), **Transcript(path, read_only=True).usage()}
+    except (ReplayError, KeyError, TypeError) as error:
+        named = str(error) if isinstance(error, ReplayError) else f"{path}: no transcript ({error})"
+        raise DamagedFile(named) from None
+
+
+def env_steps_per_s(path: Path) -> float | None:
+    """Median env_steps/s. timing.jsonl is never cut, so a line that a kill tore stays in it, and is passed over."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - (1 << 13)))
+            found = re.findall(rb'"env_steps_per_s": ([0-9.]+)', file.read())
+    except OSError:
+        return None
+    rates = [rate for rate in map(float, found) if rate > 0]
+    return float(np.median(rates)) if rates else None
