@@ -1,0 +1,48 @@
+"""The wheel carries conf/ and the prompts, and works from any directory."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)]
+    done = subprocess.run(build, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return next(out.glob("*.whl"))
+
+
+def test_wheel_holds_all_yaml_and_prompt_files(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for file in ROOT.glob("conf/**/*.yaml"):
+        assert f"llmrl/{file.relative_to(ROOT)}" in names
+    for file in ROOT.glob("llmrl/**/*.txt"):
+        assert str(file.relative_to(ROOT)) in names
+
+
+def test_installed_wheel_runs_from_another_directory(wheel: Path, tmp_path: Path) -> None:
+    site, work = tmp_path / "site", tmp_path / "work"
+    work.mkdir()
+    install = ["-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", str(site), str(wheel)]
+    subprocess.run([sys.executable, *install], check=True)
+    env = os.environ | {"PYTHONPATH": str(site)}
+    found = subprocess.run(
+        [sys.executable, "-c", "import llmrl; print(llmrl.__file__)"], env=env, cwd=work, capture_output=True, text=True
+    )
+    assert Path(found.stdout.strip()).is_relative_to(site)
+    run = ["experiment=classic/pendulum", "budget=smoke", "log.progress=false"]
+    done = subprocess.run(
+        [sys.executable, "-m", "llmrl", "run", *run], env=env, cwd=work, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "evaluation return" in done.stdout
+    results = list((work / "outputs" / "classic" / "vanilla-td3" / "classic-pendulum").glob("s0-*/result.json"))
+    assert len(results) == 1

@@ -1,0 +1,200 @@
+"""`llmrl plan`: how each run of a grid stands, what the rest will cost, and making what is missing."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+from command_line import in_process  # noqa: F401 (the fixture llmrl)
+from conftest import ROOT, Process, only_run, run_directories, status
+from lab_tables import cells_of, make_run, written_lab  # noqa: F401 (the fixture lab)
+
+from llmrl.commands.plan import job_of
+from llmrl.report import cost, executor, grid
+from llmrl.report.executor import Job, execute
+from llmrl.report.store import load
+
+
+def states(out):
+    """{(row, column, seed): state} of what the command printed."""
+    rows = [line.split() for line in out.splitlines() if line.startswith(("  CartPole", "  Acrobot"))]
+    return {(row[0], row[1], row[2]): row[3] for row in rows}
+
+
+def test_it_lists_the_tables_and_what_they_are(llmrl, lab):
+    lab()
+    done = llmrl("plan")
+    assert done.code == 0 and "lab/small" in done.out and "DQN and LLM-Explorer" in done.out
+    assert "llm_explorer/m_and_k" in done.out
+
+
+def test_every_run_is_listed_with_its_state(llmrl, lab):
+    cells = cells_of(lab())
+    make_run(cells[0].runs[0])
+    make_run(cells[0].runs[1], status="INTERRUPTED", study="elsewhere")
+    make_run(cells[0].runs[2], status="FAILED")
+    broken = make_run(cells[1].runs[0])
+    (broken / "config.json").write_text("{")
+    make_run(cells[1].runs[1], status="RUNNING")  # whose process is gone
+    done = llmrl("plan", "lab/small")
+    found = states(done.out)
+    assert done.code == 0 and len(found) == 12
+    assert [found["CartPole", "DQN", f"s{seed}"] for seed in range(3)] == ["done", "partial", "failed"]
+    assert [found["CartPole", "LLM", f"s{seed}"] for seed in range(3)] == ["damaged", "partial", "missing"]
+    assert "12 runs: 1 damaged, 1 done, 1 failed, 7 missing, 2 partial." in done.out
+    assert "outputs/elsewhere/vanilla-dqn" in done.out
+
+
+def test_rows_columns_seeds_and_overrides_are_chosen(llmrl, lab):
+    lab()
+    part = ["--row", "CartPole", "--column", "LLM", "--seeds", "4-5", "--set", "budget.env_steps=40"]
+    done = llmrl("plan", "lab/small", *part)
+    assert states(done.out).keys() == {("CartPole", "LLM", "s4"), ("CartPole", "LLM", "s5")}
+    assert "Left: 80 env_steps in 2 runs." in done.out
+
+
+def test_only_the_seed_differs_between_the_runs_of_a_cell(lab):
+    from llmrl.commands.cells import identify
+
+    table = lab()
+    cell = cells_of(table)[1]
+    alone = [identify([*run.overrides, f"seed={run.seed}"], [run.seed])[0] for run in cell.runs]
+    assert [run.id for run in cell.runs] == [run.id for run in alone]
+    assert len({run.id for run in cell.runs}) == 3
+
+
+def forecast(cells):
+    wanted = grid.runs_of(cells)
+    records = load(wanted[0].outputs)
+    return cost.Forecast(wanted, grid.find(wanted, records), records)
+
+
+def test_hours_come_from_runs_like_these_on_this_machine(lab):
+    cells = cells_of(lab(rows={"CartPole": []}))[:1]
+    make_run(cells[0].runs[0], env_steps_per_s=0.01, host="another")
+    assert "Time: unknown" in forecast(cells).told()
+    make_run(cells[0].runs[1], status="INTERRUPTED", env_steps_per_s=0.5, host=socket.gethostname())
+    told = forecast(cells).told()
+    assert "Left: 90 env_steps in 2 runs." in told  # half of one, and a whole one
+    assert f"Time: {90 / 0.5 / 3600:.2f} h" in told
+
+
+def test_dollars_come_from_runs_with_the_same_model(lab):
+    cells = cells_of(lab(rows={"CartPole": []}), extra=["llm=gpt-4o-mini"])
+    assert "LLM:  0.00 usd and unknown for 3 of the runs" in forecast(cells).told()
+    usage = {"model": "gpt-4o-mini", "calls": 3, "usd": 1.5, "calls_without_price": 0}
+    make_run(cells[1].runs[0], llm=usage)
+    assert "LLM:  3.00 usd (" in forecast(cells).told()
+    other = cells_of(lab(rows={"CartPole": []}), extra=["llm=gpt-4o"])[1:]
+    assert "LLM:  unknown" in forecast(other).told()
+
+
+def test_a_run_that_was_begun_goes_on_in_its_study(lab):
+    cells = cells_of(lab(rows={"CartPole": []}))
+    run = cells[0].runs[0]
+    make_run(run, status="INTERRUPTED", study="elsewhere")
+    found = grid.find([run], load(run.outputs))
+    argv = job_of(run, found[run.key]).argv
+    assert "study=elsewhere" in argv and "study=lab" not in argv
+    assert "study=lab" in job_of(run, None).argv
+
+
+@pytest.mark.parametrize("args, told", [
+    (["lab/smal"], "Did you mean `lab/small`?"),
+    (["lab/small", "--row", "Acrobat"], "Did you mean `Acrobot`?"),
+    (["lab/small", "-j", "0"], "-j 0"),
+    (["lab/small", "--seeds", "a"], "0-4"),
+])  # fmt: skip
+def test_bad_input_ends_with_2(llmrl, lab, args, told):
+    lab()
+    done = llmrl("plan", *args)
+    assert done.code == 2 and told in done.err
+
+
+# --- the executor -----------------------------------------------------------------------------------------------------
+
+
+def job(code, name="job", gpu=False):
+    return Job(name, (sys.executable, "-c", code), gpu)
+
+
+def outcomes(ended):
+    return {end.job.name: (end.outcome, end.said) for end in ended}
+
+
+def test_a_run_that_fails_stops_no_other():
+    heard = []
+    jobs = [job("raise SystemExit('no')", "bad"), job("raise SystemExit(75)", "paused"), job("print('fine')", "good")]
+    ended = execute(jobs, 1, [], lambda end: heard.append(end.job.name))
+    assert outcomes(ended) == {"bad": ("failed", "no"), "paused": ("paused", "exit code 75"), "good": ("done", "fine")}
+    assert sorted(heard) == ["bad", "good", "paused"]
+
+
+def test_one_thread_each_and_gpus_in_turn(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    monkeypatch.setenv("OMP_NUM_THREADS", "9")
+    show = "import os; print(os.environ['OMP_NUM_THREADS'], os.environ['CUDA_VISIBLE_DEVICES'])"
+    assert executor.gpus() == ["4", "7"]
+    (cpu,) = execute([job(show)], 1, executor.gpus(), lambda end: None)
+    assert cpu.said == "1 4,7"
+    one = Job("one", (sys.executable, "-c", show), gpu=True)
+    assert {end.said for end in execute([one], 1, executor.gpus(), lambda end: None)} == {"1 4"}
+
+
+def test_two_at_a_time_get_different_gpus(tmp_path):
+    a, b = tmp_path / "a", tmp_path / "b"
+    os.mkfifo(a), os.mkfifo(b)
+    show = (
+        "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])"  # each waits for the other: a fifo opens from two ends
+    )
+    first = job(f"open('{a}', 'w').close(); open('{b}').close(); {show}", "first", gpu=True)
+    second = job(f"open('{a}').close(); open('{b}', 'w').close(); {show}", "second", gpu=True)
+    ended = execute([first, second], 2, ["0", "1"], lambda end: None)
+    assert sorted(end.said for end in ended) == ["0", "1"]
+
+
+def test_a_missing_driver_means_no_gpu(monkeypatch, tmp_path):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert executor.gpus() == []
+
+
+# --- real runs --------------------------------------------------------------------------------------------------------
+
+
+def plan(tmp_path, *args):
+    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    argv = [sys.executable, "-m", "llmrl", "plan", "lab/small", "--row", "CartPole", "--column", "DQN", *args]
+    return subprocess.Popen(argv, cwd=tmp_path, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def test_it_makes_what_is_missing_and_then_has_nothing_to_do(lab, tmp_path):
+    lab(seeds=[0])
+    first = plan(tmp_path, "--run")
+    out, err = first.communicate(timeout=120)
+    assert first.returncode == 0, err
+    assert status(only_run(tmp_path / "outputs")) == "DONE"
+    second = plan(tmp_path, "--run")
+    out, err = second.communicate(timeout=60)
+    assert second.returncode == 0 and "Nothing to run." in out, err
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on(lab, tmp_path):
+    lab(seeds=[0, 1], base=[*lab().base, "budget.env_steps=1500", "eval.every=1500"])
+    begun = plan(tmp_path, "--run")
+    outputs = tmp_path / "outputs"
+    waiting = Process.__new__(Process)
+    waiting.popen = begun
+    assert waiting.until(lambda: any((path / "metrics.jsonl").exists() and (path / "metrics.jsonl").stat().st_size
+                                     for path in run_directories(outputs)))  # fmt: skip
+    begun.send_signal(signal.SIGINT)
+    out, err = begun.communicate(timeout=60)
+    assert begun.returncode == 130 and "The same command goes on" in err, out + err
+    (one,) = run_directories(outputs)  # the second was not begun
+    assert status(one) == "INTERRUPTED" and list((one / "checkpoint").iterdir())
+    again = plan(tmp_path, "--run", "-j", "2")
+    out, err = again.communicate(timeout=120)
+    assert again.returncode == 0 and "2 done" in out, out + err
+    assert [status(path) for path in run_directories(outputs)] == ["DONE", "DONE"]

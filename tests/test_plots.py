@@ -1,0 +1,215 @@
+"""Plots of many runs: what is averaged with what, what is named, what is refused."""
+
+import shutil
+
+import numpy as np
+import pytest
+from command_line import in_process  # noqa: F401 (the fixture llmrl)
+from made_runs import answered, make_run
+
+from llmrl.checks import ConfigError
+from llmrl.report import plots
+from llmrl.report.groups import gather, select
+from llmrl.report.refreshes import over_training, refreshes
+from llmrl.runs.files import read_json
+
+# --- what belongs together --------------------------------------------------------------------------------------------
+
+
+def test_seeds_are_averaged_and_settings_are_not(tmp_path):
+    for seed in (1, 0):
+        make_run(tmp_path, seed=seed)
+    make_run(tmp_path, k=4)
+    groups = gather(select([tmp_path]))
+    assert [(g.name, [r.seed for r in g.runs]) for g in groups] == [
+        ("vanilla-dqn · method.k=1", [0, 1]),
+        ("vanilla-dqn · method.k=4", [0]),
+    ]
+
+
+def test_a_run_that_was_made_twice_counts_once(tmp_path):
+    make_run(tmp_path, study="a", status="INTERRUPTED")
+    whole = make_run(tmp_path, study="b")
+    (group,) = gather(select([tmp_path]))
+    assert [run.path for run in group.runs] == [whole]
+
+
+def test_damaged_runs_are_left_out(tmp_path):
+    make_run(tmp_path, seed=0)
+    (make_run(tmp_path, seed=1) / "eval.jsonl").write_text("no json\n")
+    (group,) = gather(select([tmp_path]))
+    assert [run.seed for run in group.runs] == [0]
+
+
+@pytest.mark.parametrize("below", ["", "a", "a/b", "a/b/vanilla-dqn", "a/b/vanilla-dqn/classic-cart_pole/s0-00000001"])
+def test_any_directory_above_or_of_a_run_names_it(tmp_path, below):
+    make_run(tmp_path / "outputs", study="a/b")
+    (record,) = select([tmp_path / "outputs" / below])
+    assert (record.study, record.method, record.env, record.seed) == ("a/b", "vanilla", "classic/cart_pole", 0)
+
+
+def test_only_the_runs_below_the_directory_count(tmp_path):
+    make_run(tmp_path, seed=0)
+    path = make_run(tmp_path, seed=1)
+    assert [record.path for record in select([path, path.parent / path.name])] == [path]
+
+
+@pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir()], ids=["missing", "empty"])
+def test_a_directory_without_runs_is_refused(tmp_path, make):
+    make(tmp_path / "x")
+    with pytest.raises(ConfigError, match="x"):
+        select([tmp_path / "x"])
+
+
+# --- curves -----------------------------------------------------------------------------------------------------------
+
+
+def drawn(figure, axes=0) -> dict[str, np.ndarray]:
+    """Lines of a panel: label -> (x, y)."""
+    return {line.get_label(): line.get_xydata() for line in figure.axes[axes].get_lines()}
+
+
+def test_the_line_is_the_mean_over_runs_as_far_as_all_have_come(tmp_path):
+    make_run(tmp_path, seed=0, returns=(1.0, 2.0, 3.0))
+    make_run(tmp_path, seed=1, returns=(3.0, 6.0), status="INTERRUPTED")
+    figure = plots.curves(gather(select([tmp_path])))
+    assert drawn(figure)["vanilla-dqn"].tolist() == [[0, 2], [100, 4]]
+    (band,) = figure.axes[0].collections
+    assert band.get_paths()[0].get_extents().bounds[1::2] == (1.0, 5.0)  # bootstrap of two runs: from one to the other
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert texts == ["vanilla-dqn, n = 2 (1 unfinished)", "random policy"]
+    assert "95 % bootstrap interval over runs" in figure.legends[0].get_title().get_text()
+
+
+def test_a_single_run_has_no_band(tmp_path):
+    make_run(tmp_path)
+    assert not plots.curves(gather(select([tmp_path]))).axes[0].collections
+
+
+def test_a_panel_per_environment_and_one_colour_per_method(tmp_path):
+    for env in ("classic/cart_pole", "classic/pendulum"):
+        for method in ("vanilla", "other"):
+            make_run(tmp_path, env=env, method=method)
+    figure = plots.curves(gather(select([tmp_path])))
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["classic/cart_pole", "classic/pendulum"]
+    colours = [{line.get_label(): line.get_color() for line in axes.get_lines()} for axes in figure.axes]
+    assert colours[0] == colours[1] and colours[0]["vanilla-dqn"] != colours[0]["other-dqn"]
+
+
+def test_the_scripted_llm_is_marked(tmp_path):
+    make_run(tmp_path, method="llm_explorer", llm=answered(1, [0.5, 0.5]))
+    assert "llm_explorer-dqn (scripted LLM)" in drawn(plots.curves(gather(select([tmp_path]))))
+
+
+# --- bars and profiles ------------------------------------------------------------------------------------------------
+
+
+def test_bars_show_finished_runs_alone(tmp_path):
+    make_run(tmp_path, seed=0, returns=(0.0, 4.0))
+    make_run(tmp_path, seed=1, returns=(0.0, 8.0))
+    make_run(tmp_path, seed=2, returns=(0.0, 100.0), status="INTERRUPTED")
+    axes = plots.bars(gather(select([tmp_path]))).axes[0]
+    assert [bar.get_height() for bar in axes.patches] == [6.0]
+
+
+def test_a_profile_counts_runs_above_a_threshold(tmp_path):
+    make_run(tmp_path, seed=0, returns=(0.0, 2.5))
+    make_run(tmp_path, seed=1, returns=(0.0, 4.5))  # the best: 1; the other one is (2.5 - 0.5) / (4.5 - 0.5) = 0.5
+    figure = plots.profile(gather(select([tmp_path])))
+    line = drawn(figure)["vanilla-dqn"]
+    assert [float(np.interp(x, *line.T)) for x in (0.1, 0.4, 0.6, 0.9)] == [1.0, 1.0, 0.5, 0.5]
+    assert "0: random policy, 1: best run here" in figure.axes[0].get_xlabel()
+
+
+def test_atari_is_human_normalised(tmp_path):
+    make_run(tmp_path, env="atari/freeway", returns=(0.0, 29.6))  # a human's score there; a random policy's is 0
+    figure = plots.profile(gather(select([tmp_path])))
+    line = drawn(figure)["vanilla-dqn"]
+    assert [float(np.interp(x, *line.T)) for x in (0.97, 1.03)] == [1.0, 0.0]
+    assert "1: human" in figure.axes[0].get_xlabel()
+
+
+def test_a_profile_needs_shared_tasks(tmp_path):
+    make_run(tmp_path, method="a")
+    make_run(tmp_path, method="b", env="classic/pendulum")
+    with pytest.raises(ConfigError, match="same tasks"):
+        plots.profile(gather(select([tmp_path])))
+
+
+# --- exploration ------------------------------------------------------------------------------------------------------
+
+
+def test_each_vector_counts_from_the_end_of_its_episode(tmp_path):
+    llm = [*answered(2, [0.9, 0.1]), *answered(4, None), *answered(99, [0.0, 1.0])]  # 99: yet to be made again
+    make_run(tmp_path, method="llm_explorer", llm=llm)
+    (record,) = select([tmp_path])
+    steps, vectors = over_training(record)
+    assert steps.tolist() == [0, 20, 40]
+    assert vectors.tolist() == [[0.5, 0.5], [0.9, 0.1], [0.5, 0.5]]  # uniform first, and after a failure
+    told = refreshes(record)
+    assert [(r.episode, r.episode_return, r.shown, r.description) for r in told] == [
+        (2, 2.0, "return 2", "described 2"),
+        (4, 4.0, "return 4", "described 4"),
+    ]
+    assert told[1].rejected == ["no_json: x"] and told[1].vector is None
+
+
+def test_exploration_names_the_actions(tmp_path):
+    make_run(tmp_path, method="llm_explorer", llm=answered(2, [0.9, 0.1]))
+    axes = plots.exploration(gather(select([tmp_path]))).axes[0]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["0 left", "1 right"]
+    assert axes.get_ylabel() == "probability of exploring"
+
+
+def test_a_bias_is_drawn_as_lines(tmp_path):
+    make_run(tmp_path, method="llm_explorer", agent="td3", llm=answered(5, [0.2, -0.1], name="bias"))
+    axes = plots.exploration(gather(select([tmp_path]))).axes[0]
+    assert axes.get_lines()[0].get_xydata().tolist() == [[0, 0], [50, 0.2], [200, 0.2]]
+
+
+def test_runs_without_an_llm_have_no_such_plot(tmp_path):
+    make_run(tmp_path)
+    with pytest.raises(ConfigError, match="llm_explorer"):
+        plots.exploration(gather(select([tmp_path])))
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_writes_png_and_pdf(llmrl, tmp_path):
+    make_run(tmp_path / "outputs", method="llm_explorer", llm=answered(1, [0.2, 0.8]))
+    done = llmrl("plot", "outputs/main")
+    assert done.code == 0, done.err
+    names = {path.name for path in (tmp_path / "outputs/main/plots").iterdir()}
+    assert names == {f"{kind}.{ending}" for kind in plots.PLOTS for ending in ("png", "pdf")}
+    assert (tmp_path / "outputs/main/plots/curves.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "outputs/main/plots/curves.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_the_command_says_what_it_cannot_draw(llmrl, tmp_path):
+    path = make_run(tmp_path / "outputs")
+    done = llmrl("plot", "outputs", "--kind", "exploration", "--out", "x")
+    assert done.code == 2 and "method=llm_explorer" in done.err and not (tmp_path / "x").exists()
+    assert llmrl("plot", "outputs/nothing").code == 2
+    shutil.rmtree(path)
+    assert llmrl("plot", "outputs").code == 2
+
+
+def test_the_command_names_damaged_runs(llmrl, tmp_path):
+    make_run(tmp_path / "outputs", seed=0)
+    (make_run(tmp_path / "outputs", seed=1) / "metrics.jsonl").unlink()
+    done = llmrl("plot", "outputs", "--kind", "bars")
+    assert done.code == 0 and "s1-00000001/metrics.jsonl: is missing" in done.err
+
+
+def test_the_kinds_that_the_command_knows_are_all():
+    from llmrl.commands.plot import KINDS, SCORES
+
+    assert set(KINDS) == set(plots.PLOTS) and set(SCORES) == set(plots.SCORES)
+
+
+def test_config_and_identity_stay_untouched(tmp_path):
+    path = make_run(tmp_path)
+    before = read_json(path / "config.json"), sorted(p.name for p in path.iterdir())
+    plots.save(plots.curves(gather(select([tmp_path]))), tmp_path / "plots", "curves")
+    assert before == (read_json(path / "config.json"), sorted(p.name for p in path.iterdir()))

@@ -1,0 +1,107 @@
+"""Published numbers: each has a source, what nobody has seen is empty, and the files agree with themselves."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from llmrl.checks import ConfigError
+from llmrl.conf_files import conf_root
+from llmrl.report.published import COLUMNS, DIRECTORY, atari_reference, lookup, published
+
+ROW = {"paper": "p", "table": "1", "row": "r", "column": "c", "value": "1.5", "source": "p, Table 1"}
+
+
+def write(directory: Path, *rows: dict, columns: list[str] = COLUMNS) -> Path:
+    with open(directory / "p.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, columns, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+    return directory
+
+
+def test_a_number_is_found_by_paper_table_row_and_column():
+    cell = lookup("llm_explorer", "4", "Freeway", "M=100,K=1")
+    assert (cell.value, cell.unit, cell.n, cell.env) == (69.71, "%", 3, "atari/freeway")
+    assert "2505.15293" in cell.source
+
+
+def test_a_number_that_nobody_has_seen_is_none(tmp_path):
+    write(tmp_path, ROW | {"value": ""})
+    assert lookup("p", "1", "r", "c", directory=tmp_path).value is None
+    assert lookup("llm_explorer", "2", "human-normalised score", "GPT-4o").value is None
+
+
+@pytest.mark.parametrize(
+    "key, message",
+    [
+        (("llm_explorr", "4", "Alien", "DQN"), "`llm_explorr`. Did you mean `llm_explorer`"),
+        (
+            ("llm_explorer", "4", "MsPacmann", "DQN"),
+            "4: there is no `MsPacmann`. Did you mean `MsPacman`",
+        ),
+        (("llm_explorer", "4", "Alien", "x"), r"There are: DQN, M=100,K=1"),
+    ],
+)
+def test_an_unknown_key_says_what_there_is(key, message):
+    with pytest.raises(ConfigError, match=message):
+        lookup(*key)
+
+
+@pytest.mark.parametrize(
+    "second, message",
+    [
+        ({"row": "s", "source": " "}, r"p\.csv, line 3: a number without a source"),
+        ({"row": "s", "value": "1,5"}, r"p\.csv, line 3: value is no number: '1,5'"),
+        ({}, r"p\.csv, line 3: p / 1 / r / c is given twice"),
+    ],
+)
+def test_a_wrong_row_is_named_by_file_and_line(tmp_path, second, message):
+    write(tmp_path, ROW, ROW | second)
+    with pytest.raises(ConfigError, match=message):
+        published(tmp_path)
+
+
+def test_a_comma_without_quotes_is_seen(tmp_path):
+    write(tmp_path, ROW)
+    file = tmp_path / "p.csv"
+    file.write_text(file.read_text().rstrip() + ",too much\n")
+    with pytest.raises(ConfigError, match="line 2: 13 columns"):
+        published(tmp_path)
+
+
+def test_other_columns_are_refused(tmp_path):
+    write(tmp_path, {"paper": "p", "value": "1"}, columns=["paper", "value"])
+    with pytest.raises(ConfigError, match="line 1: the columns must be"):
+        published(tmp_path)
+
+
+def test_the_reference_has_the_26_games_of_our_configuration():
+    reference = atari_reference()
+    ours = {f"atari/{file.stem}" for file in (conf_root() / "env" / "atari").glob("[a-z]*.yaml")}
+    assert len(reference) == 26 and set(reference) == ours
+    assert reference["atari/freeway"] == (0.0, 29.6)
+    assert all(human > random for random, human in reference.values())
+
+
+def test_derived_scores_follow_from_the_published_ones():
+    cells = [c for c in published().values() if (c.paper, c.table) == ("llm_explorer", "4_raw")]
+    assert len(cells) == 15
+    for cell in cells:
+        random, human = atari_reference()[cell.env]
+        percent = lookup("llm_explorer", "4", cell.row, cell.column).value
+        assert cell.value == pytest.approx(random + percent / 100 * (human - random), abs=0.06)
+        assert "derived" in cell.note
+
+
+def test_freeway_without_seeing_it_is_normalised_by_the_same_reference():
+    random, human = atari_reference()["atari/freeway"]
+    for p in ("1/3", "0.5", "0.6", "0.7", "0.8", "0.9", "1.0"):
+        score, percent = (lookup("llm_explorer", "freeway_fixed", f"P(up)={p}", c).value for c in ("score", "hns"))
+        assert percent == pytest.approx(100 * (score - random) / (human - random), abs=0.1)
+
+
+def test_every_number_stands_beside_a_source():
+    files = list(DIRECTORY.glob("*.csv"))
+    assert len(files) >= 3
+    assert all(cell.source and cell.metric and cell.unit for cell in published().values())

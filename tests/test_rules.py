@@ -1,0 +1,147 @@
+"""The rules of the house that a machine can check: who imports what, how long a file is, what every yaml says."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, compose
+
+from llmrl.conf_files import options
+from llmrl.config import Config, from_node
+
+PACKAGE = ROOT / "llmrl"
+FILES = sorted(PACKAGE.rglob("*.py"))
+YAML = sorted((ROOT / "conf").rglob("*.yaml"))
+MAX_FILE, MAX_FUNCTION = 400, 60  # lines
+
+# A part of the package may import these other parts. No arrow points back: agents know no environment and no logger,
+# methods no configuration, report/ no training.
+LEAVES = {"checks", "conf_files"}
+ALLOWED = {
+    "explore": {"checks"},
+    "replay": {"checks", "explore"},
+    "agents": {"checks", "explore", "replay"},
+    "envs": {"checks"},
+    "llm": {"checks", "runs"},
+    "methods": {"checks", "explore", "llm", "runs"},
+    "loops": {"checks", "agents", "explore", "replay", "runs"},
+    "runs": {"checks", "explore", "replay"},
+    "report": {"checks", "llm", "runs"},
+    "config": {"agents", "envs", "llm", "methods", *LEAVES},
+    "build": {"agents", "config", "explore", "llm", "loops", "runs", *LEAVES},
+}
+ONLY_THERE = {
+    "hydra": {"run", "cli", "commands", "config", "hydra_errors"},
+    "omegaconf": {"run", "cli", "commands", "config", "hydra_errors"},
+    "wandb": {"runs/log"},
+    "litellm": {"llm/client"},
+}
+HEAVY = {"torch", "litellm", "wandb", "mujoco", "ale_py", "matplotlib"}
+
+
+def imports(path: Path, *, top_level: bool = False) -> set[str]:
+    """The modules that a file imports, anywhere or at its top alone; not what is only for type checkers."""
+    tree = ast.parse(path.read_text())
+    hidden = {id(n) for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+              for n in ast.walk(node)}  # fmt: skip
+    nodes = tree.body if top_level else list(ast.walk(tree))
+    found: set[str] = set()
+    for node in nodes:
+        if id(node) in hidden:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {node.module or "", *(f"{node.module}.{name.name}" for name in node.names)}
+    return found
+
+
+def part(path: Path) -> str:
+    """llmrl/runs/log.py -> runs; llmrl/run.py -> run"""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(PACKAGE).with_suffix(""))
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_imports_point_one_way(path):
+    ours = {name.split(".")[1] for name in imports(path) if name.startswith("llmrl.")}
+    parts = {p for p in ours if (PACKAGE / p).is_dir() or (PACKAGE / f"{p}.py").exists()}
+    if part(path) in ALLOWED:
+        assert parts - {part(path)} <= ALLOWED[part(path)]
+
+
+@pytest.mark.parametrize("package", ONLY_THERE)
+def test_who_may_import(package):
+    importers = {named(path) for path in FILES if any(name.split(".")[0] == package for name in imports(path))}
+    assert {name for name in importers if not {name, name.split("/")[0]} & ONLY_THERE[package]} == set()
+
+
+def test_report_knows_no_torch():
+    for path in FILES:
+        if part(path) == "report":
+            assert "torch" not in {name.split(".")[0] for name in imports(path)}, path
+
+
+def test_heavy_packages_are_imported_where_they_are_used():
+    may = {"agents", "loops", "build"}  # torch is what these are made of; they are themselves imported late
+    for path in FILES:
+        heavy = {name.split(".")[0] for name in imports(path, top_level=True)} & HEAVY
+        assert not heavy or (heavy == {"torch"} and part(path) in may), path
+
+
+def test_nothing_draws_from_a_global_generator():
+    bad = re.compile(r"np\.random\.(?!Generator|PCG64|SeedSequence|default_rng)\w+|torch\.manual_seed|^import random|"
+                     r"random\.seed\(", re.MULTILINE)  # fmt: skip
+    for path in FILES:
+        assert bad.findall(path.read_text()) == [], path
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_files_and_functions_stay_short(path):
+    assert len(path.read_text().splitlines()) <= MAX_FILE
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno - node.lineno + 1 <= MAX_FUNCTION, node.name
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_every_module_says_what_it_is_for(path):
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+@pytest.mark.parametrize("preset", options("experiment"))
+def test_every_preset_composes(preset):
+    assert isinstance(from_node(compose([f"experiment={preset}"])), Config)
+
+
+@pytest.mark.parametrize("env", options("env"))
+def test_every_environment_composes(env):
+    agent = "td3" if env.startswith("mujoco") else "dqn"
+    assert isinstance(from_node(compose([f"env={env}", f"agent={agent}"])), Config)
+
+
+@pytest.mark.parametrize("group, name", [(group, name) for group in ("method", "agent", "llm", "budget", "compute",
+                         "eval", "log") for name in options(group)])  # fmt: skip
+def test_every_choice_composes(group, name):
+    needed = ["llm.model=some/model", "llm.api_base=http://localhost/v1"] if name == "openai_compatible" else []
+    assert isinstance(from_node(compose([f"{group}={name}", *needed])), Config)
+
+
+@pytest.mark.parametrize("path", YAML, ids=lambda path: str(path.relative_to(ROOT / "conf")))
+def test_every_key_is_explained(path):
+    """By a comment behind it, or above it or the block that it stands in. A preset, a task and whoever names his base
+    set keys that are explained where they come from; then the file itself says what it is."""
+    text = path.read_text()
+    lines = text.splitlines()
+    inherits = "defaults:" in text
+    if inherits:
+        assert any(line.startswith("#") for line in lines) or path.parts[-3] == "env"
+        return
+    for number, line in enumerate(lines):
+        if re.match(r"\s*[\w]+:", line):
+            above = number > 0 and lines[number - 1].strip().startswith("#")
+            assert "#" in line or above, f"{path}:{number + 1}: {line}"
