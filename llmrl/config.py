@@ -122,7 +122,7 @@ def from_node(node: dict[str, Any], overrides: Iterable[str] = ()) -> Config:
     """A composed node (plain containers, with `choices`) -> Config. Raises ConfigError with all that is wrong."""
     choices = dict(node["choices"])
     source = Source(choices, tuple(overrides))
-    node = _resolve_budget(node)
+    node = _resolve_transform(_resolve_budget(node))
     errors: list[str] = []
     parts: dict[str, Any] = {}
     for group, cls in config_classes(choices, node["env"].get("suite", "?")).items():
@@ -174,6 +174,19 @@ def _resolve_budget(node: dict) -> dict:
         # a wrong value or a missing key: the check that follows says which, and shall say nothing else
         budget, evaluation = ({k: 1 if v is None else v for k, v in part.items()} for part in (budget, evaluation))
     return node | {"budget": budget, "eval": evaluation}
+
+
+def _resolve_transform(node: dict) -> dict:
+    """`env.transform=<artifact>` is short for its key `artifact`, with the other keys as conf/ has them; null: none."""
+    transform = node["env"].get("transform")
+    if isinstance(transform, str):
+        import yaml
+
+        defaults = yaml.safe_load(group_file("env", "_transform").read_text())
+        transform = defaults["transform"] | {"artifact": transform}
+    if isinstance(transform, dict) and transform.get("artifact") is None:
+        transform = None
+    return node | {"env": node["env"] | ({"transform": transform} if "transform" in node["env"] else {})}
 
 
 def _scaled(config: Any, scale: float) -> Any:
@@ -252,6 +265,8 @@ def identity(config: Config, reads: Iterable[str] = ()) -> dict[str, Any]:
     parts = {group: _identity_of(getattr(config, group)) for group in ("method", "agent", "env", "eval")}
     if "env.task" not in reads:
         parts["env"].pop("task", None)
+    elif "env.task.observation" not in reads:
+        parts["env"]["task"].pop("observation", None)
     if "llm" in reads:
         parts["llm"] = _identity_of(config.llm)
     names = {"method": config.choices["method"], "agent": config.choices["agent"]}
@@ -270,17 +285,21 @@ def _identity_of(value: Any) -> Any:
         mark, inner = f.metadata.get("identity", True), getattr(value, f.name)
         if mark is False or ("neutral" in f.metadata and inner == f.metadata["neutral"]):
             continue
-        result[f.name] = _content(inner) if mark == "content" else _identity_of(inner)
+        result[f.name] = _content(f.name, inner) if mark == "content" else _identity_of(inner)
     return result
 
 
-def _content(path: str | None) -> str | None:
-    """A path counts by the content of what it names: a file, or a run's llm.jsonl."""
+HELD = {"replay": "llm.jsonl", "artifact": "transform.py"}  # what of a directory is meant
+
+
+def _content(name: str, path: str | None) -> str | None:
+    """A path counts by the content of what it names: a file, or the one that matters in a run's directory."""
     if path is None:
         return None
-    file = Path(path) / "llm.jsonl" if Path(path).is_dir() else Path(path)
+    file = Path(path) / HELD[name] if Path(path).is_dir() else Path(path)
     if not file.exists():
-        raise ConfigError(f"llm.replay: {file} does not exist")
+        where = {"replay": "llm.replay", "artifact": "env.transform.artifact"}[name]
+        raise ConfigError(f"{where}: {file} does not exist")
     return sha256(file.read_bytes()).hexdigest()
 
 

@@ -10,14 +10,14 @@ whose lost life is terminal for learning although the episode goes on.
 """
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from types import ModuleType
 from typing import Literal, Protocol
 
 import gymnasium as gym
 
-from llmrl.checks import ConfigError
+from llmrl.checks import ConfigError, NonNegative
 
 Role = Literal["train", "eval"]  # what holds for learning only (clipped rewards, lost lives) is left out of evaluation
 
@@ -32,6 +32,8 @@ class Task:
     reward: str | None
     end: str | None  # when an episode ends
     goal: str | None
+    # one line per dimension of the observation: its meaning and, in brackets, its unit; only state tasks have it
+    observation: tuple[str, ...] | None = field(metadata={"neutral": None})
 
     def __post_init__(self) -> None:
         text = {key: getattr(self, key) for key in ("description", "actions", "reward", "end", "goal")}
@@ -43,6 +45,19 @@ class Task:
     def has_text(self) -> bool:
         """Whether there is more to tell than the name."""
         return any(x is not None for x in (self.description, self.actions, self.reward, self.end, self.goal))
+
+
+@dataclass(frozen=True)
+class Transform:
+    """A function pair (LESR) under an agent; conf/env/_transform.yaml says what each key means."""
+
+    artifact: str | None = field(metadata={"identity": "content"})
+    w: NonNegative
+    state: Literal["augmented", "source"]
+    reward: Literal["add", "replace"]
+    form: Literal["state", "next_state", "potential"]
+    record: Literal["episode", "cumulative"] | None
+    scaled: bool
 
 
 class EnvConfig(Protocol):

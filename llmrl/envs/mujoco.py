@@ -2,13 +2,13 @@
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import gymnasium as gym
 
 from llmrl.checks import ConfigError, Count
-from llmrl.envs.base import Role, Task, make_gymnasium, require
+from llmrl.envs.base import Role, Task, Transform, make_gymnasium, require
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class Config:
     version: Literal[4, 5]
     max_episode_steps: Count
     task: Task
+    transform: Transform | None = field(metadata={"neutral": None})
 
     @property
     def frames_per_step(self) -> int:
