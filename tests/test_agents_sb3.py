@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from small_agents import FRAMES, box, make, random_batch, vectors
+from small_agents import FRAMES, box, make, random_batch, some_obs, vectors
 from stable_baselines3 import DDPG, DQN, TD3
 from stable_baselines3.common.buffers import ReplayBufferSamples
 from stable_baselines3.common.logger import Logger
@@ -121,16 +121,18 @@ class PlainAdam:
             p.data -= self.learning_rate * m_hat / (v_hat.sqrt() + 1e-8)
 
 
-def test_dqn_acts_by_the_network_that_it_updates():
-    agent = make("dqn", vectors(5), spaces.Discrete(3), learning_rate=1e-2, hidden=(32, 16))
-    obs = np.random.default_rng(0).standard_normal((200, 5))
+@pytest.mark.parametrize("space", [vectors(5), spaces.Box(0, 255, (3, 44, 36), np.uint8)])
+def test_dqn_acts_by_the_network_that_it_updates(space):
+    agent = make("dqn", space, ARMS, learning_rate=1e-2, hidden=(32, 16))
+    obs = some_obs(space, 200, np.random.default_rng(0))
     for seed in range(5):
         with torch.no_grad():
-            expected = agent.q(torch.from_numpy(obs.astype(np.float32))).argmax(1).numpy()
-        assert len(set(expected)) > 1
+            expected = agent.q(torch.from_numpy(obs))
+        np.testing.assert_allclose(agent.quick_q(obs), expected, rtol=1e-4, atol=1e-5)
+        expected = expected.argmax(1).numpy()
         np.testing.assert_array_equal(agent.act(obs, explore=False, gen=torch.Generator()), expected)
-        agent.update(random_batch(vectors(5), spaces.Discrete(3), 64, seed))
-    other = make("dqn", vectors(5), spaces.Discrete(3), seed=1, hidden=(32, 16))
+        agent.update(random_batch(space, ARMS, 64, seed))
+    other = make("dqn", space, ARMS, seed=1, hidden=(32, 16))
     other.load_state_dict(agent.state_dict())
     actions = [a.act(obs, explore=False, gen=torch.Generator()) for a in (agent, other)]
     np.testing.assert_array_equal(*actions)

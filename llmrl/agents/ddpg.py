@@ -6,13 +6,13 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from llmrl.agents.base import BaseAgent
 from llmrl.agents.nets import Actor, Critics, Descent, Target, flatten, initialised_by, tensors, vector_size
-from llmrl.checks import ConfigError, Count, HalfOpenUnit, NonNegative, NonNegativeInt, Positive, Probability
+from llmrl.checks import Count, HalfOpenUnit, NonNegative, NonNegativeInt, Positive, Probability
 from llmrl.explore.gaussian import Gaussian
 from llmrl.replay.base import Batch
 from llmrl.replay.ring import Sampling
@@ -37,44 +37,30 @@ class Config:
     random_steps: NonNegativeInt = field(metadata={"scales": True})
     exploration_noise: NonNegative
     noise_units: Literal["relative", "absolute"]
+    adam_epsilon: Positive = field(metadata={"neutral": 1e-8})
 
     def __post_init__(self) -> None:
         if self.replay_size < self.n_envs:
             raise ValueError(f"replay_size: {self.replay_size} is less than n_envs ({self.n_envs}), raise it")
 
 
-class DDPG:
+class DDPG(BaseAgent):
     """One actor mu(s), one critic Q(s, a), and a slow target of each. Critics see actions in environment units."""
 
     actions: Literal["continuous"] = "continuous"
     n_critics = 1
 
-    def __init__(
-        self,
-        config: Config,
-        observation_space: spaces.Space,
-        action_space: spaces.Space,
-        *,
-        env_steps: int,
-        device: torch.device | str,
-        gen: Generator,
-    ) -> None:
-        name = type(self).__name__
-        if not isinstance(action_space, spaces.Box):
-            raise ConfigError(f"{name} needs continuous actions, this task has {action_space}: use agent=dqn")
-        if not action_space.is_bounded():
-            raise ConfigError(f"{name} needs bounded actions, this task has {action_space}: rescale them in a wrapper")
-        self.config, self.gen, self.device = config, gen, torch.device(device)
-        self.observation_space, self.action_space = observation_space, action_space
-        obs_size, action_size = vector_size(observation_space), int(np.prod(action_space.shape))
-        with initialised_by(gen):
+    def __init__(self, config: Config, *args: Any, **kwargs: Any) -> None:
+        super().__init__(config, *args, **kwargs)
+        action_space = self.action_space
+        obs_size, action_size = vector_size(self.observation_space), int(np.prod(action_space.shape))
+        with initialised_by(self.gen):
             self.actor = Actor(obs_size, action_space, config.hidden).to(self.device)
             self.critic = Critics(self.n_critics, obs_size, action_size, config.hidden).to(self.device)
         self.target_actor, self.target_critic = Target(self.actor), Target(self.critic)
-        self.actor_descent = Descent(self.actor, config.actor_learning_rate)
-        self.critic_descent = Descent(self.critic, config.critic_learning_rate)
+        self.actor_descent = Descent(self.actor, config.actor_learning_rate, eps=config.adam_epsilon)
+        self.critic_descent = Descent(self.critic, config.critic_learning_rate, eps=config.adam_epsilon)
         self.noise_scale = (action_space.high - action_space.low) / 2 if config.noise_units == "relative" else 1.0
-        self.updates = 0
 
     def act(self, obs: Any, *, explore: bool, gen: Generator) -> NDArray:
         """mu(s), the same with and without `explore`: the noise is the explorer's."""

@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from llmrl.agents.nets import Descent, NumpyMLP, QNetwork, Target, initialised_by, is_frames, tensors
-from llmrl.checks import ConfigError, Count, HalfOpenUnit, NonNegativeInt, Positive, Probability
+from llmrl.agents.base import BaseAgent
+from llmrl.agents.nets import Descent, NumpyQ, QNetwork, Target, initialised_by, is_frames, tensors
+from llmrl.checks import Count, HalfOpenUnit, NonNegativeInt, Positive, Probability
 from llmrl.explore.epsilon_greedy import EpsilonGreedy, Schedule, exponential, linear
 from llmrl.replay.base import Batch
 from llmrl.replay.frames import FrameReplay
@@ -55,44 +55,31 @@ class Config:
             raise ValueError(f"epsilon_end: {self.epsilon_end} is above epsilon_start ({self.epsilon_start}), lower it")
 
 
-class DQN:
+class DQN(BaseAgent):
     """One network Q(s, .), and a copy of it that is renewed every `target_update_every` updates."""
 
     actions: Literal["discrete"] = "discrete"
 
-    def __init__(
-        self,
-        config: Config,
-        observation_space: spaces.Space,
-        action_space: spaces.Space,
-        *,
-        env_steps: int,
-        device: torch.device | str,
-        gen: Generator,
-    ) -> None:
-        if not isinstance(action_space, spaces.Discrete) or action_space.start != 0:
-            raise ConfigError(f"DQN needs actions 0, 1, …, n-1, this task has {action_space}: use agent=td3 or ddpg")
-        self.config, self.env_steps, self.gen, self.device = config, env_steps, gen, torch.device(device)
-        self.observation_space, self.action_space = observation_space, action_space
-        with initialised_by(gen):
+    def __init__(self, config: Config, *args: Any, **kwargs: Any) -> None:
+        super().__init__(config, *args, **kwargs)
+        obs = self.observation_space
+        with initialised_by(self.gen):
             self.q = QNetwork(
-                observation_space,
-                int(action_space.n),
-                config.hidden_after_convolutions if is_frames(observation_space) else config.hidden,
+                obs,
+                int(self.action_space.n),
+                config.hidden_after_convolutions if is_frames(obs) else config.hidden,
                 dueling=config.dueling,
                 sigma0=config.sigma0 if config.noisy else None,
             ).to(self.device)
         self.target = Target(self.q)
         self.descent = Descent(self.q, config.learning_rate, config.max_grad_norm)
-        self.updates = 0
-        special = self.q.convolutions or config.dueling or config.noisy
-        plain = isinstance(observation_space, spaces.Box) and not special
-        self.quick_q = NumpyMLP(self.q.advantage) if plain and self.device.type == "cpu" else None
+        plain = isinstance(obs, spaces.Box) and not (config.dueling or config.noisy)
+        self.quick_q = NumpyQ(self.q) if plain and self.device.type == "cpu" else None
 
     def act(self, obs: Any, *, explore: bool, gen: Generator) -> NDArray:
         """argmax_a Q(s, a); a noisy network that explores draws new noise from `gen`, else it uses the means."""
         if self.quick_q is not None:
-            return self.quick_q(obs.reshape(len(obs), -1).astype(np.float32)).argmax(1)
+            return self.quick_q(obs).argmax(1)
         with torch.inference_mode():
             noise = self.q.draw(gen, self.device) if explore else None
             return self.q(tensors(obs, self.device), noise).cpu().numpy().argmax(1)

@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
+from llmrl.agents.base import BaseAgent
 from llmrl.checks import ConfigError, Count, NonNegative
 from llmrl.explore.base import Clock
 from llmrl.explore.epsilon_greedy import EpsilonGreedy, linear
@@ -28,28 +28,18 @@ class Config:
             raise ValueError(f"probabilities: sum to {sum(self.probabilities):g}, correct them so that they sum to 1")
 
 
-class Fixed:
+class Fixed(BaseAgent):
     """pi(a | s) = p(a), the same when it trains and when it is evaluated."""
 
     actions: Literal["discrete"] = "discrete"
 
-    def __init__(
-        self,
-        config: Config,
-        observation_space: spaces.Space,
-        action_space: spaces.Space,
-        *,
-        env_steps: int,
-        device: torch.device | str,
-        gen: Generator,
-    ) -> None:
-        if not isinstance(action_space, spaces.Discrete) or action_space.start != 0:
-            raise ConfigError(f"agent=fixed needs actions 0, 1, …, n-1, this task has {action_space}")
-        n = int(action_space.n)
+    def __init__(self, config: Config, *args: Any, **kwargs: Any) -> None:
+        super().__init__(config, *args, **kwargs)
+        n = int(self.action_space.n)
         p = config.probabilities or (1 / n,) * n
         if len(p) != n:
             raise ConfigError(f"agent.probabilities: {len(p)} numbers, but the task has {n} actions: give {n}")
-        self.p, self.device = torch.tensor(p, dtype=torch.float64), torch.device(device)
+        self.p = torch.tensor(p, dtype=torch.float64)
 
     def act(self, obs: Any, *, explore: bool, gen: Generator) -> NDArray:
         """a ~ p(a), one for each environment."""

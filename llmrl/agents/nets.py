@@ -82,10 +82,13 @@ class Descent:
 
     def step(self, loss: Tensor) -> None:
         """One step down `loss`."""
-        for parameter, gradient in zip(self.parameters, torch.autograd.grad(loss, self.parameters)):
+        gradients = torch.autograd.grad(loss, self.parameters)
+        for parameter, gradient in zip(self.parameters, gradients):
             parameter.grad = gradient
         if self.max_grad_norm is not None:
-            nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm)
+            # clip_grad_norm_ would multiply by a factor, in a pass of its own: Adam's fused one divides by its inverse
+            norm = nn.utils.get_total_norm(gradients)
+            self.adam.grad_scale = ((norm + 1e-6) / self.max_grad_norm).clamp_(min=1)
         self.adam.step()
 
 
@@ -140,6 +143,42 @@ class NumpyMLP:
         for weight, bias in hidden:
             x = np.maximum(x @ weight + bias, 0)
         return x @ last_weight + last_bias
+
+
+class NumpyCNN:
+    """What a NatureCNN computes, in numpy: like NumpyMLP on views, and for one observation in 0.7 of torch's time."""
+
+    def __init__(self, layers: Iterable[nn.Conv2d]) -> None:
+        self.layers = []
+        for conv in layers:
+            weight = conv.weight.detach().permute(0, 2, 3, 1).view(conv.out_channels, -1)  # it lies channels last
+            self.layers.append((weight.numpy().T, conv.bias.detach().numpy(), conv.kernel_size[0], conv.stride[0]))
+
+    def __call__(self, frames: NDArray) -> NDArray:
+        """(batch, stack, height, width) uint8 -> (batch, size)"""
+        x = np.divide(frames.transpose(0, 2, 3, 1), 255, dtype=np.float32, order="C")
+        for weight, bias, size, stride in self.layers:
+            # im2col: what the kernel sees at one place becomes a row
+            n, *sides, channels = x.shape
+            places = [(side - size) // stride + 1 for side in sides]
+            image, down, right, channel = x.strides
+            strides = (image, stride * down, stride * right, down, right, channel)
+            patches = np.ndarray((n, *places, size, size, channels), np.float32, x, strides=strides)
+            x = np.maximum(patches.reshape(-1, len(weight)) @ weight + bias, 0).reshape(n, *places, -1)
+        return x.transpose(0, 3, 1, 2).reshape(n, -1)
+
+
+class NumpyQ:
+    """What a QNetwork computes, in numpy: one without dueling and noisy layers, on a CPU."""
+
+    def __init__(self, q: "QNetwork") -> None:
+        self.convolutions = None if q.convolutions is None else NumpyCNN(q.convolutions.layers)
+        self.linear = NumpyMLP(q.advantage)
+
+    def __call__(self, obs: NDArray) -> NDArray:
+        """(batch, *obs) -> (batch, n_actions)"""
+        flat = obs.reshape(len(obs), -1).astype(np.float32) if self.convolutions is None else self.convolutions(obs)
+        return self.linear(flat)
 
 
 class Actor(nn.Module):
@@ -214,7 +253,7 @@ class NatureCNN(nn.Module):
             self.size = self(torch.zeros(1, *shape, dtype=torch.uint8)).shape[1]
 
     def forward(self, frames: Tensor) -> Tensor:
-        return self.features(torch.div(frames, 255).contiguous(memory_format=torch.channels_last))
+        return self.features(frames.to(torch.float32, memory_format=torch.channels_last).div_(255))
 
     def features(self, x: Tensor) -> Tensor:
         """(batch, stack, height, width) float32 -> (batch, size)."""

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
+from llmrl.agents.base import BaseAgent
 from llmrl.agents.dqn import epsilon_schedule
 from llmrl.agents.nets import Descent, Target, initialised_by, is_frames, tensors
 from llmrl.agents.nets_distributional import CategoricalQNetwork
-from llmrl.checks import ConfigError, Count, HalfOpenUnit, NonNegative, NonNegativeInt, Positive, Probability
+from llmrl.checks import Count, HalfOpenUnit, NonNegative, NonNegativeInt, Positive, Probability
 from llmrl.explore.epsilon_greedy import EpsilonGreedy
 from llmrl.explore.unchanged import Unchanged
 from llmrl.replay.base import Batch
@@ -66,31 +66,19 @@ class Config:
             raise ValueError(f"epsilon_end: {self.epsilon_end} is above epsilon_start ({self.epsilon_start}), lower it")
 
 
-class Rainbow:
+class Rainbow(BaseAgent):
     """A network that gives a distribution of returns on the atoms z_i for every action, and a copy of it."""
 
     actions: Literal["discrete"] = "discrete"
 
-    def __init__(
-        self,
-        config: Config,
-        observation_space: spaces.Space,
-        action_space: spaces.Space,
-        *,
-        env_steps: int,
-        device: torch.device | str,
-        gen: Generator,
-    ) -> None:
-        if not isinstance(action_space, spaces.Discrete) or action_space.start != 0:
-            needs = f"{type(self).__name__} needs actions 0, 1, …, n-1"
-            raise ConfigError(f"{needs}, this task has {action_space}: use agent=td3 or ddpg")
-        self.config, self.env_steps, self.gen, self.device = config, env_steps, gen, torch.device(device)
-        self.observation_space, self.action_space = observation_space, action_space
-        with initialised_by(gen):
+    def __init__(self, config: Config, *args: Any, **kwargs: Any) -> None:
+        super().__init__(config, *args, **kwargs)
+        obs = self.observation_space
+        with initialised_by(self.gen):
             self.q = CategoricalQNetwork(
-                observation_space,
-                int(action_space.n),
-                config.hidden_after_convolutions if is_frames(observation_space) else config.hidden,
+                obs,
+                int(self.action_space.n),
+                config.hidden_after_convolutions if is_frames(obs) else config.hidden,
                 atoms=config.atoms,
                 v_min=config.v_min,
                 v_max=config.v_max,
@@ -99,7 +87,6 @@ class Rainbow:
             ).to(self.device)
         self.target = Target(self.q)
         self.descent = self._descent(self.q)
-        self.updates = 0
         self.held = self._noise() if config.acting_noise == "every_update" else None  # what acting uses until then
 
     def act(self, obs: Any, *, explore: bool, gen: Generator) -> NDArray:

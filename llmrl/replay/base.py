@@ -18,7 +18,7 @@ class Step(NamedTuple):
     """One step of n environments, as the loop saw it."""
 
     obs: Any  # (n_envs, *obs) array, or a dict of such arrays
-    action: NDArray  # (n_envs, *action), as executed
+    action: NDArray  # (n_envs, *action), as the explorer gave them; the environment may get them clipped
     reward: NDArray  # (n_envs,) float32, the reward to learn from (may be clipped or shaped)
     next_obs: Any  # like obs: what the step led to, also where the episode ended
     terminated: NDArray  # (n_envs,) bool: no bootstrapping beyond this step (a lost life, where the task says so)
@@ -35,7 +35,10 @@ class Batch(NamedTuple):
     terminated: "Tensor"  # (batch,) float32 0 or 1
     discount: "Tensor | float"  # gamma^k of the bootstrap value; one number where it is the same for all rows
     weight: "Tensor | None" = None  # (batch,) importance weights, None where uniform
-    last: "Tensor | None" = None  # (batch,) terminated or truncated; only on-policy memories fill it
+    last: "Tensor | None" = None  # (batch,) terminated or truncated; only on-policy memories fill it and the next three
+    log_prob: "Tensor | None" = None  # (batch,) log pi(a | s) of the policy that acted
+    advantage: "Tensor | None" = None  # (batch,) estimate of Q(s, a) - V(s)
+    value_target: "Tensor | None" = None  # (batch,) what V(s) shall become
     index: NDArray | None = None  # (batch,) rows, for a memory that takes something back in `after`
 
 

@@ -11,6 +11,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from small_agents import make  # noqa: E402
 
+from llmrl.agents.base import executed  # noqa: E402
 from llmrl.explore.base import Clock  # noqa: E402
 from llmrl.replay.base import Step  # noqa: E402
 
@@ -30,12 +31,12 @@ def train(name, env_id, env_steps, **changes):
         seen = obs[None]
         policy = lambda: agent.act(seen, explore=True, gen=gen)  # noqa: B023, E731
         action = explorer.propose(seen, policy, clock, [{}], rng)
-        obs, reward, terminated, truncated, _ = env.step(action[0])
+        obs, reward, terminated, truncated, _ = env.step(executed(agent, action)[0])
         last = np.array([terminated or truncated])
         memory.add(Step(seen, action, np.array([reward], np.float32), obs[None], np.array([terminated]), last))
         clock.env_steps += 1
         for batch in memory.batches(memory.due(clock), rng, agent):
-            agent.update(batch)
+            memory.after(batch, agent.update(batch))
             clock.updates += 1
         if last[0]:
             obs, _ = env.reset()
@@ -48,7 +49,7 @@ def play(agent, env_id, seed):
     env, total, over = gym.make(env_id), 0.0, False
     obs, _ = env.reset(seed=seed)
     while not over:
-        action = agent.act(obs[None], explore=False, gen=torch.Generator())[0]
+        action = executed(agent, agent.act(obs[None], explore=False, gen=torch.Generator()))[0]
         obs, reward, terminated, truncated, _ = env.step(action)
         total, over = total + reward, terminated or truncated
     return total
@@ -85,3 +86,16 @@ RATES = {"actor_learning_rate": 1e-3, "critic_learning_rate": 1e-3}
 def test_ddpg_and_td3_swing_the_pendulum_up(name):
     """Random play returns about -1200, a pendulum that is swung up and held about -150."""
     assert train(name, "Pendulum-v1", 8000, **PENDULUM, **RATES) > -300
+
+
+def test_sac_swings_the_pendulum_up():
+    assert train("sac", "Pendulum-v1", 5000, **PENDULUM, learning_rate=1e-3) > -300
+
+
+def test_ppo_balances_the_pole():
+    assert train("ppo", "CartPole-v1", 20_000, n_steps=512) > 195
+
+
+def test_ppo_swings_the_pendulum_up():
+    """With a short horizon, which is the usual setting for PPO here: gamma 0.9."""
+    assert train("ppo", "Pendulum-v1", 60_000, n_steps=1024, gamma=0.9, learning_rate=1e-3) > -400

@@ -3,45 +3,15 @@
 import sys
 from pathlib import Path
 
-import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium import spaces
-from test_learn_agents import CART_POLE, play
+from test_learn_agents import CART_POLE, train
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from small_agents import make, random_batch  # noqa: E402
 
-from llmrl.explore.base import Clock  # noqa: E402
-from llmrl.replay.base import Step  # noqa: E402
-
 torch.set_num_threads(1)
-
-
-def train(name, env_id, env_steps, **changes):
-    """The shortest loop there is, priorities included; the best mean of five greedy episodes, every 2500 env_steps."""
-    env = gym.make(env_id)
-    agent = make(name, env.observation_space, env.action_space, env_steps=env_steps, **changes)
-    memory, explorer, clock = agent.memory(), agent.explorer(), Clock()
-    rng, gen = np.random.default_rng(0), torch.Generator().manual_seed(0)
-    obs, _ = env.reset(seed=0)
-    evaluations = []
-    while clock.env_steps < env_steps:
-        seen = obs[None]
-        policy = lambda: agent.act(seen, explore=True, gen=gen)  # noqa: B023, E731
-        action = explorer.propose(seen, policy, clock, [{}], rng)
-        obs, reward, terminated, truncated, _ = env.step(action[0])
-        last = np.array([terminated or truncated])
-        memory.add(Step(seen, action, np.array([reward], np.float32), obs[None], np.array([terminated]), last))
-        clock.env_steps += 1
-        for batch in memory.batches(memory.due(clock), rng, agent):
-            memory.after(batch, agent.update(batch))
-            clock.updates += 1
-        if last[0]:
-            obs, _ = env.reset()
-        if clock.env_steps % 2500 == 0 or clock.env_steps == env_steps:
-            evaluations.append(np.mean([play(agent, env_id, seed) for seed in range(5)]))
-    return max(evaluations)
 
 
 RAINBOW = {

@@ -1,0 +1,106 @@
+"""Stochastic policies: SAC's squashed Gaussian, and PPO's Gaussian and categorical ones."""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+from gymnasium import spaces
+from torch import Generator, Tensor, nn
+
+from llmrl.agents.nets import MLP, normal
+
+LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0  # of SAC, as in stable-baselines3
+HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+
+
+class SquashedGaussian(nn.Module):
+    """a = middle + half_range * tanh(u), u ~ N(mu(s), sigma(s)): the policy of SAC, inside a bounded Box."""
+
+    def __init__(self, obs_size: int, action_space: spaces.Box, hidden: Sequence[int]) -> None:
+        super().__init__()
+        self.mlp = MLP((obs_size, *hidden, 2 * math.prod(action_space.shape)))
+        low, high = (torch.tensor(b, dtype=torch.float32).flatten() for b in (action_space.low, action_space.high))
+        self.register_buffer("middle", (high + low) / 2, persistent=False)
+        self.register_buffer("half_range", (high - low) / 2, persistent=False)
+
+    def forward(self, obs: Tensor, eps: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """(batch, obs_size), standard normal (batch, action) -> (batch, action) in environment units, log pi (batch,).
+
+        Without `eps` the action is that of the mean, and there is no log pi. log pi is of tanh(u), whose range is
+        -1 … 1 whatever the units are, so that one target entropy serves all.
+        """
+        mean, log_std = self.mlp(obs).chunk(2, dim=1)
+        if eps is None:
+            return torch.addcmul(self.middle, self.half_range, mean.tanh()), None
+        log_std = log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
+        squashed = (mean + log_std.exp() * eps).tanh()
+        # log pi = log N(u; mu, sigma) - sum log(1 - tanh(u)^2); 1e-6 keeps the logarithm finite
+        log_normal = -0.5 * eps.square() - log_std - HALF_LOG_2PI
+        log_pi = (log_normal - (1 - squashed.square() + 1e-6).log()).sum(1)
+        return torch.addcmul(self.middle, self.half_range, squashed), log_pi
+
+
+class Temperature(nn.Module):
+    """alpha > 0, learnt as its logarithm."""
+
+    def __init__(self, start: float) -> None:
+        super().__init__()
+        self.log_alpha = nn.Parameter(torch.tensor([math.log(start)]))
+
+
+class TanhMLP(nn.Sequential):
+    """Linear layers with tanh between them; orthogonal weights with gain sqrt(2), in the last layer with `gain`."""
+
+    def __init__(self, sizes: Sequence[int], gain: float) -> None:
+        linear = [nn.Linear(n, m) for n, m in itertools.pairwise(sizes)]
+        for i, layer in enumerate(linear, start=1):
+            nn.init.orthogonal_(layer.weight, gain if i == len(linear) else math.sqrt(2))
+            nn.init.zeros_(layer.bias)
+        super().__init__(*[module for layer in linear for module in (layer, nn.Tanh())][:-1])
+
+
+class GaussianPolicy(nn.Module):
+    """N(mu(s), sigma) with a sigma that is the same in all states. Samples know no bounds."""
+
+    def __init__(self, obs_size: int, action_space: spaces.Box, hidden: Sequence[int]) -> None:
+        super().__init__()
+        self.mean = TanhMLP((obs_size, *hidden, math.prod(action_space.shape)), gain=0.01)
+        self.log_std = nn.Parameter(torch.zeros(math.prod(action_space.shape)))
+
+    def mode(self, obs: Tensor) -> Tensor:
+        """(batch, obs_size) -> (batch, action)"""
+        return self.mean(obs)
+
+    def sample(self, obs: Tensor, gen: Generator) -> Tensor:
+        mean = self.mean(obs)
+        return torch.addcmul(mean, self.log_std.exp(), normal(mean.shape, gen, mean.device))
+
+    def log_prob(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """log pi(a | s) (batch,), and the entropy, the same for all states: ()."""
+        z = (action.flatten(1) - self.mean(obs)) / self.log_std.exp()
+        log_prob = (-0.5 * z.square() - self.log_std - HALF_LOG_2PI).sum(1)
+        return log_prob, (0.5 + HALF_LOG_2PI + self.log_std).sum()
+
+
+class CategoricalPolicy(nn.Module):
+    """softmax(f(s)) over the actions 0, 1, …, n-1."""
+
+    def __init__(self, obs_size: int, action_space: spaces.Discrete, hidden: Sequence[int]) -> None:
+        super().__init__()
+        self.logits = TanhMLP((obs_size, *hidden, int(action_space.n)), gain=0.01)
+
+    def mode(self, obs: Tensor) -> Tensor:
+        """(batch, obs_size) -> (batch,) int64"""
+        return self.logits(obs).argmax(1)
+
+    def sample(self, obs: Tensor, gen: Generator) -> Tensor:
+        # argmax of log p + Gumbel noise is a draw from p; drawn on the CPU like all random numbers
+        logits = self.logits(obs)
+        return (logits - torch.empty(logits.shape).exponential_(generator=gen).log().to(logits.device)).argmax(1)
+
+    def log_prob(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """log pi(a | s) (batch,), and the mean entropy of the states: ()."""
+        log_p = self.logits(obs).log_softmax(1)
+        entropy = -(log_p.exp() * log_p).sum(1).mean()
+        return log_p.gather(1, action.unsqueeze(1)).squeeze(1), entropy
