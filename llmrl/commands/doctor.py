@@ -1,8 +1,8 @@
 """llmrl doctor [outputs/]
 
 Says what is installed here, what is missing and how to get it: packages and extras, GPU, rendering, Atari games, keys
-(their names, never their values), wandb, and whether runs can be kept and locked in the outputs directory. The exit
-code is 1 where something is missing that every run needs.
+(their names, never their values), wandb, the sandbox's layers, and whether runs can be kept and locked in the outputs
+directory. The exit code is 1 where something is missing that every run needs.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def main(args: list[str]) -> int:
     outputs = parser.parse_args(args).outputs
     parts = {
         "Packages": packages(), "Computing": gpu(), "Environments": environments(), "Rendering (MuJoCo)": rendering(),
-        "Keys": key_variables(), f"Files ({outputs})": files(outputs),
+        "Keys": key_variables(), "Sandbox for generated code": sandbox(), f"Files ({outputs})": files(outputs),
     }  # fmt: skip
     missing = 0
     for title, findings in parts.items():
@@ -171,6 +171,14 @@ def _in_netrc() -> bool:
         return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
     except (OSError, netrc.NetrcParseError):
         return False
+
+
+def sandbox() -> Iterator[Finding]:
+    """Which layers of protection a child for an LLM's programs has here (docs/sandbox.md)."""
+    from llmrl.llm.sandbox import layers_available
+
+    for layer, state in layers_available().items():
+        yield (OK if state == "on" else OPTIONAL), layer, state
 
 
 def files(outputs: Path) -> Iterator[Finding]:

@@ -1,0 +1,143 @@
+"""The sandbox's child: locks itself in, takes one program, answers calls until its pipe ends.
+
+Run as a script by process.py, with nothing of llmrl but its neighbours:
+    python -s -S -B child.py <read fd> <write fd> <parent pid> <memory_mb> <cpu_seconds> <output_mb> <directories>
+where the directories hold numpy and the libraries of locks.py.
+"""
+
+import os
+import sys
+
+if __name__ == "__main__":
+    sys.path += sys.argv[7:]
+
+import builtins
+import gc
+import math  # noqa: F401  (programs import it when no file can be opened any more)
+import warnings
+from collections.abc import Callable
+
+import locks
+import numpy as np
+import numpy.fft
+import numpy.linalg
+import numpy.ma
+import numpy.polynomial
+import wire
+
+GENERATED = "<generated>"
+
+
+def main(read_fd: int, write_fd: int, parent: int, memory_mb: int, cpu_seconds: int, output_mb: int) -> None:
+    warnings.simplefilter("ignore")
+    np.seterr(all="ignore")  # what numpy warns of goes nowhere, and finding that out costs time
+    layers = locks.lock_in(parent, memory_mb, cpu_seconds)
+    sys.path.clear()
+    os.environ.clear()
+    gc.collect()
+    gc.freeze()  # what is here stays; the collector need not look at it again
+    answer(write_fd, "ready", text="\n".join(f"{name}\t{state}" for name, state in layers.items()))
+    program = {"__name__": "generated", "__builtins__": builtins}
+    ready = False
+    beginnings = wire.Beginnings()
+    last = b"", 0, "", []
+    while data := bytearray(os.read(read_fd, 65536)):
+        if len(data) != last[1] or not data.startswith(last[0]):  # another request than the one before
+            last = whole(read_fd, data)
+        prefix, _, name, places = last
+        arrays = wire.unpack(places, data, len(prefix))
+        try:
+            if ready:
+                values = outputs(function(program, name)(*arrays), output_mb)
+            else:
+                values = define(program, *(array.tobytes().decode() for array in arrays))
+                ready = True
+            begins = beginnings.of("values", values)
+        except BaseException as error:  # noqa: BLE001 (SystemExit as well: a program ends nothing)
+            answer(write_fd, *failure(error))
+        else:
+            send(write_fd, wire.of_arrays(begins, values))
+
+
+def define(program: dict, code: str, entry: str, functions: str) -> tuple:
+    """Executes the generated program and then our entry in one namespace."""
+    exec(compile(code, GENERATED, "exec"), program)
+    for name in functions.split():
+        function(program, name)
+    exec(compile(entry, "<entry>", "exec"), program)
+    return ()
+
+
+def function(program: dict, name: str) -> Callable:
+    found = program.get(name)
+    if not callable(found):
+        raise Missing(f"no function {name}")
+    return found
+
+
+class Missing(Exception):
+    """The program does not define a function that it should."""
+
+
+class BadOutput(Exception):
+    """What the program returned are no arrays of numbers."""
+
+
+def outputs(result: object, output_mb: int) -> list[np.ndarray]:
+    """A tuple's items, or the one value, as arrays that may cross. Raises BadOutput."""
+    arrays = []
+    for value in result if isinstance(result, tuple) else (result,):
+        try:
+            array = np.asarray(value)
+        except ValueError as error:
+            raise BadOutput(f"a {type(value).__name__} that is no array: {error}") from None
+        if array.dtype not in wire.DTYPES:
+            if array.dtype.kind not in "iuf" or not np.can_cast(array.dtype, np.float64, "safe"):
+                raise BadOutput(f"a {type(value).__name__} of {array.dtype}, numbers are asked for")
+            array = array.astype(np.float64)
+        arrays.append(array)
+    if sum([array.nbytes for array in arrays]) > output_mb * 2**20:
+        raise BadOutput(f"more than {output_mb} MB")
+    return arrays
+
+
+def failure(error: BaseException) -> tuple[str, str]:
+    """Its name, and what is told of it: type, message, and the line of the program."""
+    try:
+        if isinstance(error, MemoryError):
+            return "memory", "it asked for more memory than the limit"
+        if isinstance(error, (Missing, BadOutput, wire.WireError)):
+            return "missing_function" if isinstance(error, Missing) else "bad_output", str(error)
+        line, trace = getattr(error, "lineno", None) if isinstance(error, SyntaxError) else None, error.__traceback__
+        while trace is not None:
+            line = trace.tb_lineno if trace.tb_frame.f_code.co_filename == GENERATED else line
+            trace = trace.tb_next
+        name = "syntax" if isinstance(error, SyntaxError) else "raised"
+        return name, f"{type(error).__name__}: {str(error)[:300]}" + (f" (line {line})" if line else "")
+    except BaseException:  # noqa: BLE001 (the program's own __str__ may do anything)
+        return "raised", "an exception that cannot be shown"
+
+
+def whole(fd: int, data: bytearray) -> tuple[bytes, int, str, list[wire.Place]]:
+    """Reads a request's rest into `data`: all before its payload, its length, the function's name, its arrays. They
+    are the program's own: it may write into them."""
+    rest, n_header = wire.START.unpack_from(data)
+    while len(data) < 4 + rest:
+        data += os.read(fd, 2**20)
+    start = wire.START.size + n_header
+    name, arrays, _ = wire.layout(bytes(data[wire.START.size : start]))
+    return bytes(data[:start]), len(data), name, arrays
+
+
+def answer(fd: int, name: str, text: str) -> None:
+    send(fd, wire.of_text(name, text))
+
+
+def send(fd: int, data: bytes) -> None:
+    sent = os.write(fd, data)
+    while sent < len(data):
+        sent += os.write(fd, memoryview(data)[sent : sent + 2**20])
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:7]))

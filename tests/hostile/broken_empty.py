@@ -1,0 +1,3 @@
+# Nothing at all.
+# gate: missing_function
+# alone: missing_function

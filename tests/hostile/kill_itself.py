@@ -1,0 +1,7 @@
+# Aborts.
+# gate: forbidden_import
+# alone: died
+import os
+
+def revise_state(s):
+    os.abort()

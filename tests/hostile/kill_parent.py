@@ -1,0 +1,8 @@
+# Ends the trainer.
+# gate: forbidden_import
+# alone: raised
+import os
+
+def revise_state(s):
+    os.kill(@PARENT@, 9)
+    return s
