@@ -9,12 +9,13 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from llmrl.config import _build
-from llmrl.envs import atari, classic, mujoco
+from llmrl.config import checked
+from llmrl.envs import atari, classic, mujoco, robotics, walker_tasks
 
 CONF = Path(__file__).parents[1] / "conf"
-SUITES = {"atari": atari, "mujoco": mujoco, "classic": classic}
-TASKS = sorted(f"{suite}/{path.stem}" for suite in SUITES for path in (CONF / "env" / suite).glob("[!_]*.yaml"))
+FOLDERS = ("atari", "mujoco", "classic", "robotics")
+SUITES = {"atari": atari, "mujoco": mujoco, "classic": classic, "robotics": robotics, "walker_tasks": walker_tasks}
+TASKS = sorted(f"{suite}/{path.stem}" for suite in FOLDERS for path in (CONF / "env" / suite).glob("[!_]*.yaml"))
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def conf(tmp_path_factory):
     def make_config(task, *overrides):
         with initialize_config_dir(str(root), version_base=None):
             node = OmegaConf.to_container(compose("run", [f"env={task}", *overrides]), resolve=True)["env"]
-        return _build(SUITES[node["suite"]].Config, node)
+        return checked(SUITES[node["suite"]].Config, node)
 
     return make_config
 
@@ -40,18 +41,24 @@ def test_all_tasks_are_there():
     assert len([t for t in TASKS if t.startswith("atari/")]) == 26
     assert [t for t in TASKS if t.startswith("mujoco/")] == [
         f"mujoco/{robot}"
-        for robot in ("ant", "half_cheetah", "hopper", "humanoid", "humanoid_standup", "swimmer", "walker2d")
-    ]
+        for robot in ("ant", "half_cheetah", "hopper", "humanoid", "humanoid_standup", "swimmer", "walker2d",
+                      "walker2d_jump", "walker2d_split")
+    ]  # fmt: skip
+    assert [t for t in TASKS if t.startswith("robotics/")] == [
+        f"robotics/{task}"
+        for task in ("adroit_hand_door", "adroit_hand_hammer", "ant_maze_large", "ant_maze_medium", "ant_maze_open",
+                     "fetch_pick_and_place", "fetch_push", "fetch_reach", "fetch_slide")
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_task_is_told_as_a_whole_in_80_to_200_words(conf, task):
+def test_a_task_is_told_as_a_whole_in_80_to_200_words_and_a_hand_in_400(conf, task):
     config = conf(task)
     told = config.task
     assert told.name and len(told.name.split()) < 12
     assert told.has_text
     text = " ".join([told.description, *told.actions, told.reward, told.end, told.goal])
-    assert 80 <= len(text.split()) <= 200
+    assert 80 <= len(text.split()) <= (400 if len(told.actions) > 20 else 200)
     space = make(config).action_space
     assert len(told.actions) == (space.n if isinstance(space, gym.spaces.Discrete) else space.shape[0])
 
@@ -237,6 +244,83 @@ def test_mujoco_says_how_long_an_action_lasts_and_when_it_is_cut_off(conf, robot
     config = conf(f"mujoco/{robot}", "env.max_episode_steps=77")
     assert f"{make(config).unwrapped.dt:g} seconds" in config.task.description
     assert "after 77 steps" in config.task.end
+
+
+ROBOTICS = [task.removeprefix("robotics/") for task in TASKS if task.startswith("robotics/")]
+
+
+@pytest.mark.parametrize("task", ROBOTICS)
+def test_robotics_says_range_time_and_end(conf, task):
+    config = conf(f"robotics/{task}", "env.max_episode_steps=77", "env.ends=package")
+    env = make(config)
+    base = getattr(env.unwrapped, "ant_env", env.unwrapped)
+    assert f"{base.dt:g} seconds" in config.task.description
+    assert "after 77 steps" in " ".join(config.task.end.split()) and "mode package" in config.task.end
+    assert (env.action_space.low == -1).all() and (env.action_space.high == 1).all()
+    assert all(line.endswith(", -1 to 1") for line in config.task.actions)
+    if task.startswith("ant_maze"):
+        assert config.task.actions == conf("mujoco/ant").task.actions
+
+
+@pytest.mark.parametrize("task", [t for t in ROBOTICS if "ant_maze" in t])
+def test_a_maze_is_as_large_as_told(conf, task):
+    maze = make(conf(f"robotics/{task}")).unwrapped.maze
+    rows, columns = maze.map_length - 2, maze.map_width - 2  # without the outer walls
+    assert f"maze of {rows} by {columns} cells" in conf(f"robotics/{task}").task.description
+    assert maze.maze_size_scaling == 4
+
+
+@pytest.mark.parametrize("task", [t for t in ROBOTICS if "fetch" in t])
+def test_fetchs_gripper_and_reward_are_as_told(conf, task):
+    config = conf(f"robotics/{task}", "env.ends=package")
+    env = make(config)
+    base = env.unwrapped
+    assert (
+        ("opens" in config.task.actions[3])
+        == (not base.block_gripper)
+        == ("has no effect" not in config.task.actions[3])
+    )
+    env.reset(seed=0)
+    grip = base.data.site("robot0:grip").xpos.copy()
+    for _ in range(3):
+        _, reward, _, _, _ = env.step(np.array([1, 0, 0, 1], np.float32))
+    moved = base.data.site("robot0:grip").xpos - grip
+    assert moved[0] > 0.05 > abs(moved[1])
+    where = base.data.site("robot0:grip" if task == "fetch_reach" else "object0").xpos
+    assert reward == pytest.approx(-np.linalg.norm(where - base.goal))
+    fingers = base.data.joint("robot0:r_gripper_finger_joint").qpos[0]
+    assert (fingers > 0.01) == (not base.block_gripper)
+
+
+def test_the_doors_reward_is_the_formula_told(conf):
+    env = make(conf("robotics/adroit_hand_door", "env.ends=package"))
+    env.reset(seed=0)
+    data = env.unwrapped.data
+    for hinge in (0.0, 0.5, 1.2, 1.5):
+        data.qpos[-2] = hinge
+        reward = env.step(np.zeros(28, np.float32))[1]
+        h = data.qpos[-2]
+        told = 0.1 * np.linalg.norm(data.site("S_grasp").xpos - data.site("S_handle").xpos) - 0.1 * (h - 1.57) ** 2
+        told += -0.00001 * np.square(data.qvel).sum() + 2 * (h > 0.2) + 8 * (h > 1.0) + 10 * (h > 1.35)
+        assert reward == pytest.approx(told)
+
+
+def test_the_hammers_reward_is_the_formula_told(conf):
+    env = make(conf("robotics/adroit_hand_hammer", "env.ends=package"))
+    env.reset(seed=0)
+    data, rewards = env.unwrapped.data, set()
+    for driven, lift in ((0.0, 0.0), (0.0, 0.1), (0.075, 0.0), (0.09, 0.0)):
+        data.joint("nail_dir").qpos[0], data.joint("OBJTy").qpos[0] = driven, lift
+        reward = env.step(np.zeros(26, np.float32))[1]
+        palm, handle, head = data.site("S_grasp").xpos, data.body("Object").xpos, data.site("tool").xpos
+        nail, goal = data.site("S_target").xpos, data.site("nail_goal").xpos
+        distance = np.linalg.norm(nail - goal)
+        told = 0.1 * np.linalg.norm(palm - handle) - np.linalg.norm(head - nail) - 10 * distance
+        told += -0.01 * np.linalg.norm(data.qvel) + 2 * (handle[2] > 0.04 and head[2] > 0.04)
+        bonus = 25 * (distance < 0.02) + 75 * (distance < 0.01)
+        rewards.add(bonus)
+        assert reward == pytest.approx(told + bonus)
+    assert 0 in rewards and 100 in rewards
 
 
 @pytest.mark.parametrize("version", [4, 5])

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from pydantic import ValidationError
 
 from llmrl.checks import ConfigError
-from llmrl.config import _build
+from llmrl.config import checked
 from llmrl.envs import atari, classic, mujoco
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -33,7 +33,7 @@ def conf(tmp_path):
     def make_config(*overrides):
         with initialize_config_dir(str(tmp_path), version_base=None):
             node = OmegaConf.to_container(compose("run", list(overrides)), resolve=True)["env"]
-        return _build(SUITES[node["suite"]].Config, node)
+        return checked(SUITES[node["suite"]].Config, node)
 
     return make_config
 

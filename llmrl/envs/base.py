@@ -17,7 +17,7 @@ from typing import Literal, Protocol
 
 import gymnasium as gym
 
-from llmrl.checks import ConfigError, NonNegative
+from llmrl.checks import ConfigError, NonNegative, NonNegativeInt
 
 Role = Literal["train", "eval"]  # what holds for learning only (clipped rewards, lost lives) is left out of evaluation
 
@@ -56,8 +56,9 @@ class Transform:
     state: Literal["augmented", "source"]
     reward: Literal["add", "replace"]
     form: Literal["state", "next_state", "potential"]
-    record: Literal["episode", "cumulative"] | None
+    record: Literal["episode", "cumulative", "discounted_return"] | None
     scaled: bool
+    drop: tuple[NonNegativeInt, ...]
 
 
 class EnvConfig(Protocol):
@@ -81,8 +82,9 @@ def require(module: str, package: str, purpose: str) -> ModuleType:
         raise ConfigError(f"{purpose} needs {package}, which is not installed: pip install {package!r}") from error
 
 
-def make_gymnasium(env_id: str, *, max_episode_steps: int, render: bool) -> gym.Env:
-    """One of gymnasium's own environments, truncated after `max_episode_steps`; `render`: pictures as rgb arrays.
+def make_gymnasium(env_id: str, *, max_episode_steps: int, render: bool, **options: bool) -> gym.Env:
+    """A registered environment, truncated after `max_episode_steps`; `render`: pictures as rgb arrays; `options`: what
+    it takes itself.
 
     Gymnasium's warning that a version is out of date is silenced: versions are chosen on purpose here.
     """
@@ -93,4 +95,5 @@ def make_gymnasium(env_id: str, *, max_episode_steps: int, render: bool) -> gym.
             max_episode_steps=max_episode_steps,
             render_mode="rgb_array" if render else None,
             disable_env_checker=True,  # it checks every step; tests/test_envs.py does it once
+            **options,
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import gymnasium as gym
+import numpy as np
 
 from llmrl.checks import ConfigError, Count
 from llmrl.envs.base import Role, Task, Transform, make_gymnasium, require
@@ -17,6 +18,7 @@ class Config:
     robot: str
     version: Literal[4, 5]
     max_episode_steps: Count
+    observe: Literal["all", "joints"] = field(metadata={"neutral": "all"})
     task: Task
     transform: Transform | None = field(metadata={"neutral": None})
 
@@ -30,25 +32,38 @@ def make(config: Config, role: Role, *, render: bool = False) -> gym.Env:
     for module in ("mujoco", "imageio"):  # gymnasium imports imageio for every robot, drawn or not
         require(module, "gymnasium[mujoco]", "MuJoCo")
     if render:
-        _choose_renderer()
+        choose_renderer()
     try:
         env = make_gymnasium(
             f"{config.robot}-v{config.version}", max_episode_steps=config.max_episode_steps, render=render
         )
     except gym.error.UnregisteredEnv as error:
         raise ConfigError(f"env.robot: gymnasium has no {config.robot}-v{config.version}") from error
+    if config.observe == "joints":
+        env = _without_extras(env)
     if render:
-        _try_to_draw(env)
+        try_to_draw(env)
     return env
 
 
-def _choose_renderer() -> None:
+def _without_extras(env: gym.Env) -> gym.Env:
+    """Positions and velocities alone. They come first, and only robots with a free root (whose orientation takes one
+    number more than its rotation) observe more than these: forces, inertias."""
+    model = env.unwrapped.model
+    if model.nq == model.nv:
+        return env
+    size = model.nq + model.nv - 2  # x and y of the root are not observed
+    space = gym.spaces.Box(-np.inf, np.inf, (size,), np.float64)
+    return gym.wrappers.TransformObservation(env, lambda obs: obs[:size], space)
+
+
+def choose_renderer() -> None:
     """Without a display, EGL draws; MUJOCO_GL says otherwise."""
     if sys.platform == "linux" and not os.environ.get("DISPLAY"):
         os.environ.setdefault("MUJOCO_GL", "egl")
 
 
-def _try_to_draw(env: gym.Env) -> None:
+def try_to_draw(env: gym.Env) -> None:
     """Draw once, so that what is missing shows now and not after hours of training."""
     try:
         env.reset(seed=0)

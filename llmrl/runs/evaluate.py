@@ -12,6 +12,7 @@ from llmrl.runs import seeding
 from llmrl.runs.stop import Stop
 
 Act = Callable[[Any, np.random.Generator], NDArray]  # ((1, *obs), the episode's generator) -> (1, *action)
+SUCCESS = ("success_authors", "success_official")  # keys of infos by which a task says that its goal is reached
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,36 @@ class Scores:
     returns: list[float] = field(default_factory=list)  # undiscounted, the environment's own reward
     lengths: list[int] = field(default_factory=list)  # env_steps
     capped: int = 0  # episodes that neither terminated nor truncated within the step cap
+    successes: dict[str, list[bool]] = field(default_factory=dict)  # by rule: was the goal reached at any step?
+
+    def add(self, total: float, length: int, over: bool, reached: dict[str, bool]) -> None:
+        """One episode; `reached`: what `reached_in` made of its infos."""
+        self.returns.append(total)
+        self.lengths.append(length)
+        self.capped += not over
+        for rule, success in reached.items():
+            self.successes.setdefault(rule, []).append(success)
+
+    @classmethod
+    def joined(cls, parts: Sequence["Scores"]) -> "Scores":
+        """The episodes of all parts, in their order."""
+        whole = cls()
+        for part in parts:
+            whole.returns += part.returns
+            whole.lengths += part.lengths
+            whole.capped += part.capped
+            for rule, successes in part.successes.items():
+                whole.successes.setdefault(rule, []).extend(successes)
+        return whole
 
     def row(self) -> dict[str, Any]:
         return {"return_mean": float(np.mean(self.returns)), "returns": self.returns, "lengths": self.lengths,
-                "capped": self.capped}  # fmt: skip
+                "capped": self.capped, **self.successes}  # fmt: skip
+
+
+def reached_in(info: dict[str, Any], before: dict[str, bool]) -> dict[str, bool]:
+    """Which of the task's goals an episode has reached, with this step's `info`; {} for a task that says nothing."""
+    return {rule: bool(info[rule]) or before.get(rule, False) for rule in SUCCESS if rule in info}
 
 
 def cases(seed: int, role: str, episodes: int) -> list[Case]:
@@ -51,15 +78,14 @@ def evaluate(act: Act, env: gym.Env, suite: Sequence[Case], max_steps: int, stop
         for case in suite:
             rng = seeding.generator(case.seed, "act")
             obs, _ = env.reset(seed=case.seed, options=case.options)
-            total, length, over = 0.0, 0, False
+            total, length, over, reached = 0.0, 0, False, {}
             while not over and length < max_steps:
                 obs, reward, terminated, truncated, info = env.step(act(batch_of_one(obs), rng)[0])
                 total += float(info.get("reward_env", reward))
                 length += 1
                 over = terminated or truncated
-            scores.returns.append(total)
-            scores.lengths.append(length)
-            scores.capped += not over
+                reached = reached_in(info, reached)
+            scores.add(total, length, over, reached)
     return scores
 
 
