@@ -3,28 +3,37 @@
 import io
 import time
 from collections.abc import Callable
-from functools import cached_property
+from dataclasses import asdict, replace
+from functools import cached_property, partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from llmrl.agents.base import Agent
+from llmrl.agents.base import Agent, executed
 from llmrl.checks import ConfigError
 from llmrl.conf_files import options
-from llmrl.config import Config, class_of, module_of
+from llmrl.config import Config, class_of, identity, module_of, run_path
+from llmrl.envs.base import Transform
 from llmrl.explore.base import Clock, Explorer
 from llmrl.llm.client import LLM
 from llmrl.llm.transcript import Transcript
+from llmrl.loops.evaluation_pool import EvaluationPool
 from llmrl.loops.online import OnlineTraining, Schedule
 from llmrl.runs import seeding
 from llmrl.runs.checkpoint import Checkpoints
+from llmrl.runs.children import prepare, run_all
 from llmrl.runs.evaluate import Act, cases, evaluate, uniform_policy, with_epsilon
-from llmrl.runs.files import write_bytes
+from llmrl.runs.files import read_json, write_bytes, write_json, write_text
+from llmrl.runs.identity import DONE, PAUSED
 from llmrl.runs.log import RunLog
-from llmrl.runs.stop import Stop
+from llmrl.runs.stop import Paused, Stop
 
+TRANSFORM, PROGRAM = "transform.json", "transform.py"  # in a run whose method chose its transform
 Report = Callable[[Clock, dict], None]  # where training stands, and facts worth showing a person
 
 
@@ -43,16 +52,21 @@ def set_up_torch(config: Config) -> None:
 
 
 def make_env(config: Config, role: str, *, render: bool = False) -> gym.Env:
-    """An environment for "train" or "eval"; `render` makes env.render() return pictures."""
-    return module_of("env", config.env.suite).make(config.env, role, render=render)
+    """An environment for "train" or "eval", with its transform; `render` makes env.render() return pictures."""
+    env = module_of("env", config.env.suite).make(config.env, role, render=render)
+    if (transform := getattr(config.env, "transform", None)) is None:
+        return env
+    from llmrl.methods.lesr_search.transform import Transformed
+
+    return Transformed(env, transform, role, gamma=getattr(config.agent, "gamma", 1.0))
 
 
 def make_agent(config: Config, env: gym.Env, *, env_steps: int) -> Agent:
     """The agent for the spaces of `env`, with networks from the run's own stream. ConfigError where they do not fit."""
     cls = class_of(module_of("agent", config.choices["agent"]), "act")
     kind = "discrete" if isinstance(env.action_space, gym.spaces.Discrete) else "continuous"
-    if cls.actions != kind:
-        names = [n for n in options("agent") if class_of(module_of("agent", n), "act").actions == kind]
+    if cls.actions not in (kind, "both"):
+        names = [n for n in options("agent") if class_of(module_of("agent", n), "act").actions in (kind, "both")]
         raise ConfigError(
             f"agent={config.choices['agent']} acts in {cls.actions} actions, but env={config.choices['env']} has "
             f"{kind} ones ({env.action_space}). Agents for it: {', '.join(names)}."
@@ -67,21 +81,62 @@ def make_agent(config: Config, env: gym.Env, *, env_steps: int) -> Agent:
     )
 
 
-def greedy(agent: Agent, seed: int) -> Act:
-    """How an agent acts when it is evaluated; `seed` feeds those whose policy is stochastic."""
-    gen = torch.Generator().manual_seed(seed)
-    return lambda obs, rng: agent.act(obs, explore=False, gen=gen)
+def greedy(agent: Agent) -> Act:
+    """How an agent acts when it is evaluated; what a stochastic policy draws follows from the episode's generator, so
+    that a case is the same whoever plays it, and after whichever others."""
+    gen = torch.Generator()
+
+    def act(obs: Any, rng: np.random.Generator) -> NDArray:
+        gen.manual_seed(int(rng.integers(2**31)))
+        return executed(agent, agent.act(obs, explore=False, gen=gen))
+
+    return act
+
+
+def evaluated(agent: Agent, config: Config, env: gym.Env) -> Act:
+    """The greedy policy with the evaluation's epsilon."""
+    return with_epsilon(greedy(agent), config.eval.epsilon, env.action_space)
+
+
+def evaluation_worker(config: Config) -> tuple[gym.Env, Agent, Act, int]:
+    """What a process of an EvaluationPool holds."""
+    set_up_torch(config)
+    env = make_env(config, "eval")
+    agent = make_agent(config, env, env_steps=config.budget.env_steps)
+    return env, agent, evaluated(agent, config, env), config.eval.max_steps
+
+
+def as_trained(config: Config, directory: Path) -> Config:
+    """The configuration that a run's agent is trained with: with the transform that its method gave it, if any."""
+    if not (directory / TRANSFORM).exists():
+        return config
+    transform = Transform(**read_json(directory / TRANSFORM) | {"artifact": str(directory / PROGRAM)})
+    return replace(config, env=replace(config.env, transform=transform))
+
+
+def mean_facts(facts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of n environments side by side the mean of every number."""
+    return {key: np.mean([f[key] for f in facts], axis=0).tolist() for key in facts[0]}
 
 
 class RunContext:
     """What a method has in hand: the configuration, and factories for all that it may need."""
 
-    def __init__(self, config: Config, directory: Path, stop: Stop, log: RunLog, report: Report) -> None:
+    def __init__(
+        self,
+        config: Config,
+        directory: Path,
+        stop: Stop,
+        log: RunLog,
+        report: Report,
+        status: Callable[..., None] = lambda status, **facts: None,
+    ) -> None:
         self.cfg = config
         self.dir = directory
         self.stop = stop
         self.log = log
         self.report = report
+        self.status = status  # writes status.json
         self.checkpoints = Checkpoints(directory / "checkpoint")
 
     def env(self, role: str) -> gym.Env:
@@ -113,23 +168,73 @@ class RunContext:
             stop=self.stop,
             report=self.report,
         )
-        clock = training.run()
+        try:
+            clock = training.run()
+        finally:
+            if "_eval_pool" in self.__dict__:
+                self._eval_pool.close()
+        transforms = [seat.env.facts() for seat in training.seats if hasattr(seat.env, "facts")]
         packed = io.BytesIO()  # torch itself would turn a full disk into a RuntimeError
         torch.save(agent.state_dict(), packed)
         write_bytes(self.dir / "agent.pt", packed.getvalue())
-        return {"env_steps": clock.env_steps, "updates": clock.updates, "episodes": clock.episodes}
+        result = {"env_steps": clock.env_steps, "updates": clock.updates, "episodes": clock.episodes}
+        return result | ({"transform": mean_facts(transforms)} if transforms else {})
+
+    # --- what a run builds on ---------------------------------------------------------------------------------------
+
+    def artifact(self, config: Config, product: str) -> Path:
+        """The directory of the finished run of `config`, which makes what this run builds on: runs it, or waits for
+        whoever does. The content of its file `product` is noted, and may not be another one later.
+
+        Raises ConfigError where it failed or its product has changed, Paused where its LLM cannot be reached.
+        """
+        reads = class_of(module_of("method", config.choices["method"]), "run").reads(config.method)
+        directory = run_path(config, identity(config, reads))
+        prepare(directory, config)
+        self.status("WAITING", waiting_for=str(directory))
+        (outcome,) = run_all([directory], 1, self.stop)
+        if outcome.status == PAUSED:
+            raise Paused(f"{directory}: {outcome.reason}")
+        if outcome.status != DONE:
+            raise ConfigError(f"What this run builds on failed: {directory}: {outcome.reason}")
+        self.status("RUNNING")
+        self._note(directory / product)
+        return directory
+
+    def _note(self, file: Path) -> None:
+        now = {"path": str(file), "sha256": sha256(file.read_bytes()).hexdigest()}
+        noted = self.dir / "artifact.json"
+        if noted.exists() and read_json(noted)["sha256"] != now["sha256"]:
+            raise ConfigError(
+                f"{file} is not what this run began with ({noted} holds its hash). Restore it, or start anew with "
+                "rerun=true"
+            )
+        write_json(noted, now)
+
+    def use_transform(self, transform: Transform, program: str) -> None:
+        """From now on the environments carry `program`, which is kept in the run for whoever evaluates it later."""
+        write_text(self.dir / PROGRAM, program)
+        write_json(self.dir / TRANSFORM, asdict(transform) | {"artifact": None})
+        self.cfg = as_trained(self.cfg, self.dir)
 
     @cached_property
     def _eval_env(self) -> gym.Env:
         return self.env("eval")
+
+    @cached_property
+    def _eval_pool(self) -> EvaluationPool:
+        return EvaluationPool(partial(evaluation_worker, self.cfg), self.cfg.eval.workers)
 
     def _evaluate(self, agent: Agent, clock: Clock) -> None:
         """Writes a row of the agent's returns, and before training one of the random policy's on the same cases."""
         cfg, env = self.cfg.eval, self._eval_env
         start = time.perf_counter()
         suite = cases(cfg.seed, "eval", cfg.episodes)
-        act = with_epsilon(greedy(agent, clock.env_steps), cfg.epsilon, env.action_space)
-        rows = [{"policy": "greedy", **evaluate(act, env, suite, cfg.max_steps, self.stop).row()}]
+        if cfg.workers > 1:
+            scores = self._eval_pool.evaluate(agent, suite, self.stop)
+        else:
+            scores = evaluate(evaluated(agent, self.cfg, env), env, suite, cfg.max_steps, self.stop)
+        rows = [{"policy": "greedy", **scores.row()}]
         if clock.env_steps == 0:
             random = evaluate(uniform_policy(env.action_space), env, suite, cfg.max_steps, self.stop)
             rows.insert(0, {"policy": "random", **random.row()})

@@ -42,6 +42,7 @@ class Eval:
     max_steps: Count  # env_steps of one episode
     epsilon: Probability
     seed: NonNegativeInt
+    workers: Count = field(metadata={"identity": False, "neutral": 1})
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Compute:
     threads: Count
     checkpoint_every_s: NonNegative
     outputs: str
+    workers: Count = field(metadata={"neutral": 1})
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def from_node(node: dict[str, Any], overrides: Iterable[str] = ()) -> Config:
     parts: dict[str, Any] = {}
     for group, cls in config_classes(choices, node["env"].get("suite", "?")).items():
         try:
-            parts[group] = _build(cls, node[group])
+            parts[group] = checked(cls, node[group])
         except ValidationError as error:
             errors += [_explain(group, e, cls, source) for e in error.errors()]
     if not isinstance(node["seed"], int) or node["seed"] < 0:
@@ -138,11 +140,11 @@ def from_node(node: dict[str, Any], overrides: Iterable[str] = ()) -> Config:
     if errors:
         raise ConfigError("\n".join(errors))
     for group in ("method", "agent"):
-        parts[group] = _scaled(parts[group], parts["budget"].scale)
+        parts[group] = scaled(parts[group], parts["budget"].scale)
     return Config(**parts, seed=node["seed"], study=str(node["study"]), choices=choices)
 
 
-def _build(cls: type, values: dict) -> Any:
+def checked(cls: type, values: dict) -> Any:
     """Checks `values` against the dataclass; through json, so that lists become tuples and nothing is shared. The
     config.json of an older run lacks the keys that came later: these have their `neutral` value."""
     _forbid_unknown(cls)
@@ -189,11 +191,12 @@ def _resolve_transform(node: dict) -> dict:
     return node | {"env": node["env"] | ({"transform": transform} if "transform" in node["env"] else {})}
 
 
-def _scaled(config: Any, scale: float) -> Any:
+def scaled(config: Any, scale: float) -> Any:
     """Warm-ups and whatever else a module marks `scales` shrink with the budget, but never to nothing."""
-    names = [f.name for f in dataclasses.fields(config) if f.metadata.get("scales")]
-    values = {name: getattr(config, name) for name in names}
-    return dataclasses.replace(config, **{n: max(1, round(v * scale)) if v else v for n, v in values.items()})
+    values = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+    inner = {n: scaled(v, scale) for n, v in values.items() if dataclasses.is_dataclass(v)}
+    marked = [f.name for f in dataclasses.fields(config) if f.metadata.get("scales")]
+    return dataclasses.replace(config, **inner, **{n: max(1, round(v * scale)) for n in marked if (v := values[n])})
 
 
 # --- errors ---------------------------------------------------------------------------------------------------------
@@ -308,6 +311,8 @@ def run_id(identity: dict[str, Any]) -> str:
 
 
 def run_path(config: Config, identity: dict[str, Any]) -> Path:
-    """outputs/<study>/<method>-<agent>/<env>/s<seed>-<id>"""
+    """outputs/<study>/<method>-<agent>/<env>/s<seed>-<id>; outputs/artifacts/<kind>/<id> where others build on it."""
+    if kind := getattr(module_of("method", config.choices["method"]), "ARTIFACT", None):
+        return Path(config.compute.outputs) / "artifacts" / kind / run_id(identity)
     env = config.choices["env"].replace("/", "-")
     return Path(config.compute.outputs) / config.study / config.name / env / f"s{config.seed}-{run_id(identity)}"

@@ -42,6 +42,8 @@ def main(args: list[str]) -> int:
     """Runs the command line `args` (all that stands behind `llmrl run`); with -m, every job of the sweep."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra's exceptions come to us, and we say them shorter
     args = args or ["experiment=quickstart"]
+    if args[0] == "--from":
+        return run_from(args[1:])
     codes: list[int] = []
 
     @hydra.main(version_base="1.3", config_path=str(conf_root()), config_name="run")
@@ -84,19 +86,35 @@ def say(text: str, code: int) -> int:
     return code
 
 
-def run_node(node: dict[str, Any], overrides: list[str]) -> int:
-    """One run, from its composed node to its exit code. Never raises for what a user or a machine did wrong."""
+def run_from(args: list[str]) -> int:
+    """`llmrl run --from <directory>`: goes on with the run that lies there, or begins it from its config.json."""
+    from llmrl.runs.children import follow_parent
+
+    if len(args) != 1:
+        return say("llmrl run --from <run directory>: takes one directory, and nothing else", BAD_INPUT)
+    follow_parent()
+    place = Path(args[0])
+    try:
+        node = read_json(place / "config.json")
+    except (OSError, ValueError) as error:
+        return say(f"{place} is no run directory: its config.json cannot be read ({error})", BAD_INPUT)
+    return run_node(node, [], place)
+
+
+def run_node(node: dict[str, Any], overrides: list[str], place: Path | None = None) -> int:
+    """One run, from its composed node to its exit code, in `place` or where its identity says. Never raises for what
+    a user or a machine did wrong."""
     rerun = node.pop("rerun", False)
     directory: RunDirectory | None = None
     try:
-        if not rerun and (finished := finished_before(node)):
+        if not rerun and not place and (finished := finished_before(node)):
             return tell_finished(finished)
         from llmrl.config import class_of, from_node, identity, module_of, run_path
 
         config = from_node(node, overrides)
         method = class_of(module_of("method", config.choices["method"]), "run")()
-        who = identity(config, method.reads)
-        directory = RunDirectory(run_path(config, who))
+        who = identity(config, method.reads(config.method))
+        directory = RunDirectory(place or run_path(config, who))
         fresh = not directory.path.exists()
         directory.acquire(who)
         if rerun and directory.status().get("status") == DONE:
@@ -120,11 +138,11 @@ def run_node(node: dict[str, Any], overrides: list[str]) -> int:
         before = directory.status()
         return carry_out(config, method, directory, node)
     except ConfigError as error:
-        if fresh and not (directory / "checkpoint").exists():  # nothing was trained: leave nothing behind
+        if not place and fresh and not (directory / "checkpoint").exists():  # nothing was trained: leave nothing
             shutil.rmtree(directory.path, ignore_errors=True)
             remove_empty(directory.path.parent, until=Path(config.compute.outputs))
         else:
-            directory.set_status(before.get("status", INTERRUPTED), reason=str(error))
+            directory.set_status(FAILED if place else before.get("status", INTERRUPTED), reason=str(error))
         return say(str(error), BAD_INPUT)
     finally:
         directory.release()
@@ -139,7 +157,7 @@ def carry_out(config: Any, method: Any, directory: RunDirectory, node: dict[str,
     from llmrl.runs.stop import Paused, Stop, Stopped
 
     build.set_up_torch(config)
-    asks = "llm" in method.reads
+    asks = "llm" in method.reads(config.method)
     if asks:
         client.preflight(config.llm)
     if (starts := getattr(config.agent, "learning_starts", 0)) >= config.budget.env_steps:
@@ -158,9 +176,10 @@ def carry_out(config: Any, method: Any, directory: RunDirectory, node: dict[str,
             (directory / "error.txt").unlink(missing_ok=True)
             log = RunLog(directory.path, *mirrors_of(config, directory.path, node))
             with TrainingProgress(config.budget.env_steps, enabled=config.log.progress) as progress:
-                ctx = build.RunContext(config, directory.path, stop, log, StatusReport(directory, progress))
+                report = StatusReport(directory, progress)
+                ctx = build.RunContext(config, directory.path, stop, log, report, directory.set_status)
                 result = method.run(ctx)
-        if asks:
+        if asks and "llm" not in result:
             result["llm"] = {"model": config.llm.model, **ctx.llm.usage()}
         finish(directory, ctx, result)
         return OK

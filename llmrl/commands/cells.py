@@ -58,7 +58,9 @@ def identify(overrides: Sequence[str], seeds: Sequence[int]) -> tuple[grid.Wante
         config = from_node(node, overrides)
     except ConfigError as error:
         raise ConfigError(f"{error}\n(composing: llmrl run {' '.join(overrides)})") from None
-    reads = class_of(module_of("method", config.choices["method"]), "run").reads
+    method = class_of(module_of("method", config.choices["method"]), "run")
+    reads = method.reads(config.method)
+    stages = tuple(stage(config) for config in (method.stages(config) if hasattr(method, "stages") else ()))
     found = []
     for seed in seeds:
         seeded = dataclasses.replace(config, seed=seed)
@@ -67,5 +69,16 @@ def identify(overrides: Sequence[str], seeds: Sequence[int]) -> tuple[grid.Wante
             tuple(overrides), Path(config.compute.outputs), run_path(seeded, who), run_id(who), who,
             {key: config.choices[key] for key in ("method", "agent", "env")}, seed,
             config.budget.env_steps, config.compute.device, config.llm.model if "llm" in reads else None,
+            stages,
         ))  # fmt: skip
     return tuple(found)
+
+
+def stage(config) -> grid.Stage:
+    """What runs share, known without running it."""
+    from llmrl.config import class_of, identity, module_of, run_path
+    from llmrl.runs.children import node_of
+
+    method = class_of(module_of("method", config.choices["method"]), "run")
+    path = run_path(config, identity(config, method.reads(config.method)))
+    return grid.Stage(path, method.env_steps(config), node_of(config))

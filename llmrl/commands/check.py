@@ -46,14 +46,14 @@ def check(node: dict[str, Any], overrides: list[str]) -> Any:
     config = from_node(node, overrides)
     names = config.choices
     method = class_of(module_of("method", names["method"]), "run")()
-    path = run_path(config, identity(config, method.reads))
+    path = run_path(config, identity(config, method.reads(config.method)))
     build.set_up_torch(config)
     yield f"composed: {names['method']} · {names['agent']} · {names['env']} · {config.budget.env_steps:,} env_steps"
-    if "llm" in method.reads:
+    if "llm" in method.reads(config.method):
         client.preflight(config.llm)
         yield f"llm={names['llm']}: {_llm(config.llm)}"
     with tempfile.TemporaryDirectory(prefix="llmrl-check-") as folder:
-        yield from _rehearse(method, _small(config), Path(folder))
+        yield from _rehearse(method, _small(config, folder), Path(folder) / "run")
     yield f"the run's directory: {path}/{' (exists)' if path.exists() else ''}"
 
 
@@ -68,8 +68,15 @@ def _llm(config: Any) -> str:
 
 def _rehearse(method: Any, config: Any, directory: Path) -> Any:
     """The method's own `run`, three times in one directory: stopped, stopped again at once, and let go to its end."""
+    from llmrl.config import module_of
     from llmrl.runs.stop import Stopped
 
+    if hasattr(module_of("method", config.choices["method"]), "ARTIFACT"):  # trains in runs of its own
+        ctx = _context(config, directory, [], None)
+        result = method.run(ctx)
+        ctx.log.close()
+        yield f"searched: {result['env_steps']} env_steps, {ctx.llm.usage()['calls']} calls of the scripted LLM"
+        return
     saved: list[dict] = []
     for stop_at in (config.budget.env_steps, 0):
         ctx = _context(config, directory, saved, stop_at)
@@ -85,30 +92,36 @@ def _rehearse(method: Any, config: Any, directory: Path) -> Any:
     ctx = _context(config, directory, saved, None)
     result = method.run(ctx)
     ctx.log.close()
-    if "llm" in method.reads:
+    if "llm" in method.reads(config.method):
         yield f"scripted LLM: {ctx.llm.usage()['calls']} calls"
     yield f"trained: {result['env_steps']} env_steps, {result['updates']} update(s) at batch size {BATCH_SIZE}"
     yield f"evaluated: return {_last_return(directory)} in at most {EVALUATION_STEPS} env_steps"
     yield "checkpoint: written, read back, equal"
 
 
-def _small(config: Any) -> Any:
+def _small(config: Any, outputs: str) -> Any:
     """The same run with the smallest numbers that still touch everything: one update, on the last step."""
+    from llmrl.config import class_of, module_of
+
     n_envs = getattr(config.agent, "n_envs", 1)
     env_steps = -(-ENV_STEPS // n_envs) * n_envs
     agent = {
         "batch_size": BATCH_SIZE, "replay_size": REPLAY_SIZE + n_envs, "random_steps": env_steps // 2,
-        "learning_starts": env_steps - 1, "updates_per_env_step": 1.0,
+        "learning_starts": env_steps - 1, "updates_per_env_step": 1.0, "n_steps": env_steps // n_envs,
     }  # fmt: skip
     known = {field.name for field in dataclasses.fields(config.agent)}
     scripted = {"kind": "scripted", "model": "scripted", "replay": None, "key_env": None, "api_base": None}
+    method = class_of(module_of("method", config.choices["method"]), "run")
+    small = getattr(method, "small", lambda own, env_steps: own)
     return dataclasses.replace(
         config,
+        method=small(config.method, env_steps),
         agent=dataclasses.replace(config.agent, **{k: v for k, v in agent.items() if k in known}),
         budget=dataclasses.replace(config.budget, env_steps=env_steps),
         eval=dataclasses.replace(config.eval, every=env_steps, episodes=1, max_steps=EVALUATION_STEPS),
         log=dataclasses.replace(config.log, every=env_steps, progress=False, wandb="off"),
         llm=dataclasses.replace(config.llm, **scripted),
+        compute=dataclasses.replace(config.compute, outputs=outputs),
     )
 
 
@@ -125,6 +138,7 @@ def _context(config: Any, directory: Path, saved: list[dict], stop_at: int | Non
     from llmrl.runs.log import RunLog
     from llmrl.runs.stop import Stop
 
+    directory.mkdir(exist_ok=True)
     half = max(1, config.budget.env_steps // getattr(config.agent, "n_envs", 1) // 2)  # two episodes per environment
     stop = Stop()
     if stop_at == 0:

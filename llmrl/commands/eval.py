@@ -45,10 +45,10 @@ def evaluate_run(run: Path, episodes: int | None, seed: int | None, *, video: bo
     from llmrl import build
     from llmrl.config import from_node
     from llmrl.runs.console import mean_and_interval
-    from llmrl.runs.evaluate import cases, evaluate, with_epsilon
+    from llmrl.runs.evaluate import cases, evaluate
     from llmrl.runs.stop import Stop
 
-    config = from_node(read_json(run / "config.json"))
+    config = build.as_trained(from_node(read_json(run / "config.json")), run)
     if not torch.cuda.is_available():
         config = replace(config, compute=replace(config.compute, device="cpu"))
     if seed is not None:
@@ -61,7 +61,7 @@ def evaluate_run(run: Path, episodes: int | None, seed: int | None, *, video: bo
     agent.load_state_dict(state)
     if writer is not None:
         env = FirstEpisodeFilm(env, run / "video" / "episode-0.mp4", writer)
-    act = with_epsilon(build.greedy(agent, clock["env_steps"]), config.eval.epsilon, env.action_space)
+    act = build.evaluated(agent, config, env)
     scores = evaluate(act, env, suite, config.eval.max_steps, Stop())
     env.close()
     row = {"policy": "greedy", "source": source, "seed": config.eval.seed, **clock, **scores.row()}

@@ -65,11 +65,15 @@ def _plan(given) -> int:
     found = grid.find(wanted, records)
     print(f"{given.name}: {table.title}\n")
     print(listing(cells, found))
+    stages = grid.stages_of(wanted)
+    if stages:
+        print(f"\nShared by them:\n{stage_listing(stages)}")
+    left = sum(stage.env_steps for stage in stages if grid.stage_standing(stage) != grid.DONE_RUN)
     print()
-    print(cost.Forecast(wanted, found, records).told())
+    print(cost.Forecast(wanted, found, records, left).told())
     if not given.run:
         return 0
-    return _run(wanted, found, given.j)
+    return _make(stages, given.j) or _run(wanted, found, given.j)
 
 
 def listing(cells, found) -> str:
@@ -92,8 +96,28 @@ def listing(cells, found) -> str:
     return columns([head, *lines], right=(4,)) + f"\n\n{len(lines)} runs: {told}."
 
 
-def _run(wanted: Sequence, found: dict, parallel: int) -> int:
+def stage_listing(stages) -> str:
+    from llmrl.report import grid
+
+    lines = [(grid.stage_standing(stage), f"{stage.env_steps:,} env_steps", stage.path) for stage in stages]
+    return columns(lines, right=(1,))
+
+
+def _make(stages: Sequence, parallel: int) -> int:
+    """What the runs share, first; otherwise they would all wait for it."""
     from llmrl.report import executor, grid
+    from llmrl.runs.children import prepare_node
+
+    todo = [stage for stage in stages if grid.stage_standing(stage) not in (grid.DONE_RUN, grid.RUNNING_RUN)]
+    for stage in todo:
+        prepare_node(stage.path, stage.node)
+    jobs = [executor.Job(f"llmrl run --from {stage.path}", (sys.executable, "-m", "llmrl", "run", "--from",
+                                                            str(stage.path))) for stage in todo]  # fmt: skip
+    return _carry_out(jobs, parallel) if jobs else 0
+
+
+def _run(wanted: Sequence, found: dict, parallel: int) -> int:
+    from llmrl.report import grid
 
     jobs = [job_of(run, found.get(run.key)) for run in wanted
             if grid.standing(found.get(run.key)) in (grid.MISSING, grid.PARTIAL, grid.FAILED_RUN)]  # fmt: skip
@@ -104,6 +128,13 @@ def _run(wanted: Sequence, found: dict, parallel: int) -> int:
     if not jobs:
         print("\nNothing to run.")
         return 0
+    return _carry_out(jobs, parallel)
+
+
+def _carry_out(jobs: list, parallel: int) -> int:
+    """The exit code of all of them together."""
+    from llmrl.report import executor
+
     print(f"\nRunning {len(jobs)}, {parallel} at a time.", flush=True)
     ended = executor.execute(jobs, parallel, executor.gpus() if any(job.gpu for job in jobs) else [], _tell)
     outcomes = Counter(end.outcome for end in ended)

@@ -14,7 +14,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from llmrl.agents.base import Agent
+from llmrl.agents.base import Agent, executed
 from llmrl.explore.base import Clock, EpisodeSummary, Explorer
 from llmrl.replay.base import Step
 from llmrl.runs import seeding
@@ -40,18 +40,22 @@ class Seat:
     info: dict = field(default_factory=dict)
 
     def state_dict(self) -> dict:
+        own = self.env.state_dict() if hasattr(self.env, "state_dict") else None  # what an env keeps across episodes
         actions = np.asarray(self.actions)
-        return {"number": self.number, "over": self.over, "return": self.episode_return, "actions": actions}
+        return {
+            "number": self.number, "over": self.over, "return": self.episode_return, "actions": actions, "env": own
+        }  # fmt: skip
 
     def restore(self, state: dict, seed: int) -> None:
         """Resets with the episode's seed and replays its actions; exact where simulator snapshots are not."""
         self.number, self.over, self.episode_return = state["number"], state["over"], state["return"]
         self.actions = list(state["actions"])
-        if self.over:
-            return
-        self.obs, self.info = self.env.reset(seed=seed)
-        for action in self.actions:
-            self.obs, _, _, _, self.info = self.env.step(action)
+        if not self.over:
+            self.obs, self.info = self.env.reset(seed=seed)
+            for action in self.actions:
+                self.obs, _, _, _, self.info = self.env.step(action)
+        if state["env"] is not None:  # last: the replay would count twice
+            self.env.load_state_dict(state["env"])
 
 
 @dataclass
@@ -143,7 +147,7 @@ class OnlineTraining:
         n = len(self.seats)
         reward = np.empty(n, np.float32)
         terminated, last = np.empty(n, bool), np.empty(n, bool)
-        for i, (seat, action) in enumerate(zip(self.seats, actions)):
+        for i, (seat, action) in enumerate(zip(self.seats, executed(self.agent, actions))):
             seat.obs, reward[i], ended, truncated, seat.info = seat.env.step(action)
             seat.actions.append(action)
             seat.episode_return += float(seat.info.get("reward_env", reward[i]))

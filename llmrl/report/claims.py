@@ -13,10 +13,12 @@ REPRODUCED, NOT_REPRODUCED, UNDECIDED = "reproduced", "not reproduced", "undecid
 MIN_RUNS = 3
 RULE = (
     "Rule: D is the mean of the runs' scores in the column said to be better minus that in the other one, with "
-    "Welch's 95 % t interval. Reproduced: D's interval lies above 0 ({over}). Not reproduced: it does not. Undecided: "
-    f"a cell has fewer than {MIN_RUNS} finished runs."
+    "Welch's 95 % t interval. Reproduced: D's interval lies above 0 ({over}). Not reproduced: it lies below 0 "
+    "({under}). Undecided: too few runs to tell, which is all else, and always where a cell has fewer than "
+    f"{MIN_RUNS} finished ones."
 )
 OVER = {"mean": "D averaged over the rows", "each": "in every row", "most": "in more than half of the rows"}
+UNDER = {"mean": "the same D", "each": "in some row", "most": "in half of the rows or more"}
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Verdict:
 def judge(claim: Claim, scores: Mapping[tuple[str, str], Sequence[float]], rows: Sequence[str]) -> Verdict:
     """The verdict on a claim. `scores`: of the finished runs of each (row, column), whatever number there is."""
     rows = list(claim.rows or rows)
-    rule = RULE.format(over=OVER[claim.over])
+    rule = RULE.format(over=OVER[claim.over], under=UNDER[claim.over])
     few = [(row, column, len(scores.get((row, column), ()))) for row in rows for column in (claim.better, claim.than)]
     few = [f"{row}, {column}: {n}" for row, column, n in few if n < MIN_RUNS]
     if few:
@@ -41,16 +43,16 @@ def judge(claim: Claim, scores: Mapping[tuple[str, str], Sequence[float]], rows:
     pairs = [(np.asarray(scores[row, claim.better]), np.asarray(scores[row, claim.than])) for row in rows]
     if claim.over == "mean":
         value, low, high = mean_difference(pairs)
-        return Verdict(claim, _verdict(low > 0), f"D = {value:.3g} [{low:.3g}, {high:.3g}]", rule)
+        return Verdict(claim, _verdict(low > 0, high < 0), f"D = {value:.3g} [{low:.3g}, {high:.3g}]", rule)
     each = [welch(x, y) for x, y in pairs]
     told = "; ".join(f"{row}: D = {d.value:.3g} [{d.low:.3g}, {d.high:.3g}]" for row, d in zip(rows, each))
-    holds = sum(d.low > 0 for d in each)
+    above, below = sum(d.low > 0 for d in each), sum(d.high < 0 for d in each)
     enough = len(rows) if claim.over == "each" else len(rows) // 2 + 1
-    return Verdict(claim, _verdict(holds >= enough), told, rule)
+    return Verdict(claim, _verdict(above >= enough, len(rows) - below < enough), told, rule)
 
 
-def _verdict(holds: bool) -> str:
-    return REPRODUCED if holds else NOT_REPRODUCED
+def _verdict(holds: bool, contradicted: bool) -> str:
+    return REPRODUCED if holds else NOT_REPRODUCED if contradicted else UNDECIDED
 
 
 def mean_difference(pairs: Sequence[tuple[np.ndarray, np.ndarray]], confidence: float = 0.95) -> tuple[float, ...]:

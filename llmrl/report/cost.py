@@ -18,6 +18,7 @@ class Forecast:
     wanted: Sequence[Wanted]
     found: Mapping[tuple[int, str], RunRecord]
     records: Sequence[RunRecord]
+    shared: int = 0  # env_steps that are left of what the runs share
 
     def __post_init__(self) -> None:
         self.records = [r for r in self.records if not r.damaged and r.env_steps]
@@ -31,12 +32,13 @@ class Forecast:
 
     def told(self) -> str:
         """The forecast in words; what is not known is named, not guessed."""
-        if not self.left:
+        if not self.left and not self.shared:
             return "Nothing is left to run."
         hours = self._sum(self.seconds_per_env_step, "h", 3600)
         dollars = self._sum(self.usd_per_env_step, "usd", 1)
+        shared = f", and {self.shared:,} of what they share" if self.shared else ""
         return (
-            f"Left: {sum(self.left.values()):,} env_steps in {len(self.left)} runs.\n"
+            f"Left: {sum(self.left.values()):,} env_steps in {len(self.left)} runs{shared}.\n"
             f"Time: {hours} (of one process; from the throughput of runs like these on this machine).\n"
             f"LLM:  {dollars} (from runs with the same language model)."
         )

@@ -15,7 +15,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from llmrl.checks import ConfigError
 from llmrl.report.store import RunRecord
-from llmrl.runs.identity import DONE, FAILED, RUNNING
+from llmrl.runs.identity import DONE, FAILED, RUNNING, WAITING, RunDirectory
 
 Metric = Literal[
     "return", "human_normalised", "usd", "hours", "env_steps_total", "llm_calls", "prompt_tokens", "completion_tokens"
@@ -65,6 +65,14 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
+class Stage(NamedTuple):
+    """What several runs build on, made once: a search, a dataset. It is a run, in a directory of outputs/artifacts."""
+
+    path: Path
+    env_steps: int
+    node: Mapping[str, Any]  # what `llmrl run --from` reads there
+
+
 @dataclass(frozen=True, eq=False)
 class Wanted:
     """A run of the grid, made or not."""
@@ -79,6 +87,7 @@ class Wanted:
     env_steps: int
     device: str
     llm: str | None  # the model, where the method reads one
+    stages: tuple[Stage, ...] = ()
 
     @property
     def key(self) -> tuple[int, str]:
@@ -163,6 +172,18 @@ def runs_of(cells: Iterable[Cell]) -> list[Wanted]:
     return list({run.key: run for cell in cells for run in cell.runs}.values())
 
 
+def stages_of(wanted: Iterable[Wanted]) -> list[Stage]:
+    """What the runs build on, each once."""
+    return list({stage.path: stage for run in wanted for stage in run.stages}.values())
+
+
+def stage_standing(stage: Stage) -> str:
+    """done, partial, running, failed or missing."""
+    status = RunDirectory(stage.path).status().get("status")
+    names = {None: MISSING, DONE: DONE_RUN, RUNNING: RUNNING_RUN, WAITING: RUNNING_RUN, FAILED: FAILED_RUN}
+    return names.get(status, PARTIAL)
+
+
 def find(wanted: Iterable[Wanted], records: Iterable[RunRecord]) -> dict[tuple[int, str], RunRecord]:
     """What there is on disk of each run, by its key. Of several, the one that is furthest."""
     keys = {run.key: run for run in wanted}
@@ -188,7 +209,7 @@ def identity_of(record: RunRecord) -> Mapping[str, Any]:
 
 
 def _rank(record: RunRecord) -> tuple[bool, bool, bool, int]:
-    return not record.damaged, record.status == DONE, record.status == RUNNING, record.env_steps
+    return not record.damaged, record.status == DONE, record.status in (RUNNING, WAITING), record.env_steps
 
 
 def standing(record: RunRecord | None) -> str:
@@ -197,5 +218,5 @@ def standing(record: RunRecord | None) -> str:
         return MISSING
     if record.damaged:
         return DAMAGED
-    names = {DONE: DONE_RUN, RUNNING: RUNNING_RUN, FAILED: FAILED_RUN}
+    names = {DONE: DONE_RUN, RUNNING: RUNNING_RUN, WAITING: RUNNING_RUN, FAILED: FAILED_RUN}
     return names.get(record.status, PARTIAL if record.env_steps else MISSING)

@@ -19,6 +19,7 @@ class Refresh:
 
     episode: int
     env_steps: int  # at which the answer began to count
+    counted: bool  # False: training had not taken the answer up, or not yet (method.asynchronous)
     episode_return: float | None  # of the episode that the LLM was told of
     shown: str = ""  # what it was told of that episode: return and sampled actions
     description: str = ""  # what it made of it (stage 1)
@@ -40,6 +41,7 @@ def refreshes(record: RunRecord) -> list[Refresh]:
     rows = run_files.rows(record.path / "metrics.jsonl", whole=record.status == DONE)
     ended = {row["episodes"]: row for row in rows if row.get("kind") == "episode"}
     transcript = Transcript(record.path / "llm.jsonl", read_only=True)
+    asynchronous = record.config["method"].get("asynchronous", False)
     found: dict[int, Refresh] = {}
 
     def at(row: dict) -> Refresh | None:
@@ -47,7 +49,7 @@ def refreshes(record: RunRecord) -> list[Refresh]:
         if not row["purpose"].startswith("llm_explorer.") or episode not in ended:
             return None
         last = ended[episode]
-        return found.setdefault(episode, Refresh(episode, last["env_steps"], last["return"]))
+        return found.setdefault(episode, Refresh(episode, last["env_steps"], not asynchronous, last["return"]))
 
     for call in transcript.calls.values():
         if (refresh := at(call)) is None:
@@ -63,6 +65,8 @@ def refreshes(record: RunRecord) -> list[Refresh]:
             continue
         if event["event"] == "rejected":
             refresh.rejected.append(f"{event['reason']}: {event.get('detail', '')}")
+        if event["event"] == "applied":
+            refresh.env_steps, refresh.counted = event["env_steps"], True
         for name in VECTORS:
             refresh.vector = event.get(name, refresh.vector)
     return [found[episode] for episode in sorted(found)]
@@ -79,7 +83,7 @@ def over_training(record: RunRecord) -> tuple[NDArray, NDArray]:
     back_to_plain = record.config["method"].get("on_failure") == "uniform"
     steps, vectors = [0], [plain]
     for refresh in asked:
-        if refresh.vector is not None or back_to_plain:
+        if refresh.counted and (refresh.vector is not None or back_to_plain):
             steps.append(refresh.env_steps)
             vectors.append(refresh.vector or plain)
     return np.array(steps), np.array(vectors, np.float64)

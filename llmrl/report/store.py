@@ -26,7 +26,7 @@ import numpy as np
 from llmrl.report import run_files
 from llmrl.report.run_files import NO_EVALS, DamagedFile, Evals, Train
 from llmrl.runs.files import read_json
-from llmrl.runs.identity import DONE, RUNNING, RunDirectory, code_name
+from llmrl.runs.identity import DONE, RUNNING, WAITING, RunDirectory, code_name
 
 RUN_NAME = re.compile(r"s(\d+)-([0-9a-f]{8})")
 FORMAT = 1  # of the index; another one is made anew
@@ -127,7 +127,7 @@ def _load_top(outputs: Path, top: Path) -> list[RunRecord]:
 
 def _lasting(record: RunRecord) -> bool:
     """Whether the files tell all: whether a RUNNING run still has its process stands in none."""
-    return not record.damaged and record.status != RUNNING
+    return not record.damaged and record.status not in (RUNNING, WAITING)
 
 
 # --- finding runs -----------------------------------------------------------------------------------------------------

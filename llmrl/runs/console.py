@@ -90,6 +90,8 @@ def print_result(directory: Path, result: dict[str, Any], *, title: str) -> None
         unknown = llm.get("calls_without_price")
         usd = f"{llm['usd']:.4f} USD" + (f" and {unknown:,} calls of unknown price" if unknown else "")
         lines.append(("LLM", f"{llm['calls']:,} calls of {llm['model']}, {usd}{failures}"))
+    if found := result.get("lesr"):
+        lines.append(("search", _search(found)))
     counts = f"{result['env_steps']:,} env_steps, {result['updates']:,} updates, {result['episodes']:,} episodes"
     lines.append(("training", counts))
     lines.append(("files", f"{directory}/"))
@@ -98,6 +100,17 @@ def print_result(directory: Path, result: dict[str, Any], *, title: str) -> None
     print(title)
     for name, text in lines:
         print(f"  {name:<18} {text}")
+
+
+def _search(found: dict) -> str:
+    """What LESR's search tried, rejected and chose."""
+    rejected = ", ".join(f"{name} {n}x" for name, n in found["rejected"].items()) or "none"
+    failed = sum(bool(c["failed"]) for c in found["candidates"])
+    where = f", {found['search_env_steps']:,} env_steps in {found['search']}" if "search" in found else ""
+    return (
+        f"{len(found['candidates'])} programs trained ({failed} failed), rejected: {rejected}; chosen: "
+        f"{found['chosen']}, {found['features']} features{where}"
+    )
 
 
 def _failures(llm: dict, method: dict) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from llmrl.runs.files import read_json, write_json, write_text
 
 RUNNING, DONE, FAILED, INTERRUPTED, PAUSED = "RUNNING", "DONE", "FAILED", "INTERRUPTED", "PAUSED"
+WAITING = "WAITING"  # for another run, which makes what this one builds on
 PACKAGES = ["torch", "numpy", "gymnasium", "mujoco", "ale-py", "hydra-core", "omegaconf", "litellm", "wandb"]
 PACKAGES += ["opencv-python-headless"]
 
@@ -86,12 +87,12 @@ class RunDirectory:
             os.close(fd)
 
     def status(self) -> dict[str, Any]:
-        """status.json, with `status` corrected: a RUNNING whose process is gone is INTERRUPTED (killed)."""
+        """status.json, with `status` corrected: a RUNNING or WAITING whose process is gone is INTERRUPTED (killed)."""
         try:
             status = read_json(self / "status.json")
         except (FileNotFoundError, ValueError):
             return {}
-        if status.get("status") == RUNNING and self._lock is None and not self.alive():
+        if status.get("status") in (RUNNING, WAITING) and self._lock is None and not self.alive():
             status |= {"status": INTERRUPTED, "reason": "killed"}
         return status
 

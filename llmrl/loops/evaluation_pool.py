@@ -1,0 +1,56 @@
+"""Evaluation on several cores: processes that hold an environment and a copy of the agent, and play cases.
+
+Each case is played as `evaluate` plays it, so the numbers are the same as with one process, bit for bit.
+"""
+
+import io
+import multiprocessing
+import signal
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
+from typing import Any
+
+import gymnasium as gym
+import torch
+
+from llmrl.agents.base import Agent
+from llmrl.runs.evaluate import Act, Case, Scores, evaluate
+from llmrl.runs.stop import Stop
+
+Make = Callable[[], tuple[gym.Env, Agent, Act, int]]  # environment, agent, how it acts, the cap in env_steps
+
+
+class EvaluationPool:
+    """`workers` processes for the evaluations of one run; each begins with `make()`, which has to be picklable."""
+
+    def __init__(self, make: Make, workers: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._processes = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(make,))
+
+    def evaluate(self, agent: Agent, suite: Sequence[Case], stop: Stop) -> Scores:
+        """Greedy episodes of `suite`, in its order. A signal cuts it short: Stopped."""
+        packed = io.BytesIO()
+        torch.save(agent.state_dict(), packed)
+        with stop.interruptible():
+            played = self._processes.map(_play, suite, repeat(packed.getvalue()), chunksize=-(-len(suite) // 8))
+            return Scores.joined(list(played))
+
+    def close(self) -> None:
+        self._processes.shutdown(wait=False, cancel_futures=True)
+
+
+_HELD: dict[str, Any] = {}  # of a worker process
+
+
+def _begin(make: Make) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is the parent's to answer
+    env, agent, act, max_steps = make()
+    _HELD.update(env=env, agent=agent, act=act, max_steps=max_steps, state=b"")
+
+
+def _play(case: Case, state: bytes) -> Scores:
+    if state != _HELD["state"]:
+        _HELD["agent"].load_state_dict(torch.load(io.BytesIO(state), weights_only=True))
+        _HELD["state"] = state
+    return evaluate(_HELD["act"], _HELD["env"], [case], _HELD["max_steps"], Stop())

@@ -1,0 +1,371 @@
+"""Programs that an LLM writes for LESR: out of its reply, told apart, and checked on real states before any training.
+
+A program defines `revise_state(s)`, which returns s with features appended, and `intrinsic_reward(updated_s)`; in a
+reward-only search (EUREKA) `intrinsic_reward(s)` alone. It runs in the sandbox, never here.
+"""
+
+import ast
+import hashlib
+import re
+import textwrap
+import time
+from dataclasses import dataclass
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from llmrl.llm.sandbox import Limits, Sandbox, SandboxFailure
+from llmrl.runs import seeding
+from llmrl.runs.evaluate import uniform_policy
+
+FUNCTIONS = ("revise_state", "intrinsic_reward")
+RESERVED = {"step", "_np", "_given", "_check", "_sensitivity"}  # of ENTRY and CHECKS
+REJECTIONS = {  # beside the sandbox's own names
+    "no_code": "the reply holds no Python",
+    "reserved_name": "a helper has a name that the harness needs",
+    "unwanted_features": "a reward alone was asked for, but the program revises the state",
+    "no_features": "revise_state appends nothing",
+    "too_many_features": "it appends more than the limit",
+    "wrong_length": "the revised state is no vector, or its length changes from state to state",
+    "prefix_changed": "the revised state does not begin with the state",
+    "input_mutated": "a function changed its argument",
+    "not_finite": "a value on a real state is infinite or not a number",
+    "reward_not_scalar": "the intrinsic reward is not one number",
+    "reward_too_large": "the intrinsic reward on real states is beyond the limit",
+    "impure": "the same state gave another result the second time, in another order or in another process",
+    "ignores_features": "the intrinsic reward depends on none of the added dimensions",
+    "too_slow": "a state takes too long",
+}
+REPLY_CHARS = 200_000
+SECONDS_PER_STATE = 0.001  # generous: a slow training step takes 0.005, and machines are busy
+SENSITIVITY_STATES = 32
+EPISODE_STEPS = 100  # of the rollouts for real states, so that there are resets among them
+
+# Our part of the program's process: one call per new state.
+ENTRY = """
+import numpy as _np
+
+_given = set(globals())
+if "revise_state" not in _given:
+    def revise_state(s):
+        return s
+if "intrinsic_reward" not in _given:
+    def intrinsic_reward(updated_s):
+        return 0.0
+
+def step(s):
+    x = _np.asarray(revise_state(s), dtype=_np.float64)
+    return x[len(s):], float(intrinsic_reward(x))
+"""
+
+# The checks' part: many states in one call. `_check` returns (number of the broken rule or 0, at which state, X, G).
+RULES = ("", "input_mutated", "wrong_length", "no_features", "prefix_changed", "reward_not_scalar")
+CHECKS = (
+    ENTRY
+    + """
+def _check(states):
+    n, d = states.shape
+    empty = _np.zeros((0, 0)), _np.zeros(0)
+    rows, rewards = [], []
+    for i, state in enumerate(states):
+        s = state.copy()
+        x = _np.asarray(revise_state(s), dtype=_np.float64)
+        if s.tobytes() != state.tobytes():
+            return 1, i, *empty
+        if x.ndim != 1 or len(x) < d or (rows and len(x) != len(rows[0])):
+            return 2, i, *empty
+        if len(x) == d and "revise_state" in _given:
+            return 3, i, *empty
+        if not (x[:d] == state).all():
+            return 4, i, *empty
+        rows.append(x.copy())
+    for i, row in enumerate(rows):
+        x = row.copy()
+        g = intrinsic_reward(x)
+        if x.tobytes() != row.tobytes():
+            return 1, i, *empty
+        if _np.ndim(g) != 0:
+            return 5, i, *empty
+        rewards.append(float(g))
+    return 0, 0, _np.array(rows), _np.array(rewards)
+
+def _sensitivity(x, steps):
+    d = x.shape[1] - len(steps)
+    depends = _np.zeros(len(steps), dtype=bool)
+    for row in x:
+        base = float(intrinsic_reward(row.copy()))
+        for j in _np.flatnonzero(~depends):
+            for factor in (-5.0, -0.5, 0.5, 5.0):
+                moved = row.copy()
+                moved[d + j] += factor * steps[j]
+                try:
+                    g = float(intrinsic_reward(moved))
+                except Exception:
+                    g = _np.nan
+                depends[j] |= g != base
+    return depends
+"""
+)
+
+
+class Rejected(SandboxFailure):
+    """The program cannot be used; `name` is one of REJECTIONS or of the sandbox's, `detail` may be told to the LLM."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the checks found of an accepted program. No clock is read into it: a run's transcript holds it."""
+
+    features: int  # appended dimensions
+    ignored: list[int]  # indices of those that the intrinsic reward does not depend on
+    not_finite: int  # values on made-up extreme states that are not finite; in training such a value counts as 0
+    reward_median: float  # of |G| on real states
+    reward_max: float
+    reward_share: float | None  # mean |w G| / mean |r| on real steps; None where no rewards were given
+
+
+# --- out of the reply -------------------------------------------------------------------------------------------------
+
+
+def extract(reply: str) -> str:
+    """The program in a reply: the last fenced block that defines both functions; else several blocks joined; else a
+    block with a reward alone; without fences, the longest part from an import or a function on that is Python.
+
+    Raises Rejected: no_code, syntax, missing_function, reserved_name, too_long.
+    """
+    if len(reply) > REPLY_CHARS:
+        raise Rejected("too_long", f"the reply has {len(reply)} characters, at most {REPLY_CHARS} are read")
+    fenced = re.findall(r"^[ \t]*(?:```|~~~)[^\n`]*\n(.*?)(?:^[ \t]*(?:```|~~~)|\Z)", reply, re.DOTALL | re.MULTILINE)
+    blocks = [textwrap.dedent(block).strip("\n") for block in fenced] or _unfenced(reply)
+    blocks = [block for block in blocks if re.search(r"^(def|import|from)\s", block, re.MULTILINE)]
+    if not blocks:
+        raise Rejected("no_code", "there is no Python code; put both functions into one ```python block")
+    read = [block for block in blocks if _parses(block)]
+    for code in ["\n\n".join(read), *read][::-1]:
+        if len(defined(code)) == len(FUNCTIONS):
+            return code + "\n"
+    if broken := [block for block in blocks if block not in read]:  # it may hold what is missing
+        _tree(broken[-1])  # raises, and says where
+    for code in reversed(read):
+        if FUNCTIONS[1] in defined(code):
+            return code + "\n"
+    raise Rejected("missing_function", f"{' and '.join(FUNCTIONS)} must be defined")
+
+
+def defined(code: str) -> tuple[str, ...]:
+    """Which of the two functions a program defines at its top level. Raises Rejected: syntax, reserved_name."""
+    names = {node.name for node in _tree(code).body if isinstance(node, ast.FunctionDef)}
+    if taken := names & RESERVED:
+        raise Rejected("reserved_name", f"call the helper function {min(taken)} otherwise, the harness needs that name")
+    return tuple(name for name in FUNCTIONS if name in names)
+
+
+def fingerprint(code: str) -> str:
+    """A hash of what a program computes (D2): without comments, docstrings, layout and names of local variables."""
+    tree = _tree(code)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):  # a text that nobody uses: a docstring
+            text = [n for n in body if isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant)]
+            node.body = [n for n in body if n not in text] or [ast.Pass()]
+    for function in [node for node in tree.body if isinstance(node, ast.FunctionDef)]:
+        _number_locals(function)
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
+
+
+def _number_locals(function: ast.FunctionDef) -> None:
+    """Arguments and local variables become <0>, <1>, … in the order of the tree."""
+    nodes = list(ast.walk(function))
+    names = [n.arg if isinstance(n, ast.arg) else n.id for n in nodes
+             if isinstance(n, ast.arg) or (isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))]  # fmt: skip
+    number = {name: f"<{i}>" for i, name in enumerate(dict.fromkeys(names))}
+    for node in nodes:
+        if isinstance(node, ast.arg):
+            node.arg = number[node.arg]
+        elif isinstance(node, ast.Name):
+            node.id = number.get(node.id, node.id)
+
+
+def _tree(code: str) -> ast.Module:
+    try:
+        tree = ast.parse(code)
+        ast.dump(tree)  # later steps recurse as deeply
+        return tree
+    except SyntaxError as error:
+        raise Rejected("syntax", f"{error.msg} (line {error.lineno})") from None
+    except (ValueError, RecursionError, MemoryError) as error:  # zero bytes, or brackets without end
+        raise Rejected("syntax", f"{type(error).__name__}: Python cannot read it") from None
+
+
+def _parses(code: str) -> bool:
+    try:
+        return bool(_tree(code))
+    except Rejected:
+        return False
+
+
+def _unfenced(reply: str) -> list[str]:
+    """From the first line that begins a program, as much as Python can read; the rest is prose."""
+    lines = textwrap.dedent(reply).splitlines()
+    start = next((i for i, line in enumerate(lines) if re.match(r"(def|import|from)\s+\w+", line)), None)
+    if start is None:
+        return []
+    whole = end = len(lines)
+    while end > start:
+        try:
+            ast.parse("\n".join(lines[start:end]))
+            return ["\n".join(lines[start:end])]
+        except SyntaxError as error:  # what follows the error cannot be part of it
+            end = min(end - 1, start + (error.lineno or 1) - 1)
+        except (ValueError, RecursionError, MemoryError):
+            break
+    return ["\n".join(lines[start:whole])]
+
+
+# --- checked ----------------------------------------------------------------------------------------------------------
+
+
+def validate(
+    code: str,
+    states: NDArray[np.float64],
+    *,
+    w: float,
+    max_features: int,
+    max_reward: float,
+    revise: bool = True,
+    rewards: NDArray[np.float64] | None = None,
+    max_share: float | None = None,
+    limits: Limits = Limits(),  # noqa: B008  (frozen)
+) -> Facts:
+    """Checks a program on real `states` (n, d) and on extreme ones made of them (section 8.3). Raises Rejected.
+
+    On real states every value must be finite. On the extremes (zeros, ten deviations, single large entries) it must
+    keep the shape and raise nothing; what is not finite there is counted, as in training, where it counts as 0.
+    `max_reward` bounds |G|; `rewards` (n,) of the steps that left the states allow to bound mean |w G| / mean |r| by
+    `max_share`. `revise=False`: a program with a reward alone.
+    """
+    states = np.ascontiguousarray(states, np.float64)
+    if not revise and FUNCTIONS[0] in defined(code):
+        raise Rejected("unwanted_features", "write intrinsic_reward(s) alone, without revise_state")
+    functions = FUNCTIONS if revise else FUNCTIONS[1:]
+    try:
+        with Sandbox(code, functions, CHECKS, limits=limits) as sandbox:
+            x, g = _within_time(sandbox, states)
+            features = x.shape[1] - states.shape[1]
+            if features > max_features:
+                raise Rejected("too_many_features", f"it appends {features} dimensions, at most {max_features} may be")
+            _check_finite(x, g, states.shape[1])
+            extremes = _on_extremes(sandbox, states)
+            with Sandbox(code, functions, CHECKS, limits=limits) as another:
+                for process in (sandbox, another):
+                    again = _checked(process, states[::-1])
+                    if not (_equal(again[0], x[::-1]) and _equal(again[1], g[::-1])):
+                        raise Rejected("impure", REJECTIONS["impure"])
+            share = _check_size(g, w, max_reward, rewards, max_share)
+            ignored = _ignored(sandbox, x, states.shape[1]) if revise else []
+    except SandboxFailure as failure:
+        if isinstance(failure, Rejected) or failure.name == "not_started":  # the latter is not the program's fault
+            raise
+        raise Rejected(failure.name, failure.detail) from failure
+    return Facts(
+        features=features, ignored=ignored, not_finite=extremes,
+        reward_median=_rounded(np.median(np.abs(g))), reward_max=_rounded(np.abs(g).max()), reward_share=share,
+    )  # fmt: skip
+
+
+def _checked(sandbox: Sandbox, states: NDArray) -> tuple[NDArray, NDArray]:
+    """(X (n, D), G (n,)) of the states, in one call. Raises Rejected where a rule of RULES is broken."""
+    rule, at, x, g = sandbox.call("_check", np.ascontiguousarray(states))
+    if name := RULES[int(rule)]:
+        raise Rejected(name, f"{REJECTIONS[name]} (state {int(at)})")
+    return x, g
+
+
+def _within_time(sandbox: Sandbox, states: NDArray) -> tuple[NDArray, NDArray]:
+    """As `_checked`, after a look at how long the first states take."""
+    few, taken = states[:50], []
+    for _ in range(3):  # the best of three: a busy machine is not the program's fault
+        begin = time.perf_counter()
+        _checked(sandbox, few)
+        taken.append((time.perf_counter() - begin) / len(few))
+    if min(taken) > SECONDS_PER_STATE:
+        raise Rejected("too_slow", f"{1e3 * min(taken):.1f} ms for a state, at most {1e3 * SECONDS_PER_STATE:g} ms")
+    return _checked(sandbox, states)
+
+
+def _check_finite(x: NDArray, g: NDArray, d: int) -> None:
+    if (bad := np.flatnonzero(~np.isfinite(x).all(axis=0))).size:
+        share = 1 - np.isfinite(x[:, bad[0]]).mean()
+        raise Rejected("not_finite", f"dimension {bad[0]}, added number {bad[0] - d}, on {share:.0%} of real states")
+    if not np.isfinite(g).all():
+        raise Rejected("not_finite", f"the intrinsic reward, on {1 - np.isfinite(g).mean():.0%} of real states")
+
+
+def _on_extremes(sandbox: Sandbox, states: NDArray) -> int:
+    """How many values on extreme states are not finite. Raises Rejected, saying that the state was extreme."""
+    mean, deviation = states.mean(axis=0), states.std(axis=0)
+    single = np.diag(100 * deviation + 1)
+    extremes = [np.zeros_like(mean), mean + 10 * deviation, mean - 10 * deviation, *(mean + single), *(mean - single)]
+    try:
+        x, g = _checked(sandbox, np.array(extremes))
+    except SandboxFailure as failure:
+        raise Rejected(failure.name, f"on an extreme state (zeros, or very large entries): {failure.detail}") from None
+    return int((~np.isfinite(x)).sum() + (~np.isfinite(g)).sum())
+
+
+def _check_size(
+    g: NDArray, w: float, max_reward: float, rewards: NDArray | None, max_share: float | None
+) -> float | None:
+    if (largest := np.abs(g).max()) > max_reward:
+        raise Rejected("reward_too_large", f"up to {largest:.4g} in size on real states, at most {max_reward:g}")
+    if rewards is None or not np.abs(rewards).mean():
+        return None
+    share = _rounded(w * np.abs(g).mean() / np.abs(rewards).mean())
+    if max_share is not None and share > max_share:
+        raise Rejected("reward_too_large", f"on average {share:.4g} times the task's reward, at most {max_share:g}")
+    return share
+
+
+def _ignored(sandbox: Sandbox, x: NDArray, d: int) -> list[int]:
+    """Indices of the added dimensions whose change does not change the reward, by finite differences (D24)."""
+    rows = x[np.linspace(0, len(x) - 1, SENSITIVITY_STATES).astype(int)]
+    deviation = x[:, d:].std(axis=0)
+    (depends,) = sandbox.call("_sensitivity", np.ascontiguousarray(rows), np.where(deviation > 0, deviation, 1.0))
+    if not depends.any():
+        raise Rejected("ignores_features", REJECTIONS["ignores_features"])
+    return (d + np.flatnonzero(~depends)).tolist()
+
+
+def _equal(a: NDArray, b: NDArray) -> bool:
+    return np.array_equal(a, b, equal_nan=True)
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+# --- real states ------------------------------------------------------------------------------------------------------
+
+
+def real_steps(env: gym.Env, n: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """n states (n, d) from a random policy, resets among them, and the rewards (n,) of the steps that left them."""
+    act, rng = uniform_policy(env.action_space), seeding.generator(seed, "real_states")
+    states: list[NDArray] = []
+    rewards: list[float] = []
+    episode = 0
+    while len(states) < n:
+        obs, _ = env.reset(seed=seeding.integer(seed, "real_states", episode))
+        episode += 1
+        for _ in range(min(EPISODE_STEPS, n - len(states))):
+            states.append(np.array(obs, np.float64))
+            obs, reward, terminated, truncated, _ = env.step(act(obs[None], rng)[0])
+            rewards.append(float(reward))
+            if terminated or truncated:
+                break
+    return np.array(states), np.array(rewards)
+
+
+def real_states(env: gym.Env, n: int, seed: int) -> NDArray[np.float64]:
+    """n states (n, d) from a random policy, resets among them."""
+    return real_steps(env, n, seed)[0]

@@ -1,0 +1,159 @@
+"""Runs inside a run: each is a run directory like any other, and a process of `llmrl run --from <directory>`.
+
+A child is started by writing its config.json; whoever asks for it again finds how it stands. The parent's end is the
+child's: politely where the parent is asked to stop, by the kernel's signal where it is killed.
+"""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from llmrl.runs.files import read_json, write_json
+from llmrl.runs.identity import DONE, FAILED, PAUSED, RunDirectory
+from llmrl.runs.stop import Stop, Stopped
+
+PARENT = "LLMRL_PARENT_PID"
+LOOK_EVERY_S = 0.1
+
+
+class Job(Protocol):
+    """A run that was handed in. A cluster's executor (submitit) has jobs with the same verbs."""
+
+    def done(self) -> bool: ...
+
+    def cancel(self) -> None: ...  # politely: it writes a checkpoint
+
+
+class Executor(Protocol):
+    def submit(self, directory: Path) -> Job: ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a child ended: DONE, FAILED or PAUSED, and the reason of the latter two."""
+
+    status: str
+    reason: str = ""
+
+
+class LocalJob:
+    """A process on this machine."""
+
+    def __init__(self, directory: Path) -> None:
+        variables = os.environ | {PARENT: str(os.getpid()), "OMP_NUM_THREADS": "1"}
+        argv = [sys.executable, "-m", "llmrl", "run", "--from", str(directory)]
+        self._said = open(directory / "said.txt", "wb")  # noqa: SIM115 (the process writes to it)
+        self._process = subprocess.Popen(
+            argv, env=variables, stdin=subprocess.DEVNULL, stdout=self._said, stderr=subprocess.STDOUT,
+            start_new_session=True,  # ctrl-C reaches it only from here
+        )  # fmt: skip
+
+    def done(self) -> bool:
+        return self._process.poll() is not None
+
+    def cancel(self) -> None:
+        if not self.done():
+            self._process.send_signal(signal.SIGTERM)
+
+    def wait(self) -> None:
+        self._process.wait()
+        self._said.close()
+
+
+class LocalExecutor:
+    """Children as processes of this machine."""
+
+    def submit(self, directory: Path) -> LocalJob:
+        return LocalJob(directory)
+
+
+def prepare(directory: Path, config: Any) -> None:
+    """Writes what the child is to run. `config` is its checked Config; nothing is scaled a second time."""
+    prepare_node(directory, node_of(config))
+
+
+def prepare_node(directory: Path, node: Mapping[str, Any]) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    if not (directory / "config.json").exists():
+        write_json(directory / "config.json", node)
+
+
+def node_of(config: Any) -> dict[str, Any]:
+    """A checked Config as the node that it could have come from."""
+    node = dataclasses.asdict(config)
+    return node | {"budget": node["budget"] | {"scale": 1.0}}
+
+
+def outcome_of(directory: Path) -> Outcome | None:
+    """How the child ended; None while it has not."""
+    known = RunDirectory(directory).status()
+    if known.get("status") in (DONE, FAILED, PAUSED):
+        return Outcome(known["status"], known.get("reason", ""))
+    return None
+
+
+def run_all(directories: Sequence[Path], parallel: int, stop: Stop, executor: Executor | None = None) -> list[Outcome]:
+    """Runs all children that have not ended yet, `parallel` at a time, and tells how each ended.
+
+    Where a child is alive already (an orphan that is about to end, or another process that wants the same), it is
+    waited for. Raises Stopped on a signal, after the children wrote their checkpoints.
+    """
+    executor = executor or LocalExecutor()
+    waiting = list(dict.fromkeys(directories))
+    running: dict[Path, Job] = {}
+    try:
+        while waiting or running:
+            for directory in waiting[: parallel - len(running)]:
+                waiting.remove(directory)
+                if _finished(directory):
+                    continue
+                if RunDirectory(directory).alive():
+                    waiting.append(directory)
+                    continue
+                running[directory] = executor.submit(directory)
+            stop.wait(LOOK_EVERY_S)
+            for directory in [d for d, job in running.items() if job.done()]:
+                running.pop(directory).wait()
+                if outcome_of(directory) is None and RunDirectory(directory).alive():
+                    waiting.append(directory)  # somebody else was quicker
+    except (Stopped, KeyboardInterrupt):
+        for job in running.values():
+            job.cancel()
+        for job in running.values():
+            job.wait()
+        raise
+    return [outcome_of(directory) or _unsaid(directory) for directory in directories]
+
+
+def _finished(directory: Path) -> bool:
+    known = outcome_of(directory)
+    return known is not None and known.status == DONE
+
+
+def _unsaid(directory: Path) -> Outcome:
+    """A child that ended without writing how: killed, or stopped before its directory was its own."""
+    said = (directory / "said.txt").read_text(errors="replace").strip().splitlines()
+    return Outcome(FAILED, said[-1] if said else "its process was killed")
+
+
+def follow_parent() -> None:
+    """In a child: SIGTERM when the parent dies (Linux), which is also how a person would stop it."""
+    parent = os.environ.get(PARENT)
+    if parent is None or not sys.platform.startswith("linux"):
+        return
+    import ctypes
+
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)  # PR_SET_PDEATHSIG
+    if os.getppid() != int(parent):  # it died before we could ask
+        raise SystemExit(128 + signal.SIGTERM)
+
+
+def result_of(directory: Path) -> dict[str, Any]:
+    """result.json of a finished child."""
+    return read_json(directory / "result.json")
