@@ -59,7 +59,9 @@ class Config:
 
 
 class Method:
-    reads = ()
+    @staticmethod
+    def reads(config):
+        return ()
 
     def run(self, ctx):
         agent = ctx.agent()

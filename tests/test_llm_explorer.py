@@ -262,6 +262,16 @@ def test_a_task_text_with_other_actions_than_the_environment_is_refused(tmp_path
         explorer(client(tmp_path, config()), gym.spaces.Discrete(18))
 
 
+@pytest.mark.parametrize(("answer", "vector"), [("uniform", [1 / 3] * 3), ("last_frequencies", [0.5, 0, 0.5])])
+def test_a_control_that_asks_nobody_reads_no_llm_and_no_task_text(answer: str, vector: list) -> None:
+    bare = SimpleNamespace(name="toy/bare", description=None, actions=None, reward=None, end=None, goal=None)
+    wrapped = LLMExplorer(Inner(), None, settings(answer=answer), bare, DISCRETE, seed=3)
+    start(wrapped, 1, EpisodeSummary(0, 1.0, 4, np.array([0, 2, 2, 0])))
+    np.testing.assert_allclose(wrapped.inner.distribution, vector)
+    assert Method.reads(settings(answer=answer)) == ()
+    assert Method.reads(settings(answer="constant")) == Method.reads(settings()) == ("llm", "env.task")
+
+
 def test_an_agent_whose_exploration_cannot_be_shaped_is_refused(tmp_path: Path) -> None:
     class Noisy:
         pass
@@ -272,6 +282,6 @@ def test_an_agent_whose_exploration_cannot_be_shaped_is_refused(tmp_path: Path) 
     with pytest.raises(ConfigError, match="Noisy, which has no distribution"):
         Method().run(ctx)
     agent.explorer = Inner
-    ctx.train = lambda agent, explorer: {"wrapped": isinstance(explorer, LLMExplorer)}
+    ctx.train = lambda agent, explorer: {"wrapped": isinstance(explorer, LLMExplorer), "env_steps": 0}
     result = Method().run(ctx)
     assert result["wrapped"] and result["llm_explorer"]["refreshes"] == 0

@@ -178,14 +178,14 @@ HIGH, LOW = [10.0, 11.0, 12.0], [1.0, 2.0, 3.0]
 @pytest.mark.parametrize("ours, base, verdict", [
     (HIGH, LOW, "reproduced"),
     (LOW, HIGH, "not reproduced"),
-    ([1.0, 5.0, 9.0], [0.0, 4.0, 9.0], "not reproduced"),
+    ([1.0, 5.0, 9.0], [0.0, 4.0, 9.0], "undecided"),
     (HIGH[:2], LOW, "undecided"),
     (HIGH, [], "undecided"),
 ])  # fmt: skip
 def test_a_claim_is_judged_by_the_interval_of_the_difference(ours, base, verdict):
     judged = claims.judge(CLAIM, {("a", "ours"): ours, ("a", "base"): base}, ["a"])
     assert judged.verdict == verdict and "Rule" in judged.rule
-    if verdict == "undecided":
+    if min(len(ours), len(base)) < 3:
         assert "too few runs" in judged.numbers
 
 
@@ -198,9 +198,11 @@ def test_over_one_row_the_interval_is_welchs():
     assert (value, low, high) == pytest.approx((x.mean() - y.mean(), expected.low, expected.high))
 
 
-@pytest.mark.parametrize("over, verdict", [("each", "not reproduced"), ("most", "reproduced")])
-def test_a_claim_about_every_row_and_about_most(over, verdict):
-    scores = {(row, "ours"): HIGH for row in "abc"} | {(row, "base"): LOW for row in "ab"} | {("c", "base"): HIGH}
+@pytest.mark.parametrize("over, third, verdict", [
+    ("each", HIGH, "undecided"), ("each", [20.0, 21.0, 22.0], "not reproduced"), ("most", HIGH, "reproduced"),
+])  # fmt: skip
+def test_a_claim_about_every_row_and_about_most(over, third, verdict):
+    scores = {(row, "ours"): HIGH for row in "abc"} | {(row, "base"): LOW for row in "ab"} | {("c", "base"): third}
     assert claims.judge(Claim("t", "ours", "base", over), scores, list("abc")).verdict == verdict
 
 

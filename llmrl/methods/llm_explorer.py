@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from llmrl.checks import ConfigError, Count, Positive, Probability
 from llmrl.explore.base import Clock, EpisodeSummary, Explorer, Policy
 from llmrl.llm.client import LLM
+from llmrl.llm.job import Job
 from llmrl.llm.parse import ParseError, Parser, parse_biases, parse_probabilities
 from llmrl.runs import seeding
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 PROMPTS = Path(__file__).with_name("llm_explorer_prompts")
 Sampler = Literal["random", "linspace", "authors_stride"]
 Answer = Literal["llm", "uniform", "constant", "shuffled", "last_frequencies"]
+ASKS_NOBODY = ("uniform", "last_frequencies")  # controls that need neither an LLM nor its key
 
 
 @dataclass(frozen=True)
@@ -47,20 +49,33 @@ class Config:
     max_tries: Count
     on_failure: Literal["uniform", "keep_last"]
     answer: Answer = field(metadata={"neutral": "llm"})  # runs from before this key keep their ids
+    asynchronous: bool = field(metadata={"neutral": False})
+
+    def __post_init__(self) -> None:
+        if self.asynchronous and self.answer in ASKS_NOBODY:
+            raise ValueError(f"asynchronous: there is nothing to wait for with method.answer={self.answer}; use false")
 
 
 class Method:
     """Plain training, with the agent's own explorer wrapped."""
 
-    reads = ("llm", "env.task")  # what of the configuration matters beside method, agent and env
+    @staticmethod
+    def reads(config: Config) -> tuple[str, ...]:
+        """What of the configuration matters beside method, agent and env."""
+        return () if config.answer in ASKS_NOBODY else ("llm", "env.task")
 
     def run(self, ctx: Any) -> dict[str, Any]:
         """Trains and returns the result. Raises ConfigError where agent or task text does not fit the method."""
         agent = ctx.agent()
-        explorer = LLMExplorer(
-            agent.explorer(), ctx.llm, ctx.cfg.method, ctx.cfg.env.task, ctx.action_space, seed=ctx.cfg.seed
-        )
-        result = ctx.train(agent, explorer)
+        config = ctx.cfg.method
+        llm = ctx.llm if self.reads(config) else None
+        explorer = LLMExplorer(agent.explorer(), llm, config, ctx.cfg.env.task, ctx.action_space, seed=ctx.cfg.seed)
+        try:
+            result = ctx.train(agent, explorer)
+            explorer.on_training_end(result["env_steps"])
+        finally:
+            if llm is not None:
+                llm.close()
         return result | {"llm_explorer": explorer.usage()}
 
 
@@ -68,15 +83,18 @@ class LLMExplorer:
     """The agent's own explorer, whose `distribution` or `bias` an LLM sets anew every K episodes."""
 
     def __init__(
-        self, inner: Explorer, llm: LLM, config: Config, task: "Task", action_space: gym.Space, *, seed: int
+        self, inner: Explorer, llm: LLM | None, config: Config, task: "Task", action_space: gym.Space, *, seed: int
     ) -> None:
+        """`llm` may be None where config.answer asks nobody."""
         self.inner = inner
         self.vector: NDArray[np.float64] | None = None  # p (n_actions,) or b (action dimensions,); None: plain
+        self.pending: tuple[int, EpisodeSummary] | None = None  # ended episodes and the last one, of what is in flight
         self.refreshed_at = 0  # ended episodes at the latest refresh
         self.refreshes = 0
         self.failed_refreshes = 0  # refreshes after which no answer could be used
         self.rejected: Counter[str] = Counter()  # answers that could not be used, by reason
         self._llm, self._config, self._seed = llm, config, seed
+        self._job: Job | None = None  # at work on `pending`
         self._discrete = isinstance(action_space, gym.spaces.Discrete)
         self._attribute = "distribution" if self._discrete else "bias"
         if not hasattr(inner, self._attribute):
@@ -87,30 +105,38 @@ class LLMExplorer:
             )
         self._n = int(action_space.n) if self._discrete else int(np.prod(action_space.shape))
         self._half_range = 1.0 if self._discrete else (action_space.high - action_space.low).ravel() / 2
-        self._task = task_text(task, config.prompt)
-        if config.prompt == "full" and len(task.actions) != self._n:
+        self._task = "" if config.answer in ASKS_NOBODY else task_text(task, config.prompt)
+        if self._task and config.prompt == "full" and len(task.actions) != self._n:
             raise ConfigError(
                 f"env.task.actions tells of {len(task.actions)} actions of {task.name}, but the environment has "
                 f"{self._n}: correct the environment's yaml, or use method.prompt=name"
             )
 
     def on_episode_start(self, clock: Clock, number: int, last: EpisodeSummary | None) -> None:
-        """Every K ended episodes the LLM is asked: everything first, then the state changes at once."""
-        if last is not None and self._due(clock.episodes):
-            vector, rejected = self._refresh(clock.episodes, last)
-            if vector is None:
-                self.failed_refreshes += 1
-            if vector is not None or self._config.on_failure == "uniform":
-                self._set(vector)
-            self.rejected += rejected
-            self.refreshes += 1
-            self.refreshed_at = clock.episodes
+        """Every K ended episodes the LLM is asked: everything first, then the state changes at once.
+
+        Asynchronously it is only begun here; what falls due while one is in flight is begun at the next start after it.
+        """
+        if self._job is not None:
+            self._job.raise_failure()  # not in propose: here the loop leaves a checkpoint, and the same command goes on
+        elif last is not None and self._due(clock.episodes):
+            if self._config.asynchronous:
+                self._begin(clock.episodes, last)
+            else:
+                self._apply(clock.episodes, *self._refresh(clock.episodes, last))
         self.inner.on_episode_start(clock, number, last)
 
     def propose(
         self, obs: Any, policy: Policy, clock: Clock, info: Sequence[dict], rng: np.random.Generator
     ) -> NDArray:
+        if self._job is not None and (refresh := self._job.ready(clock.env_steps)) is not None:
+            self._apply(self.pending[0], *refresh)
         return self.inner.propose(obs, policy, clock, info, rng)
+
+    def on_training_end(self, env_steps: int) -> None:
+        """An answer that has not come by now is not waited for."""
+        if self._job is not None:
+            self._job.drop(env_steps)
 
     def metrics(self) -> dict[str, float]:
         """The inner explorer's, and: refreshes, how many failed, the entropy (nats) of p or the norm of b."""
@@ -125,7 +151,7 @@ class LLMExplorer:
     def state_dict(self) -> dict:
         return {
             "inner": self.inner.state_dict(), "vector": None if self.vector is None else self.vector.copy(),
-            "refreshed_at": self.refreshed_at, **self.usage(),
+            "refreshed_at": self.refreshed_at, "pending": self.pending, **self.usage(),
         }  # fmt: skip
 
     def load_state_dict(self, state: dict) -> None:
@@ -134,11 +160,27 @@ class LLMExplorer:
         self.refreshes, self.failed_refreshes = state["refreshes"], state["failed_refreshes"]
         self.rejected = Counter(state["rejected"])
         self._set(state["vector"])
+        if (pending := state.get("pending")) is not None:  # asked again; what was paid for is in llm.jsonl
+            self._begin(*pending)
 
     def _due(self, episodes: int) -> bool:
         if self._config.answer == "constant" and self.vector is not None:
             return False  # asked once, and kept
         return episodes // self._config.k > self.refreshed_at // self._config.k
+
+    def _begin(self, episode: int, last: EpisodeSummary) -> None:
+        self._job = Job(self._llm, "llm_explorer.refresh", str(episode), partial(self._refresh, episode, last))
+        self.pending = episode, last
+
+    def _apply(self, episode: int, vector: NDArray[np.float64] | None, rejected: Counter[str]) -> None:
+        if vector is None:
+            self.failed_refreshes += 1
+        if vector is not None or self._config.on_failure == "uniform":
+            self._set(vector)
+        self.rejected += rejected
+        self.refreshes += 1
+        self.refreshed_at = episode
+        self.pending = self._job = None
 
     def _set(self, vector: NDArray[np.float64] | None) -> None:
         self.vector = vector
@@ -155,7 +197,7 @@ class LLMExplorer:
     def _refresh(self, episode: int, last: EpisodeSummary) -> tuple[NDArray[np.float64] | None, Counter[str]]:
         """The new vector, or None where no answer could be used, and the rejected answers by reason."""
         rejected: Counter[str] = Counter()
-        if self._config.answer in ("uniform", "last_frequencies"):
+        if self._config.answer in ASKS_NOBODY:
             return self._without_llm(last), rejected
         kind = "discrete" if self._discrete else "continuous"
         rng = seeding.generator(self._seed, "llm", episode)

@@ -10,7 +10,9 @@ class Config:
 
 
 class Vanilla:
-    reads = ()  # neither an LLM nor the task's text: choosing another one does not make another run
+    @staticmethod
+    def reads(config: Config) -> tuple[str, ...]:
+        return ()  # neither an LLM nor the task's text: choosing another one does not make another run
 
     def run(self, ctx: Any) -> dict:
         agent = ctx.agent()

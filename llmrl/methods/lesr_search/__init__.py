@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from llmrl.checks import ConfigError, Count, NonNegative, NonNegativeInt, Positive
-from llmrl.envs.base import Transform
+from llmrl.envs.base import Task, Transform
 from llmrl.methods import vanilla
 from llmrl.methods.lesr_search import prompts
 from llmrl.methods.lesr_search.lipschitz import spectral
@@ -78,6 +78,15 @@ class Candidate:
         return "-".join(self.index.split("/")[:2])
 
 
+def check_told(task: Task) -> None:
+    """Raises ConfigError where an LLM could not be told what the state holds."""
+    if task.observation is None or not task.has_text:
+        raise ConfigError(
+            "method=lesr tells an LLM what each dimension of the state means, but env.task.observation of "
+            f"{task.name} is not written. Write it in the environment's yaml, or choose a task that has it: llmrl list"
+        )
+
+
 class LESRSearch:
     @staticmethod
     def reads(config: Config) -> tuple[str, ...]:
@@ -112,11 +121,7 @@ class _Search:
         self.states = real_states(env, self.config.states, self.config.seed)
         env.close()
         task = ctx.cfg.env.task
-        if task.observation is None or not task.has_text:
-            raise ConfigError(
-                f"method=lesr tells an LLM what each dimension of the state means, but env.task.observation of "
-                f"{task.name} is not written. Write it in the environment's yaml, or choose another task: llmrl list"
-            )
+        check_told(task)
         if len(task.observation) != self.states.shape[1]:
             raise ConfigError(
                 f"env.task.observation has {len(task.observation)} lines, the state of {task.name} has "
