@@ -243,6 +243,21 @@ def test_without_any_whole_checkpoint_a_run_starts_again(lives):
     equal(life.left(), expected)
 
 
+def test_half_a_checkpoint_that_a_kill_left_is_in_nobodys_way(lives):
+    """SIGKILL while a checkpoint is written: the next life wants to write one of the same number."""
+    config = config_of("dqn_cart_pole")
+    expected = uninterrupted(lives, config)
+    assert not lives(config, "killed", at=20).live()
+    begun = lives(config, "killed").directory / "checkpoint" / ".1.tmp"
+    begun.mkdir()
+    (begun / "state.pt").write_bytes(b"half of it")
+    assert not lives(config, "killed", at=5).live()
+    assert not begun.exists()
+    life = lives(config, "killed")
+    assert life.live()
+    equal(life.left(), expected)
+
+
 def tmp_checkpoints(directory: Path) -> list[Path]:
     """Committed checkpoints, the oldest first."""
     return sorted((d for d in (directory / "checkpoint").iterdir() if d.name.isdigit()), key=lambda d: int(d.name))

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import SHORT, TINY, compose, only_run
+from test_resume_in_process import equal, lives, uninterrupted  # noqa: F401 (lives is a fixture)
 
 from llmrl import build
 from llmrl.config import from_node
@@ -93,6 +94,18 @@ def test_constants_of_the_augmented_state_are_recorded_and_logged(llmrl_run, pro
     facts = json.loads((only_run(tmp_path) / "result.json").read_text())["transform"]
     assert facts["features"] == 2 and len(facts["lipschitz"]) == 5 and min(facts["lipschitz"]) > 0
     assert facts["mean_abs_intrinsic"] > 0 and facts["mean_abs_reward"] > 0 and facts["not_finite"] == 0
+
+
+def test_an_interrupted_run_with_a_transform_ends_byte_for_byte_like_another(lives, program):  # noqa: F811
+    """Stopped at the top of every third pass: within episodes, at their ends, and so on."""
+    overrides = [*PENDULUM, f"env.transform.artifact={program(PAIR)}", "env.transform.record=episode"]
+    config = from_node(compose([*overrides, "method=llm_explorer", "method.m=5", "agent.replay_size=24"]))
+    expected = uninterrupted(lives, config)
+    while not (life := lives(config, "stopped", at=3)).live():
+        pass
+    equal(life.left(), expected)
+    seats = expected["state"]["seats"]
+    assert seats[0]["env"]["recorder"]["episodes"] == 5
 
 
 def test_short_for_the_artifact(program):

@@ -1,7 +1,8 @@
 """Asking a language model: one client for scripted, hosted and self-served models and for replayed transcripts.
 
 `LLM.ask` looks into the run's own llm.jsonl, then on the tape of `llm.replay`, and only then asks a model. What a
-model answered, and every attempt that failed, is on disk before `ask` returns, so no call is paid twice.
+model answered, and every attempt that failed, is on disk before `ask` returns, so no call is paid twice. A job
+(llm/job.py) calls it from a thread of its own.
 """
 
 import atexit
@@ -10,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -80,6 +81,20 @@ class Interruptible(Protocol):
     def wait(self, seconds: float) -> None: ...
 
 
+class _Aside:
+    """The waits of a job's thread: no signal cuts them short, only the end of the training does."""
+
+    def __init__(self) -> None:
+        self.left = threading.Event()
+
+    def interruptible(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def wait(self, seconds: float) -> None:
+        if self.left.wait(seconds):
+            raise LLMUnavailable("nobody waits for the answer any more")
+
+
 class LLMUnavailable(Paused):
     """No attempt brought an answer."""
 
@@ -96,9 +111,9 @@ class LLM:
     ) -> None:
         self.config = config
         self.transcript = transcript
-        self._stop = stop
+        self._stop, self._aside = stop, _Aside()
         self._timing = timing or (lambda row: None)
-        self._tape = _open_tape(config.replay) if config.replay is not None else None
+        self.tape = _open_tape(config.replay) if config.replay is not None else None
         refused = (row["reason"] == "json_mode_refused" for rows in transcript.failures.values() for row in rows)
         self._json_mode = config.json and not any(refused)
 
@@ -109,14 +124,20 @@ class LLM:
         JSON where llm.json allows it. Raises ReplayError, LLMUnavailable, BudgetReached, or Stopped on a signal.
         """
         if self.transcript.find(purpose, index, messages) is None:
-            if self._tape is not None:
-                self._copy_from_tape(self._tape, messages, purpose, index)
+            if self.tape is not None:
+                self._copy_from_tape(self.tape, messages, purpose, index)
             elif self.config.kind == "scripted":
-                self._record(messages, purpose, index, Reply(scripted.answer(messages, purpose), "scripted", 0, 0, 0.0))
+                text = scripted.answer(messages, purpose, index)
+                self._record(messages, purpose, index, Reply(text, "scripted", 0, 0, 0.0))
             else:
                 self._record(messages, purpose, index, self._ask_model(messages, purpose, index, json))
         row = self.transcript.calls[purpose, index]
         return Reply(row["answer"], row["served_model"], row["prompt_tokens"], row["completion_tokens"], row["usd"])
+
+    def prepare(self) -> None:
+        """Load what the first call needs, which takes seconds, and longer beside a training in another thread."""
+        if self.tape is None and self.config.kind == "litellm":
+            _litellm()
 
     def event(self, purpose: str, index: str, event: str, **facts: Any) -> None:
         """Record beside the call what was made of its answer; said again on resume, it is not doubled."""
@@ -125,6 +146,11 @@ class LLM:
     def usage(self) -> dict[str, Any]:
         """Calls, tokens, usd and failures by reason of the whole run, as its transcript holds them."""
         return self.transcript.usage()
+
+    def close(self) -> None:
+        """Nothing more is asked or recorded, by no thread either; what was recorded stays readable."""
+        self._aside.left.set()
+        self.transcript.close()
 
     def _record(self, messages: list[dict], purpose: str, index: str, reply: Reply) -> None:
         self.transcript.call({
@@ -159,7 +185,7 @@ class LLM:
             reasons[reason] += 1
             if attempt == self.config.retries or reason in NEVER_RETRIED:
                 raise LLMUnavailable(self._unavailable(purpose, index, reasons, detail))
-            self._stop.wait(min(self.config.retry_wait_s * 2**attempt, self.config.retry_wait_max_s))
+            self._waits().wait(min(self.config.retry_wait_s * 2**attempt, self.config.retry_wait_max_s))
             attempt += 1
 
     def _attempt(self, messages: list[dict], purpose: str, index: str, json_mode: bool) -> Reply:
@@ -177,7 +203,7 @@ class LLM:
                 model=_litellm_name(config), messages=messages, api_base=config.api_base, api_key=key,
                 temperature=config.temperature, timeout=config.timeout_s, max_retries=0, **options,
             ),
-            self._stop,
+            self._waits(),
             config.timeout_s,
         )  # fmt: skip
         seconds = time.perf_counter() - start
@@ -187,6 +213,10 @@ class LLM:
         text = response.choices[0].message.content or ""  # None, as after a refusal, is an empty answer
         model = response.model or config.model
         return Reply(text, model, prompt_tokens, completion_tokens, _usd(config, prompt_tokens, completion_tokens))
+
+    def _waits(self) -> Interruptible:
+        """A signal interrupts what the main thread waits for; a job's wait is no reason to leave a step half done."""
+        return self._stop if threading.current_thread() is threading.main_thread() else self._aside
 
     def _check_budget(self) -> None:
         budget, usage = self.config.budget_usd, self.usage()

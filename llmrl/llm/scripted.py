@@ -1,6 +1,7 @@
 """`llm=scripted`: no language model. It reads the same prompt and answers by rule, so that everything runs offline.
 
 The rule for LLM-Explorer: what was done rarely deserves more exploration. It knows no task and no good policy.
+LESR's programs stand in scripted_lesr.py.
 """
 
 import json
@@ -10,17 +11,22 @@ from collections.abc import Callable
 import numpy as np
 
 from llmrl.checks import ConfigError
+from llmrl.llm import scripted_lesr
 
 NUMBER = r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?"
 BIAS = 0.05  # action units: the bias against a dimension whose mean is 1
 
 
-def answer(messages: list[dict], purpose: str) -> str:
-    """The scripted answer; the same messages always get the same. Raises ConfigError where no rule is known."""
-    rule = RULES.get(purpose.rsplit("/")[-1])
+def answer(messages: list[dict], purpose: str, index: str = "") -> str:
+    """The scripted answer; the same call always gets the same. Raises ConfigError where no rule is known."""
+    name = purpose.rsplit("/")[-1]
+    if name in scripted_lesr.RULES:
+        return scripted_lesr.RULES[name](messages, index)
+    rule = RULES.get(name)
     if rule is None:
         raise ConfigError(
-            f"llm=scripted has no rule for {purpose!r}; it knows {', '.join(RULES)}. Choose a language model: llm=…"
+            f"llm=scripted has no rule for {purpose!r}; it knows {', '.join([*RULES, *scripted_lesr.RULES])}. "
+            "Choose a language model: llm=…"
         )
     return rule(messages[-1]["content"])
 

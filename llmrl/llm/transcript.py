@@ -3,12 +3,14 @@
 Three kinds of line, none with a clock time in it, so that a replayed run writes the same bytes:
 call     purpose, index, messages, answer, model, served_model, prompt_tokens, completion_tokens, usd
 failure  purpose, index, reason, detail      one attempt that brought no answer
-event    purpose, index, event, …            what was made of an answer: accepted, rejected and why, applied at …
+event    purpose, index, event, …            what was made of an answer: accepted, or rejected and why; of an answer
+                                             for which training did not wait: applied or dropped, and at which env_steps
 """
 
 import difflib
 import json
 import os
+import threading
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
@@ -31,11 +33,15 @@ class ReplayMissing(ReplayError):
 class Transcript:
     """The lines of one llm.jsonl. `read_only` opens a tape: nothing is written, a torn last line is passed over.
 
+    A job (llm/job.py) writes from a thread of its own; `lock` keeps several lines together.
+
     Raises ReplayError where a line in the middle is no JSON, OSError where the file cannot be read or written.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
+        self.lock = threading.RLock()
+        self.rows: list[dict] = []  # all of them, as they stand in the file
         self.calls: dict[Key, dict] = {}
         self.failures: defaultdict[Key, list[dict]] = defaultdict(list)
         self.events: dict[tuple[str, str, str], dict] = {}
@@ -49,9 +55,10 @@ class Transcript:
 
     def close(self) -> None:
         """Close the file; what was recorded stays readable."""
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+        with self.lock:
+            if self._fd is not None:
+                os.close(self._fd)
+                self._fd = None
 
     def find(self, purpose: str, index: str, messages: list[dict]) -> dict | None:
         """The recorded call, or None. Raises ReplayMismatch where it was asked with other messages."""
@@ -76,14 +83,15 @@ class Transcript:
     def event(self, purpose: str, index: str, event: str, **facts: Any) -> None:
         """Record what was made of an answer. Said again on resume it is not doubled; said otherwise: ReplayMismatch."""
         row = {"kind": "event", "purpose": purpose, "index": index, "event": event, **facts}
-        known = self.events.get((purpose, index, event))
-        if known is None:
-            self._append(row)
-        elif _line(known) != _line(row):
-            raise ReplayMismatch(
-                f"{self.path}: {purpose} {index} was recorded as {_line(known).decode().strip()}\n"
-                f"but now comes out as {_line(row).decode().strip()}"
-            )
+        with self.lock:
+            known = self.events.get((purpose, index, event))
+            if known is None:
+                self._append(row)
+            elif _line(known) != _line(row):
+                raise ReplayMismatch(
+                    f"{self.path}: {purpose} {index} was recorded as {_line(known).decode().strip()}\n"
+                    f"but now comes out as {_line(row).decode().strip()}"
+                )
 
     def copy(self, tape: "Transcript", purpose: str, index: str) -> None:
         """Take over a call of a tape, with the failed attempts before it that are not here yet."""
@@ -92,10 +100,16 @@ class Transcript:
             self._append(row)
         self._append(tape.calls[key])
 
+    def copy_rest(self, tape: "Transcript") -> None:
+        """Take over all that a tape holds beyond what is here, which is how the tape begins."""
+        for row in tape.rows[len(self.rows) :]:
+            self._append(row)
+
     def usage(self) -> dict[str, Any]:
         """Calls, tokens, usd (of the calls with a known price), calls without one, failures by reason."""
-        calls = self.calls.values()
-        reasons = Counter(row["reason"] for rows in self.failures.values() for row in rows)
+        with self.lock:
+            calls = list(self.calls.values())
+            reasons = Counter(row["reason"] for rows in self.failures.values() for row in rows)
         return {
             "calls": len(calls),
             "prompt_tokens": sum(row["prompt_tokens"] or 0 for row in calls),
@@ -132,21 +146,23 @@ class Transcript:
         return size
 
     def _append(self, row: dict) -> None:
-        if self._fd is None:
-            raise ReplayError(f"{self.path} is closed or was opened to be read only.")
         line = _line(row)
-        try:
-            view = memoryview(line)
-            while view:
-                view = view[os.write(self._fd, view) :]
-            os.fsync(self._fd)
-        except OSError:  # a full disk: leave no half line behind
-            os.ftruncate(self._fd, self._size)
-            raise
-        self._size += len(line)
-        self._keep(json.loads(line))  # as it will be read back, so that a resumed run sees the very same
+        with self.lock:
+            if self._fd is None:
+                raise ReplayError(f"{self.path} is closed or was opened to be read only.")
+            try:
+                view = memoryview(line)
+                while view:
+                    view = view[os.write(self._fd, view) :]
+                os.fsync(self._fd)
+            except OSError:  # a full disk: leave no half line behind
+                os.ftruncate(self._fd, self._size)
+                raise
+            self._size += len(line)
+            self._keep(json.loads(line))  # as it will be read back, so that a resumed run sees the very same
 
     def _keep(self, row: dict) -> None:
+        self.rows.append(row)
         key = row["purpose"], row["index"]
         if row["kind"] == "call":
             self.calls[key] = row

@@ -148,9 +148,10 @@ class OnlineTraining:
         reward = np.empty(n, np.float32)
         terminated, last = np.empty(n, bool), np.empty(n, bool)
         for i, (seat, action) in enumerate(zip(self.seats, executed(self.agent, actions))):
-            seat.obs, reward[i], ended, truncated, seat.info = seat.env.step(action)
+            seat.obs, paid, ended, truncated, seat.info = seat.env.step(action)
             seat.actions.append(action)
-            seat.episode_return += float(seat.info.get("reward_env", reward[i]))
+            reward[i] = paid
+            seat.episode_return += float(seat.info.get("reward_env", paid))
             terminated[i] = ended or seat.info.get("life_lost", False)
             last[i] = seat.over = ended or truncated
         step = Step(obs, actions, reward, _stack([seat.obs for seat in self.seats]), terminated, last)

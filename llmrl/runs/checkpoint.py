@@ -49,6 +49,7 @@ class Checkpoints:
         known = read_json(named[0] / "manifest.json")["chunks"] if named else {}
         number = int(named[0].name) + 1 if named else 0
         tmp = self.directory / f".{number}.tmp"
+        shutil.rmtree(tmp, ignore_errors=True)  # of a process that was killed while it wrote this one
         try:
             tmp.mkdir()
             chunks = {n: self._write_chunks(n, ring, known.get(n, [])) for n, ring in memory.rings().items()}
