@@ -85,7 +85,8 @@ def test_a_killed_search_goes_on_where_it_was(whole, process, tmp_path):
     outputs = tmp_path / "outputs"
 
     def ended() -> list[Path]:
-        return [p for p in below(outputs / "artifacts", "result.json") if p.parent.parent.name == "candidates"]
+        candidates = [p for p in below(outputs / "artifacts", "status.json") if p.parent.parent.name == "candidates"]
+        return [path for path in candidates if status(path.parent) == "DONE"]
 
     first = process(*SMALL)
     assert first.until(lambda: bool(ended())), first.end().err

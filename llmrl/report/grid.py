@@ -18,7 +18,16 @@ from llmrl.report.store import RunRecord
 from llmrl.runs.identity import DONE, FAILED, RUNNING, WAITING, RunDirectory
 
 Metric = Literal[
-    "return", "human_normalised", "usd", "hours", "env_steps_total", "llm_calls", "prompt_tokens", "completion_tokens"
+    "return",
+    "human_normalised",
+    "success_authors",
+    "success_official",
+    "usd",
+    "hours",
+    "env_steps_total",
+    "llm_calls",
+    "prompt_tokens",
+    "completion_tokens",
 ]
 DONE_RUN, PARTIAL, RUNNING_RUN, FAILED_RUN = "done", "partial", "running", "failed"
 MISSING, DAMAGED = "missing", "damaged"

@@ -120,6 +120,17 @@ def evaluations(path: Path, whole: bool) -> tuple[Evals, tuple[float, ...] | Non
     return evals, random
 
 
+def success(path: Path, rule: str, kind: str, k: int) -> float | None:
+    """The success rate of greedy evaluations by `rule`, over the "last" or the last k of them, or the "best" one; None
+    where the task has no such rule, or `kind` is no evaluation's. Raises DamagedFile."""
+    rates = [
+        float(np.mean(row[rule])) for row in rows(path, whole=True) if row.get("policy") == "greedy" and rule in row
+    ]
+    if not rates or kind == "train_last_100":
+        return None
+    return {"last": rates[-1], "best": max(rates), "mean_last_k": float(np.mean(rates[-k:]))}[kind]
+
+
 def _episodes(path: Path, whole: bool, tail: int | None = None) -> list[dict]:
     return [row for row in rows(path, whole, tail) if row.get("kind") == "episode"]
 

@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from llmrl.checks import ConfigError
-from llmrl.report import claims, stats
+from llmrl.report import claims, run_files, stats
 from llmrl.report.grid import DAMAGED, DONE_RUN, RUNNING_RUN, Cell, Metric, Table, standing
 from llmrl.report.published import Published, atari_reference, published
 from llmrl.report.store import RunRecord, score
 
 SCRIPTED, MIXED = "†", "‡"  # marks of a cell
-UNITS = {"return": "return", "human_normalised": "human-normalised score, %", "usd": "USD", "hours": "h",
+UNITS = {"return": "return", "human_normalised": "human-normalised score, %",
+         "success_authors": "success rate, the authors' rule", "success_official": "success rate, the official rule", "usd": "USD", "hours": "h",
          "env_steps_total": "env_steps", "llm_calls": "calls", "prompt_tokens": "tokens",
          "completion_tokens": "tokens"}  # fmt: skip
 SCORES = {
@@ -109,7 +110,7 @@ class _Maker:
         if len(values) < len(cell.runs):
             return Shown(**shown, n=len(values), missing=missing(cell, records, len(values)))
         greedy = None
-        if metric in ("return", "human_normalised"):
+        if metric in ("return", "human_normalised", "success_authors", "success_official"):
             finals = [self.number(r, metric, Score("last")) for r in done]
             greedy = stats.student(finals) if None not in finals else None
         difference = None
@@ -133,6 +134,8 @@ class _Maker:
                 raise ConfigError(f"metric: human_normalised needs a random and a human score, {record.env} has none")
             random, human = self.reference[record.env]
             return 100 * (value - random) / (human - random)
+        if metric in ("success_authors", "success_official"):
+            return run_files.success(record.path / "eval.jsonl", metric, kind.kind, kind.k)
         if metric == "env_steps_total":
             return float(result.get("env_steps_total", record.env_steps))
         if metric == "hours":
