@@ -11,10 +11,11 @@ from llmrl.report.published import Published, atari_reference, published
 from llmrl.report.store import RunRecord, score
 
 SCRIPTED, MIXED = "†", "‡"  # marks of a cell
-UNITS = {"return": "return", "human_normalised": "human-normalised score, %",
-         "success_authors": "success rate, the authors' rule", "success_official": "success rate, the official rule", "usd": "USD", "hours": "h",
-         "env_steps_total": "env_steps", "llm_calls": "calls", "prompt_tokens": "tokens",
-         "completion_tokens": "tokens"}  # fmt: skip
+UNITS = {
+    "return": "return", "human_normalised": "human-normalised score, %", "usd": "USD", "hours": "h",
+    "success_authors": "success rate, the authors' rule", "success_official": "success rate, the official rule",
+    "env_steps_total": "env_steps", "llm_calls": "calls", "prompt_tokens": "tokens", "completion_tokens": "tokens",
+}  # fmt: skip
 SCORES = {
     "train_last_100": "the mean of the last 100 training episodes, under exploration",
     "last": "the last greedy evaluation",
