@@ -197,7 +197,7 @@ def test_a_policy_draws_what_it_says():
     n = 50_000
     obs, gen = np.ones((n, 4), np.float32), torch.Generator().manual_seed(0)
     x = torch.from_numpy(obs)
-    discrete, continuous = make("ppo", OBS, ARMS), make("ppo", OBS, TORQUES)
+    discrete, continuous = (make("ppo", OBS, actions, n_steps=100) for actions in (ARMS, TORQUES))
     discrete.policy.logits[-1].bias.data.copy_(torch.tensor([0.0, 1.0, -1.0]))
     continuous.policy.mean[-1].bias.data.copy_(torch.tensor([3.0, 0.0]))
     continuous.policy.log_std.data.copy_(torch.tensor([0.5, -1.0]))
@@ -276,3 +276,8 @@ def test_stopped_before_every_step(env, lives):  # noqa: F811
     expected = whole.left()
     assert expected["state"]["clock"]["updates"] == 4 * 2 * 3 and expected["state"]["clock"]["episodes"] >= 2
     equal(life.left(), expected)
+
+
+def test_a_budget_without_an_update_is_refused():
+    with pytest.raises(ConfigError, match="ends before the first update; lower agent.n_steps"):
+        make("ppo", OBS, ARMS, n_steps=501, n_envs=2, env_steps=1000)

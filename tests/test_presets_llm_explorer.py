@@ -22,7 +22,9 @@ from llmrl.report import grid, tables
 from llmrl.report.published import published
 from llmrl.runs.files import read_json, read_jsonl
 
-NAMES = [name for name in options("table") if name.startswith("llm_explorer/")]
+NAMES = [
+    name for name in options("table") if name.startswith("llm_explorer/") and "two_cores" not in name
+]  # the paper's
 
 
 def cell(table, column):
@@ -282,7 +284,8 @@ def test_the_uniform_control_trains_as_the_plain_agent_does(llmrl_run, tmp_path)
 def test_a_control_without_an_llm_makes_no_call(llmrl_run, tmp_path):
     assert llmrl_run(*CART_POLE, "method=llm_explorer", "method.answer=last_frequencies").code == 0
     result = read_json(only_run(tmp_path / "outputs") / "result.json")
-    assert result["llm"]["calls"] == 0 and result["llm_explorer"]["refreshes"] > 0
+    assert "llm" not in result and not (only_run(tmp_path / "outputs") / "llm.jsonl").exists()
+    assert result["llm_explorer"]["refreshes"] > 0
 
 
 def test_always_up_is_an_ordinary_run_without_updates(llmrl_run, tmp_path):
@@ -312,7 +315,7 @@ def test_the_fixed_agent_draws_from_its_distribution():
 def test_a_fixed_agent_that_does_not_fit_is_refused():
     with pytest.raises(ConfigError, match="2 numbers, but the task has 3 actions"):
         make("fixed", vectors(4), spaces.Discrete(3), probabilities=[0.5, 0.5])
-    with pytest.raises(ConfigError, match="agent=fixed needs actions"):
+    with pytest.raises(ConfigError, match="Fixed needs actions"):
         make("fixed", vectors(4), BOX)
     with pytest.raises(ValueError, match="sum to 0.5"):
         make("fixed", vectors(4), spaces.Discrete(2), probabilities=[0.5, 0])

@@ -117,7 +117,8 @@ def run_all(directories: Sequence[Path], parallel: int, stop: Stop, executor: Ex
                     waiting.append(directory)
                     continue
                 running[directory] = executor.submit(directory)
-            stop.wait(LOOK_EVERY_S)
+            if waiting or running:
+                stop.wait(LOOK_EVERY_S)
             for directory in [d for d, job in running.items() if job.done()]:
                 running.pop(directory).wait()
                 if outcome_of(directory) is None and RunDirectory(directory).alive():
