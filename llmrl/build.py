@@ -115,8 +115,9 @@ def as_trained(config: Config, directory: Path) -> Config:
 
 
 def mean_facts(facts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Of n environments side by side the mean of every number."""
-    return {key: np.mean([f[key] for f in facts], axis=0).tolist() for key in facts[0]}
+    """Of n environments side by side the mean of every number; words are alike in all."""
+    sandbox = {"sandbox": facts[0]["sandbox"]}
+    return {key: np.mean([f[key] for f in facts], axis=0).tolist() for key in facts[0] if key not in sandbox} | sandbox
 
 
 class RunContext:

@@ -91,3 +91,16 @@ def test_two_methods_are_alike_until_the_first_refresh(llmrl_run, tmp_path):
     assert a != b
     first = [read_jsonl(only_run(tmp_path / "outputs" / study) / "eval.jsonl")[:2] for study in ("plain", "asks")]
     assert first[0] == first[1]  # the random policy's and the untrained network's evaluation
+
+
+@pytest.mark.parametrize("agent", [CART_POLE, ["agent=fixed", "agent.probabilities=[0.3,0.7]", *CART_POLE[-7:]]])
+def test_several_processes_play_the_same_evaluation(agent, process, tmp_path):
+    """The same run by its id, and the same numbers; of a stochastic policy too."""
+    runs = []
+    for workers in (1, 2):
+        done = process(*agent, f"eval.workers={workers}", "eval.episodes=5", f"compute.outputs=by{workers}").end()
+        assert done.code == 0, done.err
+        runs.append(only_run(tmp_path / f"by{workers}"))
+    assert runs[0].name == runs[1].name
+    assert (runs[0] / "eval.jsonl").read_bytes() == (runs[1] / "eval.jsonl").read_bytes()
+    assert len(read_jsonl(runs[0] / "eval.jsonl")[-1]["returns"]) == 5

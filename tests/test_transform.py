@@ -93,6 +93,7 @@ def test_constants_of_the_augmented_state_are_recorded_and_logged(llmrl_run, pro
     assert done.code == 0, done.err
     facts = json.loads((only_run(tmp_path) / "result.json").read_text())["transform"]
     assert facts["features"] == 2 and len(facts["lipschitz"]) == 5 and min(facts["lipschitz"]) > 0
+    assert {"gate", "rlimits"} <= set(facts["sandbox"])
     assert facts["mean_abs_intrinsic"] > 0 and facts["mean_abs_reward"] > 0 and facts["not_finite"] == 0
 
 

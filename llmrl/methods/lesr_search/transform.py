@@ -102,9 +102,11 @@ class Transformed(gym.Wrapper):
         self._state = np.concatenate([obs, features.astype(obs.dtype)])
 
     def facts(self) -> dict[str, Any]:
-        """For the run's result: sizes of both rewards per env_step, values that were not finite, the constants."""
+        """For the run's result: sizes of both rewards per env_step, values that were not finite, the constants, and
+        which layers of the sandbox were on."""
         env_steps, own, bonus, not_finite = self._sums
         facts: dict[str, Any] = {"features": self._n_features, "not_finite": int(not_finite)}
+        facts["sandbox"] = list(self._sandbox.layers)
         if env_steps:
             facts |= {"mean_abs_reward": own / env_steps, "mean_abs_intrinsic": bonus / env_steps}
         if self.recorder is not None:
