@@ -195,6 +195,17 @@ def test_a_failed_candidate_is_feedback_and_not_the_end(searched):
     assert told[0]["failed"] and told[0]["score"] is None and all(not c["failed"] for c in told[1:])
 
 
+def test_the_report_tells_what_a_search_tried_rejected_and_chose(searched):
+    from llmrl.report.searches import tried
+
+    directory = searched("experiment=lesr/mujoco", fails=True)
+    rows = tried(SimpleNamespace(path=directory, result=read_json(directory / "result.json")))
+    outcomes = [row.outcome for row in rows]
+    assert outcomes.count("failed") == 1 and outcomes.count("chosen") == 1 and outcomes.count("trained") == 2
+    assert "rejected" in outcomes and all(bool(row.reason) == (row.outcome in ("rejected", "failed")) for row in rows)
+    assert max(rows, key=lambda row: row.score or 0).outcome == "chosen"
+
+
 def test_candidates_have_seeds_and_evaluation_cases_of_their_own(searched):
     found = children(searched("experiment=lesr/mujoco"))
     assert len({child.seed for child in found}) == len(found) == 4

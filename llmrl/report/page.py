@@ -25,6 +25,7 @@ from llmrl.report import plots, stats
 from llmrl.report.groups import SCRIPTED, Group, differing, flat, gather
 from llmrl.report.page_llm import LIMITS, llm_data
 from llmrl.report.run_files import DamagedFile
+from llmrl.report.searches import tried
 from llmrl.report.store import RunRecord, score
 from llmrl.runs.identity import DONE
 
@@ -63,6 +64,7 @@ def write(records: Sequence[RunRecord], out: Path, title: str) -> Path:
     sections += _plots(groups)
     sections += _videos(groups, at)
     sections.append(("runs", "Runs", _runs(groups, at)))
+    sections += _searches(groups)
     sections += _llm(groups, at)
     sections.append(("configuration", "Configurations", _configurations(groups)))
     sections.append(("versions", "Versions and code", _versions(groups, at)))
@@ -242,6 +244,27 @@ def _videos(groups: Sequence[Group], at: Path) -> list[Section]:
 
 
 # --- LLM --------------------------------------------------------------------------------------------------------------
+
+
+def _searches(groups: Sequence[Group]) -> list[Section]:
+    """What LESR's searches tried, rejected and chose; a search that several runs share stands once."""
+    shared: dict[str, tuple[Group, RunRecord]] = {}
+    for group, run in _each(groups):
+        if run.result and "lesr" in run.result:
+            shared.setdefault(run.result["lesr"]["search"], (group, run))
+    if not shared:
+        return []
+    rows = [
+        [Cell(Path(place).name), Cell(group.env), Cell(one.index), Cell(one.outcome), _whole(one.features),
+         _number(one.score, 2), Cell(one.reason)]
+        for place, (group, run) in shared.items() for one in tried(run)
+    ]  # fmt: skip
+    caption = (
+        "The programs that each search asked for, by iteration/sample/attempt. A trained one's score is the mean of "
+        "its last evaluations, on cases that final scores do not use. Prompts and programs stand in the transcripts."
+    )
+    heads = ("search", "env", "program", "outcome", "features", "score", "reason")
+    return [("searches", "Searches", table("search-table", caption, heads, rows, "features|score"))]
 
 
 def _llm(groups: Sequence[Group], at: Path) -> list[Section]:
