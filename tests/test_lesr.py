@@ -128,6 +128,14 @@ def test_a_task_without_a_sheet_is_refused(llmrl_run, args, tmp_path):
     assert not below(tmp_path, "metrics.jsonl")
 
 
+def test_a_transform_of_ones_own_is_refused(llmrl_run, tmp_path):
+    pair = tmp_path / "pair.py"
+    pair.write_text("def revise_state(s):\n    return s\n")
+    done = llmrl_run(*SMALL, f"env.transform={pair}")
+    assert done.code == 2 and "method=vanilla with it" in done.err
+    assert not below(tmp_path, "metrics.jsonl")
+
+
 # --- searches whose trainings are made up, to see what is asked and what would be trained -----------------------------
 
 

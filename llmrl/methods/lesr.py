@@ -48,7 +48,7 @@ class LESR:
         return replace(config, search=search, search_env_steps=env_steps, search_evaluations=1)
 
     def run(self, ctx: Any) -> dict[str, Any]:
-        lesr_search.check_told(ctx.cfg.env.task)
+        lesr_search.check_task(ctx.cfg.env)
         search = ctx.artifact(search_of(ctx.cfg), lesr_search.PROGRAM)
         found = read_json(search / "result.json")
         shutil.copy(search / "llm.jsonl", ctx.dir / "llm.jsonl")  # a run shows what made it, and can be replayed from

@@ -78,13 +78,16 @@ class Candidate:
         return "-".join(self.index.split("/")[:2])
 
 
-def check_told(task: Task) -> None:
-    """Raises ConfigError where an LLM could not be told what the state holds."""
-    if task.observation is None or not task.has_text:
+def check_task(env: Any) -> None:
+    """Raises ConfigError where an LLM could not be told what the state holds, or another program changes it already."""
+    task: Task = env.task
+    if task.observation is None or not task.has_text or not hasattr(env, "transform"):
         raise ConfigError(
             "method=lesr tells an LLM what each dimension of the state means, but env.task.observation of "
             f"{task.name} is not written. Write it in the environment's yaml, or choose a task that has it: llmrl list"
         )
+    if env.transform is not None:
+        raise ConfigError("method=lesr finds a transform by itself: leave env.transform, or use method=vanilla with it")
 
 
 class LESRSearch:
@@ -117,11 +120,11 @@ class LESRSearch:
 class _Search:
     def __init__(self, ctx: Any) -> None:
         self.ctx, self.config = ctx, ctx.cfg.method
+        check_task(ctx.cfg.env)
         env = ctx.env("eval")
         self.states = real_states(env, self.config.states, self.config.seed)
         env.close()
         task = ctx.cfg.env.task
-        check_told(task)
         if len(task.observation) != self.states.shape[1]:
             raise ConfigError(
                 f"env.task.observation has {len(task.observation)} lines, the state of {task.name} has "
