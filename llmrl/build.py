@@ -18,7 +18,7 @@ from llmrl.agents.base import Agent, executed
 from llmrl.checks import ConfigError
 from llmrl.conf_files import options
 from llmrl.config import Config, class_of, identity, module_of, run_path
-from llmrl.envs.base import Transform
+from llmrl.envs.base import PROGRAM, Transform
 from llmrl.explore.base import Clock, Explorer
 from llmrl.llm.client import LLM
 from llmrl.llm.transcript import Transcript
@@ -33,7 +33,7 @@ from llmrl.runs.identity import DONE, PAUSED
 from llmrl.runs.log import RunLog
 from llmrl.runs.stop import Paused, Stop
 
-TRANSFORM, PROGRAM = "transform.json", "transform.py"  # in a run whose method chose its transform
+TRANSFORM = "transform.json"  # in a run whose method chose its transform
 Report = Callable[[Clock, dict], None]  # where training stands, and facts worth showing a person
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from conftest import ROOT, SHORT, TINY, below, compose, only_run, status
 
@@ -285,7 +286,7 @@ def test_the_controls_of_equal_width(control, expected):
     code = lesr.CONTROLS[control](3, 4, 0)
     assert expected in code
     with Sandbox(code, ["revise_state"], ENTRY) as sandbox:
-        features, reward = sandbox.call("step", __import__("numpy").array([0.5, -1.0, 2.0]))
+        features, reward = sandbox.call("step", np.array([0.5, -1.0, 2.0]))
     assert features.shape == (4,) and reward == 0.0
     assert code == lesr.CONTROLS[control](3, 4, 0)  # of the search's seed, not of the run's
 

@@ -19,6 +19,7 @@ import gymnasium as gym
 
 from llmrl.checks import ConfigError, NonNegative, NonNegativeInt
 
+PROGRAM = "transform.py"  # the function pair in the directory of an artifact, or of a run that its method gave one
 Role = Literal["train", "eval"]  # what holds for learning only (clipped rewards, lost lives) is left out of evaluation
 
 

@@ -1,6 +1,6 @@
 """LESR (Wang et al. 2024, arXiv 2407.13237): an LLM writes what the agent should see and feel.
 
-The search (methods/lesr_search.py) is an artifact that all seeds share; this method trains with what it found, from
+The search (methods/lesr_search) is an artifact that all seeds share; this method trains with what it found, from
 scratch, on the run's own seed (section 2.3 of the specification). docs/papers/lesr.md compares with the paper.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 from llmrl.checks import Count
 from llmrl.config import Config as Run
 from llmrl.config import checked, module_of, scaled
-from llmrl.envs.base import Transform
+from llmrl.envs.base import PROGRAM, Transform
 from llmrl.methods import lesr_search
 from llmrl.runs import seeding
 from llmrl.runs.files import read_json
@@ -49,11 +49,11 @@ class LESR:
 
     def run(self, ctx: Any) -> dict[str, Any]:
         lesr_search.check_task(ctx.cfg.env)
-        search = ctx.artifact(search_of(ctx.cfg), lesr_search.PROGRAM)
+        search = ctx.artifact(search_of(ctx.cfg), PROGRAM)
         found = read_json(search / "result.json")
         shutil.copy(search / "llm.jsonl", ctx.dir / "llm.jsonl")  # a run shows what made it, and can be replayed from
         own = ctx.cfg.method.search
-        program = (search / lesr_search.PROGRAM).read_text(encoding="utf-8")
+        program = (search / PROGRAM).read_text(encoding="utf-8")
         if ctx.cfg.method.control != "none":
             d = ctx.env("eval").observation_space.shape[0]
             program = CONTROLS[ctx.cfg.method.control](d, found["lesr"]["features"], own.seed)

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from llmrl.checks import ConfigError, Count, NonNegative, NonNegativeInt, Positive
-from llmrl.envs.base import Task, Transform
+from llmrl.envs.base import PROGRAM, Task, Transform
 from llmrl.methods import vanilla
 from llmrl.methods.lesr_search import prompts
 from llmrl.methods.lesr_search.lipschitz import spectral
@@ -27,7 +27,6 @@ from llmrl.runs.files import read_jsonl, write_text
 from llmrl.runs.identity import DONE
 
 ARTIFACT = "lesr"  # its directory is outputs/artifacts/lesr/<id>
-PROGRAM = "transform.py"
 SAMPLE, FEEDBACK = "lesr.sample", "lesr.feedback"  # what the LLM is asked for
 
 

@@ -12,12 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrl.checks import ConfigError
-from llmrl.envs.base import Role, Transform
+from llmrl.envs.base import PROGRAM, Role, Transform
 from llmrl.llm.sandbox import Sandbox, SandboxFailure
 from llmrl.methods.lesr_search.lipschitz import Recorder
 from llmrl.methods.lesr_search.program import ENTRY, defined
-
-PROGRAM = "transform.py"  # what an artifact's directory holds
 
 
 class Transformed(gym.Wrapper):
