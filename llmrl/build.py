@@ -27,7 +27,7 @@ from llmrl.loops.online import OnlineTraining, Schedule
 from llmrl.runs import seeding
 from llmrl.runs.checkpoint import Checkpoints
 from llmrl.runs.children import prepare, run_all
-from llmrl.runs.evaluate import Act, cases, evaluate, uniform_policy, with_epsilon
+from llmrl.runs.evaluate import Act, Case, Scores, cases, evaluate, uniform_policy, with_epsilon
 from llmrl.runs.files import read_json, write_bytes, write_json, write_text
 from llmrl.runs.identity import DONE, PAUSED
 from llmrl.runs.log import RunLog
@@ -79,6 +79,16 @@ def make_agent(config: Config, env: gym.Env, *, env_steps: int) -> Agent:
         device=torch.device(config.compute.device),
         gen=seeding.torch_generator(config.seed, "agent"),
     )
+
+
+def suite_cases(config: Config, name: str) -> list[Case]:
+    """The cases of a suite that the environment's module knows by name. Raises ConfigError where it knows no such."""
+    module = module_of("env", config.env.suite)
+    known = getattr(module, "SUITES", ())
+    if name not in known:
+        there = f"There are: {', '.join(known)}." if known else "It has none: use eval.suites=[]."
+        raise ConfigError(f"eval.suites: env={config.choices['env']} has no suite `{name}`. {there}")
+    return module.suite_cases(config.env, name, config.eval.seed, config.eval.suite_episodes or config.eval.episodes)
 
 
 def greedy(agent: Agent) -> Act:
@@ -231,16 +241,23 @@ class RunContext:
         cfg, env = self.cfg.eval, self._eval_env
         start = time.perf_counter()
         suite = cases(cfg.seed, "eval", cfg.episodes)
-        if cfg.workers > 1:
-            scores = self._eval_pool.evaluate(agent, suite, self.stop)
-        else:
-            scores = evaluate(evaluated(agent, self.cfg, env), env, suite, cfg.max_steps, self.stop)
+        scores = self._play(agent, suite)
         rows = [{"policy": "greedy", **scores.row()}]
         if clock.env_steps == 0:
             random = evaluate(uniform_policy(env.action_space), env, suite, cfg.max_steps, self.stop)
             rows.insert(0, {"policy": "random", **random.row()})
+        if cfg.suites_at == "every" or clock.env_steps >= self.cfg.budget.env_steps:
+            for name in cfg.suites:
+                suite = suite_cases(self.cfg, name)
+                rows.append({"policy": f"greedy on {name}", **self._play(agent, suite).row()})
         for row in rows:
             self.log.evaluation({"env_steps": clock.env_steps, "updates": clock.updates, **row})
         took = {"seconds": time.perf_counter() - start, "eval_env_steps": sum(sum(row["lengths"]) for row in rows)}
         self.log.timing({"event": "evaluation", "env_steps": clock.env_steps, **took})
-        self.report(clock, {"eval": rows[-1]["return_mean"]})
+        self.report(clock, {"eval": float(np.mean(scores.returns))})
+
+    def _play(self, agent: Agent, suite: list[Case]) -> Scores:
+        if self.cfg.eval.workers > 1:
+            return self._eval_pool.evaluate(agent, suite, self.stop)
+        env = self._eval_env
+        return evaluate(evaluated(agent, self.cfg, env), env, suite, self.cfg.eval.max_steps, self.stop)

@@ -43,6 +43,9 @@ class Eval:
     epsilon: Probability
     seed: NonNegativeInt
     workers: Count = field(metadata={"identity": False, "neutral": 1})
+    suites: tuple[str, ...] = field(metadata={"neutral": ()})
+    suites_at: Literal["end", "every"] = field(metadata={"neutral": "end"})
+    suite_episodes: Count | None = field(metadata={"neutral": None})
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,8 @@ class LLMExplorer:
             kind = "epsilon-greedy (agent=dqn)" if self._discrete else "Gaussian noise (agent=td3, agent=ddpg)"
             raise ConfigError(
                 f"method=llm_explorer shapes exploration by {kind}, but this agent explores with "
-                f"{type(inner).__name__}, which has no {self._attribute}. Choose such an agent, or method=vanilla"
+                f"{type(inner).__name__}, which has no {self._attribute}. Choose such an agent, give agent=rainbow an "
+                "agent.epsilon_schedule, or use method=vanilla"
             )
         self._n = int(action_space.n) if self._discrete else int(np.prod(action_space.shape))
         self._half_range = 1.0 if self._discrete else (action_space.high - action_space.low).ravel() / 2

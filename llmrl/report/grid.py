@@ -20,6 +20,7 @@ from llmrl.runs.identity import DONE, FAILED, RUNNING, WAITING, RunDirectory
 Metric = Literal[
     "return",
     "human_normalised",
+    "success",
     "success_authors",
     "success_official",
     "usd",
@@ -42,6 +43,7 @@ class Line:
     set: tuple[str, ...] = ()  # overrides, as `llmrl run` takes them
     published: str | None = None
     metric: Metric | None = None  # where it is another than the table's
+    suite: str | None = None  # of evaluation cases, where these are not the common ones
 
 
 @dataclass(frozen=True)

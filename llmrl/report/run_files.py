@@ -120,12 +120,12 @@ def evaluations(path: Path, whole: bool) -> tuple[Evals, tuple[float, ...] | Non
     return evals, random
 
 
-def success(path: Path, rule: str, kind: str, k: int) -> float | None:
-    """The success rate of greedy evaluations by `rule`, over the "last" or the last k of them, or the "best" one; None
-    where the task has no such rule, or `kind` is no evaluation's. Raises DamagedFile."""
-    rates = [
-        float(np.mean(row[rule])) for row in rows(path, whole=True) if row.get("policy") == "greedy" and rule in row
-    ]
+def evaluated(path: Path, key: str, suite: str | None, kind: str, k: int) -> float | None:
+    """The mean of `key` ("returns", or a rule of success) of greedy evaluations on a suite (None: the common cases),
+    over the "last" or the last k of them, or the "best" one; None where there is no such, or `kind` is no evaluation's.
+    Raises DamagedFile."""
+    policy = f"greedy on {suite}" if suite else "greedy"
+    rates = [float(np.mean(r[key])) for r in rows(path, whole=True) if r.get("policy") == policy and key in r]
     if not rates or kind == "train_last_100":
         return None
     return {"last": rates[-1], "best": max(rates), "mean_last_k": float(np.mean(rates[-k:]))}[kind]

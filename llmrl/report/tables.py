@@ -13,9 +13,10 @@ from llmrl.report.store import RunRecord, score
 SCRIPTED, MIXED = "†", "‡"  # marks of a cell
 UNITS = {
     "return": "return", "human_normalised": "human-normalised score, %", "usd": "USD", "hours": "h",
-    "success_authors": "success rate, the authors' rule", "success_official": "success rate, the official rule",
+    "success": "success rate", "success_authors": "success rate, the authors' rule", "success_official": "success rate, the official rule",
     "env_steps_total": "env_steps", "llm_calls": "calls", "prompt_tokens": "tokens", "completion_tokens": "tokens",
 }  # fmt: skip
+SUCCESS = ("success", "success_authors", "success_official")
 SCORES = {
     "train_last_100": "the mean of the last 100 training episodes, under exploration",
     "last": "the last greedy evaluation",
@@ -103,7 +104,7 @@ class _Maker:
         metric = column.metric or self.table.metric
         records = [record for run in cell.runs if (record := self.found.get(run.key))]
         done = [r for r in records if standing(r) == DONE_RUN]
-        scored = [(r, v) for r in done if (v := self.number(r, metric, self.kind)) is not None]
+        scored = [(r, v) for r in done if (v := self.number(r, metric, self.kind, column.suite)) is not None]
         values = tuple(v for _, v in scored)
         theirs = self.theirs(cell.row, cell.column)
         shown = {"row": cell.row, "column": cell.column, "metric": metric, "published": theirs, "values": values,
@@ -111,8 +112,8 @@ class _Maker:
         if len(values) < len(cell.runs):
             return Shown(**shown, n=len(values), missing=missing(cell, records, len(values)))
         greedy = None
-        if metric in ("return", "human_normalised", "success_authors", "success_official"):
-            finals = [self.number(r, metric, Score("last")) for r in done]
+        if metric in ("return", "human_normalised", *SUCCESS):
+            finals = [self.number(r, metric, Score("last"), column.suite) for r in done]
             greedy = stats.student(finals) if None not in finals else None
         difference = None
         if theirs is not None and theirs.value is not None:
@@ -124,9 +125,12 @@ class _Maker:
             env_steps_total=sum(total) / len(total), usd=sum(usd) / len(usd) if None not in usd else None,
         )  # fmt: skip
 
-    def number(self, record: RunRecord, metric: Metric, kind: Score) -> float | None:
-        """One run's number; None where it has none."""
+    def number(self, record: RunRecord, metric: Metric, kind: Score, suite: str | None = None) -> float | None:
+        """One run's number, on a suite of evaluation cases; None where it has none."""
         result, llm = record.result or {}, record.llm or {}
+        if metric in SUCCESS or (metric == "return" and suite):
+            key = "returns" if metric == "return" else metric
+            return run_files.evaluated(record.path / "eval.jsonl", key, suite, kind.kind, kind.k)
         if metric in ("return", "human_normalised"):
             value = score(record, kind.kind, k=kind.k)
             if value is None or metric == "return":
@@ -135,8 +139,6 @@ class _Maker:
                 raise ConfigError(f"metric: human_normalised needs a random and a human score, {record.env} has none")
             random, human = self.reference[record.env]
             return 100 * (value - random) / (human - random)
-        if metric in ("success_authors", "success_official"):
-            return run_files.success(record.path / "eval.jsonl", metric, kind.kind, kind.k)
         if metric == "env_steps_total":
             return float(result.get("env_steps_total", record.env_steps))
         if metric == "hours":

@@ -12,7 +12,7 @@ from llmrl.runs import seeding
 from llmrl.runs.stop import Stop
 
 Act = Callable[[Any, np.random.Generator], NDArray]  # ((1, *obs), the episode's generator) -> (1, *action)
-SUCCESS = ("success_authors", "success_official")  # keys of infos by which a task says that its goal is reached
+SUCCESS = ("success", "success_authors", "success_official")  # keys of infos: the task's goal is reached, by a rule
 
 
 @dataclass(frozen=True)
