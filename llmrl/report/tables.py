@@ -13,7 +13,8 @@ from llmrl.report.store import RunRecord, score
 SCRIPTED, MIXED = "†", "‡"  # marks of a cell
 UNITS = {
     "return": "return", "human_normalised": "human-normalised score, %", "usd": "USD", "hours": "h",
-    "success": "success rate", "success_authors": "success rate, the authors' rule", "success_official": "success rate, the official rule",
+    "success": "success rate", "success_authors": "success rate, the authors' rule",
+    "success_official": "success rate, the official rule",
     "env_steps_total": "env_steps", "llm_calls": "calls", "prompt_tokens": "tokens", "completion_tokens": "tokens",
 }  # fmt: skip
 SUCCESS = ("success", "success_authors", "success_official")
