@@ -4,18 +4,21 @@ One core, one thread, the same environment and hyper-parameters for all; segment
 of five counts. Seconds are those that this process had the core, so that what else runs on it does not count.
 
 Rainbow stands beside stable-baselines3's DQN, since it has no Rainbow. `dqn_atari_256` is LLM-Explorer's setting:
-batches of 256, an update every step.
+batches of 256, an update every step. `td3_transform` is ours beside ours: TD3 with five of LESR's features, its reward
+and its records, as a candidate trains, beside TD3 without; the sandbox's processor time counts.
 
-Usage: python scripts/bench_training.py [--only td3|dqn_cartpole|dqn_atari|dqn_atari_256|rainbow_atari] [--quick]
+Usage: python scripts/bench_training.py [--only td3|td3_transform|sac|ppo|dqn_cartpole|dqn_atari|dqn_atari_256|
+                                         rainbow_atari] [--quick]
 """
 
 import argparse
+import math
 import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -34,9 +37,12 @@ import torch  # noqa: E402
 import yaml  # noqa: E402
 from pydantic import TypeAdapter  # noqa: E402
 
-from llmrl.agents import dqn, rainbow, td3  # noqa: E402
+from llmrl.agents import dqn, ppo, rainbow, sac, td3  # noqa: E402
 from llmrl.conf_files import conf_root  # noqa: E402
+from llmrl.envs.base import Transform  # noqa: E402
+from llmrl.llm import scripted_lesr  # noqa: E402
 from llmrl.loops.online import OnlineTraining, Schedule  # noqa: E402
+from llmrl.methods.lesr_search.transform import Transformed  # noqa: E402
 from llmrl.runs.checkpoint import Checkpoints  # noqa: E402
 from llmrl.runs.log import RunLog  # noqa: E402
 from llmrl.runs.stop import Stop  # noqa: E402
@@ -44,6 +50,7 @@ from llmrl.runs.stop import Stop  # noqa: E402
 SEGMENTS = 5
 WARM_UP = 300  # env_steps before the first update, and again before the first segment
 REPLAY = 10_000  # transitions; Atari's frames, which stable-baselines3 stores eight times, have to fit
+FEATURES = 5  # of the transform; as many as the authors' published program for HalfCheetah adds
 NEVER = 10**9
 Train = Callable[[int], Any]  # goes on for so many env_steps
 
@@ -74,17 +81,24 @@ class Case:
     policy: str
     env_steps: int  # of a segment
     quick: int | None  # of a segment with --quick; None: left out there
+    warm_up: int = WARM_UP  # env_steps after which the memory can give batches
 
 
 COMMON = {"replay_size": REPLAY, "learning_starts": WARM_UP, "random_steps": WARM_UP}
 EPSILON = {"epsilon_start": 0.05, "epsilon_end": 0.05}
 DQN = {"learning_rate": 1e-4, "batch_size": 32, "train_freq": 4, "target_update_interval": 10_000}
 DQN |= {"exploration_initial_eps": 0.05, "exploration_final_eps": 0.05}
+DQN |= {"buffer_size": REPLAY, "learning_starts": WARM_UP}
 EVERY_STEP, THEIR_EVERY_STEP = {"batch_size": 256, "updates_per_env_step": 1}, {"batch_size": 256, "train_freq": 1}
 RAINBOW = {"replay_size": REPLAY, "learning_starts": WARM_UP}
-TD3 = {"learning_rate": 3e-4, "batch_size": 256, "train_freq": 1}
+OFF_POLICY = {"learning_rate": 3e-4, "batch_size": 256, "train_freq": 1, "buffer_size": REPLAY}
+OFF_POLICY |= {"learning_starts": WARM_UP, "policy_kwargs": {"net_arch": [256, 256]}}
+PPO = {"n_steps": 512}  # segments are whole rollouts; all else is stable-baselines3's default in both
 CASES = {
-    "td3": Case("td3", half_cheetah, COMMON, TD3 | {"policy_kwargs": {"net_arch": [256, 256]}}, "MlpPolicy", 400, 40),
+    "td3": Case("td3", half_cheetah, COMMON, OFF_POLICY, "MlpPolicy", 400, 40),
+    "td3_transform": Case("td3", half_cheetah, COMMON, {}, "MlpPolicy", 1000, None),
+    "sac": Case("sac", half_cheetah, COMMON, OFF_POLICY, "MlpPolicy", 400, 40),
+    "ppo": Case("ppo", half_cheetah, PPO, PPO, "MlpPolicy", 2048, 512, warm_up=512),
     "dqn_cartpole": Case(
         "dqn", cart_pole, COMMON | EPSILON, DQN | {"policy_kwargs": {"net_arch": [64, 64]}}, "MlpPolicy", 4000, 600
     ),
@@ -92,8 +106,8 @@ CASES = {
     "dqn_atari_256": Case("dqn", atari, COMMON | EPSILON | EVERY_STEP, DQN | THEIR_EVERY_STEP, "CnnPolicy", 25, None),
     "rainbow_atari": Case("rainbow", atari, RAINBOW, DQN, "CnnPolicy", 400, None),
 }
-OURS = {"td3": td3.TD3, "dqn": dqn.DQN, "rainbow": rainbow.Rainbow}
-THEIRS = {"td3": "TD3", "dqn": "DQN", "rainbow": "DQN"}
+OURS = {"td3": td3.TD3, "sac": sac.SAC, "ppo": ppo.PPO, "dqn": dqn.DQN, "rainbow": rainbow.Rainbow}
+THEIRS = {"td3": "TD3", "sac": "SAC", "ppo": "PPO", "dqn": "DQN", "rainbow": "DQN"}
 
 
 # --- the three ------------------------------------------------------------------------------------------------------
@@ -141,7 +155,7 @@ def theirs(library: str, case: Case) -> Train:
     if library == "stable_baselines3":
         settings["device"] = "cpu"
     cls = getattr(module, THEIRS[case.agent])
-    model = cls(case.policy, case.make_env(), buffer_size=REPLAY, learning_starts=WARM_UP, seed=0, **settings)
+    model = cls(case.policy, case.make_env(), seed=0, **settings)
     return lambda env_steps: model.learn(env_steps, reset_num_timesteps=False)
 
 
@@ -155,10 +169,17 @@ def race(runners: dict[str, Train], env_steps: int, warm_up: int) -> dict[str, f
     seconds: dict[str, list[float]] = {name: [] for name in runners}
     for _ in range(SEGMENTS):
         for name, train in runners.items():
-            start = time.process_time()
+            start = processor_seconds()
             train(env_steps)
-            seconds[name].append(time.process_time() - start)
+            seconds[name].append(processor_seconds() - start)
     return {name: median(times) / env_steps for name, times in seconds.items()}
+
+
+def processor_seconds() -> float:
+    """Of this process and of its children that live: a transform's sandbox."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    clocks = [~int(pid) << 3 | 2 for pid in children]  # Linux's number for a process's own clock
+    return time.process_time() + sum(map(time.clock_gettime, clocks))
 
 
 def random_action(env: gym.Env, rng: np.random.Generator) -> Any:
@@ -169,10 +190,11 @@ def random_action(env: gym.Env, rng: np.random.Generator) -> Any:
 def bare(case: Case, directory: Path) -> Train:
     """The environment's steps and the updates that belong to them, and nothing else."""
     training = ours(case, directory)
-    go_on(training)(WARM_UP)
+    go_on(training)(case.warm_up)
     env, agent = training.seats[0].env, training.agent
-    batch = next(training.memory.batches(1, np.random.default_rng(0), agent))
+    rate = agent.config.n_epochs / agent.config.batch_size if case.agent == "ppo" else agent.config.updates_per_env_step
     rng = np.random.default_rng(0)
+    batch = next(training.memory.batches(getattr(training.memory, "minibatches", 1), rng, agent))
 
     def train(env_steps: int) -> None:
         for i in range(env_steps):
@@ -180,7 +202,7 @@ def bare(case: Case, directory: Path) -> Train:
             _, _, terminated, truncated, _ = env.step(action)
             if terminated or truncated:
                 env.reset()
-            if i * agent.config.updates_per_env_step % 1 == 0:
+            for _ in range(math.floor((i + 1) * rate) - math.floor(i * rate)):
                 agent.update(batch)
 
     return train
@@ -196,7 +218,7 @@ def compare(name: str, case: Case, quick: bool) -> None:
         elif find_spec("sbx"):
             runners["sbx"], reason = theirs("sbx", case), ""
         length = (quick and case.quick) or case.env_steps
-        seconds = race(runners, length, WARM_UP + min(length, 20 if quick else 200))
+        seconds = race(runners, length, case.warm_up + min(length, 20 if quick else 200))
     mine, alone = seconds.pop("ours"), seconds.pop("bare")
     for library, its in seconds.items():
         print(f"{name} ours {1 / mine:.1f} {library} {1 / its:.1f} ratio to {library} {its / mine:.2f}x")
@@ -207,16 +229,49 @@ def compare(name: str, case: Case, quick: bool) -> None:
     print(f"{name} {whole}, on top {on_top}", flush=True)
 
 
+def compare_transform(name: str, case: Case) -> None:
+    """TD3 with a pair of LESR's, as a candidate is trained, beside TD3 without."""
+    with tempfile.TemporaryDirectory() as directory, tempfile.TemporaryDirectory() as other:
+        pair = Path(directory) / "pair.py"
+        pair.write_text(scripted_lesr.program(scripted_lesr.TASKS["HalfCheetah"][:FEATURES], d=17))
+        transform = Transform(
+            artifact=str(pair), w=0.02, state="augmented", reward="add", form="state", record="episode", scaled=False,
+            drop=(),
+        )  # fmt: skip
+        made: list[Transformed] = []
+
+        def transformed() -> gym.Env:
+            made.append(Transformed(case.make_env(), transform, "train", gamma=0.99))
+            return made[-1]
+
+        runners = {
+            "with": go_on(ours(replace(case, make_env=transformed), Path(directory))),
+            "without": go_on(ours(case, Path(other))),
+        }
+        seconds = race(runners, case.env_steps, case.warm_up + 20)
+        layers = ", ".join(made[0].facts()["sandbox"])
+        made[0].close()
+    speeds = " ".join(f"{way} {1 / each:.1f}" for way, each in seconds.items())
+    ratio = seconds["without"] / seconds["with"]
+    on_top = (seconds["with"] - seconds["without"]) * 1e6
+    print(f"{name} {speeds} ratio {ratio:.3f}x, on top {on_top:.0f} us a step ({FEATURES} features; sandbox: {layers})")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=CASES)
-    parser.add_argument("--quick", action="store_true", help="shorter segments: under 50 s in all, and noisier")
+    parser.add_argument(
+        "--quick", action="store_true", help="shorter segments, noisier, without the three longest cases"
+    )
     args = parser.parse_args()
     torch.set_num_threads(1)
     print(f"env_steps/s, core {CORE}, one thread, torch {torch.__version__}; median of {SEGMENTS} segments", flush=True)
     for name, case in CASES.items():
         if args.only == name or (args.only is None and not (args.quick and case.quick is None)):
-            compare(name, case, args.quick)
+            if name == "td3_transform":
+                compare_transform(name, case)
+            else:
+                compare(name, case, args.quick)
 
 
 if __name__ == "__main__":

@@ -345,7 +345,7 @@ def test_a_reward_alone_has_no_features():
 def test_the_share_of_the_intrinsic_reward_can_be_limited():
     _, rewards = steps_of("mujoco/hopper")
     with pytest.raises(Rejected) as error:
-        check(GOOD, rewards=rewards, w=100, max_share=10)
+        check(GOOD, rewards=rewards, w=100, max_reward_share=10)
     assert error.value.name == "reward_too_large"
 
 

@@ -13,7 +13,7 @@ from conftest import compose
 from llmrl.build import make_env
 from llmrl.config import from_node
 from llmrl.llm import scripted, scripted_lesr
-from llmrl.methods.lesr_search.program import Rejected, defined, extract, fingerprint, real_states, validate
+from llmrl.methods.lesr_search.program import Rejected, defined, extract, fingerprint, real_steps, validate
 from llmrl.methods.lesr_search.prompts import Asker, Round, without_paths
 
 TASKS = {
@@ -191,7 +191,7 @@ def verdict(env: str, reply: str, *, revise: bool = True) -> str:
 def real_states_of(env: str) -> np.ndarray:
     made = make_env(config_of(env), "eval")
     try:
-        return real_states(made, 300, seed=0)
+        return real_steps(made, 300, seed=0)[0]
     finally:
         made.close()
 

@@ -11,7 +11,7 @@ from llmrl.checks import ConfigError
 from llmrl.report import plots
 from llmrl.report.groups import gather, select
 from llmrl.report.refreshes import over_training, refreshes
-from llmrl.runs.files import read_json
+from llmrl.runs.files import read_json, write_json
 
 # --- what belongs together --------------------------------------------------------------------------------------------
 
@@ -173,12 +173,75 @@ def test_runs_without_an_llm_have_no_such_plot(tmp_path):
         plots.exploration(gather(select([tmp_path])))
 
 
+# --- source and augmented state ---------------------------------------------------------------------------------------
+
+
+SHEET = ["cosine of the angle (no unit)", "sine of the angle, positive: left (no unit)", "speed (rad/s)"]
+PROGRAMS = {  # index -> what became of it
+    "0/0/0": {"features": 1, "ignored": [], "score": 1.0, "lipschitz": [9.0, 8.0, 7.0, 6.0]},
+    "0/1/1": {"features": 2, "ignored": [4], "score": 5.0, "lipschitz": [1.0, 2.0, 3.0, 4.0, 5.0]},
+}
+
+
+def make_searched(outputs, search="artifacts/lesr/0a1b", env="classic/pendulum", **options):
+    """A finished run of LESR's, whose search trained both PROGRAMS and had one rejected."""
+    call = {"kind": "call", "purpose": "lesr.sample", "messages": [], "answer": "", "served_model": "scripted",
+            "model": "scripted", "prompt_tokens": 0, "completion_tokens": 0, "usd": 0.0}  # fmt: skip
+    rows = []
+    for index, facts in PROGRAMS.items():
+        event = {"kind": "event", "purpose": "lesr.sample", "index": index}
+        accepted = {"event": "accepted", "features": facts["features"], "ignored": facts["ignored"]}
+        trained = {"event": "trained", "failed": "", "score": facts["score"], "lipschitz": facts["lipschitz"]}
+        rows += [call | {"index": index}, event | accepted, event | trained]
+    rejected = {"event": "rejected", "reason": "syntax", "detail": "x"}
+    rows += [call | {"index": "0/2/2"}, {"kind": "event", "purpose": "lesr.sample", "index": "0/2/2"} | rejected]
+    path = make_run(outputs, method="lesr", agent="td3", env=env, llm=rows, **options)
+    config = read_json(path / "config.json")
+    config |= {"env": {"task": {"observation": SHEET}}, "method": {"search": {"lipschitz": "episode"}}}
+    write_json(path / "config.json", config)
+    result = read_json(path / "result.json")
+    write_json(path / "result.json", result | {"lesr": {"chosen": "0/1/1", "search": search}})
+    return path
+
+
+def test_the_chosen_programs_constants_stand_by_dimension_source_first(tmp_path):
+    make_searched(tmp_path)
+    figure = plots.lipschitz(gather(select([tmp_path])))
+    axes = figure.axes[0]
+    kinds = {c.get_label(): [(bar.get_y() + 0.35, bar.get_width()) for bar in c] for c in axes.containers}
+    assert kinds == {
+        "source dimension": [(0, 1), (1, 2), (2, 3)],
+        "added feature": [(3, 4)],
+        "added feature that the intrinsic reward ignores": [(4, 5)],
+    }
+    names = [text.get_text() for text in axes.get_yticklabels()]
+    assert names == ["cosine of the angle  0", "sine of the angle  1", "speed  2", "added  3", "added  4"]
+    (other,) = axes.get_lines()  # the program that was not chosen, its source dimensions alone
+    assert other.get_xydata().tolist() == [[9, 0], [8, 1], [7, 2]]
+    assert axes.get_title(loc="left") == "classic/pendulum · search 0a1b (scripted LLM) · program 0/1/1, score 5.0"
+    assert "of the reward" in axes.get_xlabel()
+
+
+def test_a_search_that_runs_share_is_drawn_once(tmp_path):
+    for seed, search in ((0, "lesr/0a1b"), (1, "lesr/0a1b"), (2, "lesr/2c3d")):
+        make_searched(tmp_path, search, seed=seed)
+    titles = [axes.get_title(loc="left") for axes in plots.lipschitz(gather(select([tmp_path]))).axes]
+    assert ["0a1b" in titles[0], "2c3d" in titles[1]] == [True, True] and len(titles) == 2
+
+
+def test_runs_without_a_search_have_no_constants(tmp_path):
+    make_run(tmp_path)
+    with pytest.raises(ConfigError, match="method=lesr"):
+        plots.lipschitz(gather(select([tmp_path])))
+
+
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
 def test_the_command_writes_png_and_pdf(llmrl, tmp_path):
     make_run(tmp_path / "outputs", method="llm_explorer", llm=answered(1, [0.2, 0.8]))
-    done = llmrl("plot", "outputs/main")
+    make_searched(tmp_path / "outputs", study="lesr", env="classic/cart_pole")
+    done = llmrl("plot", "outputs/main", "outputs/lesr")
     assert done.code == 0, done.err
     names = {path.name for path in (tmp_path / "outputs/main/plots").iterdir()}
     assert names == {f"{kind}.{ending}" for kind in plots.PLOTS for ending in ("png", "pdf")}

@@ -5,6 +5,7 @@ Draws all runs at and below the directories (a study, a run, several of them), e
   bars          a bar per method and environment
   profile       the fraction of runs above each normalised score (human-normalised for Atari, else random to best)
   exploration   the LLM's distribution over actions, or its bias, over training
+  lipschitz     LESR: how rough the reward is along each dimension of the state, source beside added features
 
 --kind K    one kind alone; without it all that the runs can give
 --score S   what bars and profile show: last (default), best, mean_last_k, train_last_100
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from llmrl.checks import ConfigError
 
-KINDS = ("curves", "profile", "bars", "exploration")
+KINDS = ("curves", "profile", "bars", "exploration", "lipschitz")
 SCORES = ("last", "best", "mean_last_k", "train_last_100")
 
 

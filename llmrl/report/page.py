@@ -25,7 +25,7 @@ from llmrl.report import plots, stats
 from llmrl.report.groups import SCRIPTED, Group, differing, flat, gather
 from llmrl.report.page_llm import LIMITS, llm_data
 from llmrl.report.run_files import DamagedFile
-from llmrl.report.searches import tried
+from llmrl.report.searches import shared, tried
 from llmrl.report.store import RunRecord, score
 from llmrl.runs.identity import DONE
 
@@ -38,6 +38,7 @@ CAPTIONS = {
     "bars": "Last greedy evaluation of the finished runs.",
     "profile": "Performance profile: which fraction of runs is above a normalised score.",
     "exploration": "What the LLM made of exploration: the distribution over actions, or the bias, over training.",
+    "lipschitz": "Lipschitz constants of the state's dimensions under each search's chosen program, source and added.",
 }
 
 
@@ -248,16 +249,13 @@ def _videos(groups: Sequence[Group], at: Path) -> list[Section]:
 
 def _searches(groups: Sequence[Group]) -> list[Section]:
     """What LESR's searches tried, rejected and chose; a search that several runs share stands once."""
-    shared: dict[str, tuple[Group, RunRecord]] = {}
-    for group, run in _each(groups):
-        if run.result and "lesr" in run.result:
-            shared.setdefault(run.result["lesr"]["search"], (group, run))
-    if not shared:
+    searches = shared(groups)
+    if not searches:
         return []
     rows = [
         [Cell(Path(place).name), Cell(group.env), Cell(one.index), Cell(one.outcome), _whole(one.features),
          _number(one.score, 2), Cell(one.reason)]
-        for place, (group, run) in shared.items() for one in tried(run)
+        for place, (group, run) in searches.items() for one in tried(run)
     ]  # fmt: skip
     caption = (
         "The programs that each search asked for, by iteration/sample/attempt. A trained one's score is the mean of "

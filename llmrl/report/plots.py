@@ -1,4 +1,5 @@
-"""Pictures of many runs: learning curves, performance profiles, bars per task, and what an LLM made of exploration.
+"""Pictures of many runs: learning curves, performance profiles, bars per task, what an LLM made of exploration, and how
+rough the reward is along the dimensions of a state that an LLM augmented.
 
 Each function returns a matplotlib Figure; nothing global is touched. What a line, band or bar is stands in its legend.
 """
@@ -13,9 +14,10 @@ from numpy.typing import NDArray
 
 from llmrl.checks import ConfigError
 from llmrl.report import stats
-from llmrl.report.groups import Group
+from llmrl.report.groups import SCRIPTED, Group
 from llmrl.report.published import atari_reference
 from llmrl.report.refreshes import action_names, over_training, vector_name
+from llmrl.report.searches import Tried, shared, tried
 from llmrl.report.store import Kind, RunRecord, score
 
 if TYPE_CHECKING:
@@ -35,7 +37,12 @@ SCORES: dict[Kind, str] = {
     "train_last_100": "mean of the last 100 training episodes",
 }
 INTERVAL = "95 % bootstrap interval over runs"
-MAX_PANELS = 12  # of runs in a picture of exploration
+MAX_PANELS = 12  # of runs in a picture of exploration, of searches in one of constants
+MAX_NAMED = 45  # dimensions of a state whose bars have their names beside them
+ROUGHNESS = {  # method.search.lipschitz -> what the constants are of
+    "episode": "the reward", "cumulative": "the reward", "discounted_return": "the discounted return",
+    "spectral_norm": "the learnt value",
+}  # fmt: skip
 
 
 def save(figure: "Figure", out: Path, name: str) -> list[Path]:
@@ -218,8 +225,60 @@ def draw_exploration(axes: "Axes", run: RunRecord) -> None:
                 handlelength=1.2, columnspacing=1.2)  # fmt: skip
 
 
+# --- source and augmented state (LESR) --------------------------------------------------------------------------------
+
+
+def lipschitz(groups: Sequence[Group]) -> "Figure":
+    """Lipschitz constants per dimension, of the source state beside the added features, in the training of the program
+    that a search chose; a panel per search (the first 12). ConfigError where no search has recorded any."""
+    found = []
+    for place, (group, run) in shared(groups).items():
+        programs = [one for one in tried(run) if one.lipschitz]
+        if chosen := next((one for one in programs if one.outcome == "chosen"), None):
+            told = f" ({SCRIPTED})" if group.scripted else ""
+            told = f"{group.env} · search {Path(place).name}{told} · program {chosen.index}, score {chosen.score:,.1f}"
+            found.append((told, run, chosen, programs))
+    if not found:
+        raise ConfigError("in none of these runs has a search recorded Lipschitz constants: plot finished runs of "
+                          "method=lesr")  # fmt: skip
+    here = {f"{i}": one for i, one in enumerate(found[:MAX_PANELS])}
+    longest = max(len(chosen.lipschitz) for *_, chosen, _ in here.values())
+    figure, panels = _panels(list(here), width=6.4, height=1.2 + 0.17 * min(longest, MAX_NAMED), columns=2)
+    for name, axes in panels.items():
+        title, run, chosen, programs = here[name]
+        _draw_constants(axes, run, chosen, programs)
+        axes.set_title(_wrapped(title, 72), loc="left", fontsize=8)
+    told = "bar: the chosen program's training; circle: another program's, of the same source dimension"
+    _legend(figure, panels, told, counts={"source dimension": ""})  # which stands first
+    if len(found) > MAX_PANELS:
+        figure.supxlabel(f"the first {MAX_PANELS} of {len(found)} searches", fontsize=9)
+    return figure
+
+
+def _draw_constants(axes: "Axes", run: RunRecord, chosen: Tried, programs: Sequence[Tried]) -> None:
+    """One search's panel: a bar per dimension from the top down, source dimensions first."""
+    values, n = np.array(chosen.lipschitz), len(chosen.lipschitz)
+    d = n - (chosen.features or 0)
+    kinds = {"source dimension": (range(d), COLOURS[0], None),
+             "added feature": ([i for i in range(d, n) if i not in chosen.ignored], COLOURS[1], None),
+             "added feature that the intrinsic reward ignores": (chosen.ignored, COLOURS[1], "////")}  # fmt: skip
+    for label, (at, colour, hatch) in kinds.items():
+        if len(at):
+            axes.barh(list(at), values[list(at)], 0.7, color=colour, alpha=0.55, hatch=hatch, label=label)
+    for one in programs:
+        if one is not chosen:
+            axes.plot(one.lipschitz[:d], range(d), "o", color=GREY, markersize=3, markerfacecolor="white", lw=0)
+    sheet = [re.split(r"[,;.]| \(", line)[0] for line in run.config["env"]["task"]["observation"]]
+    if n <= MAX_NAMED:
+        names = [f"{shortened(name, 44)}  {i}" for i, name in enumerate(sheet[:d])]
+        axes.set_yticks(range(n), [*names, *(f"added  {i}" for i in range(d, n))], fontsize=7)
+    axes.set_ylim(n - 0.4, -0.6)
+    of = ROUGHNESS[run.config["method"]["search"]["lipschitz"]]
+    axes.set_xlabel(f"Lipschitz constant of {of} (lower: smoother)", fontsize=8)
+
+
 PLOTS: dict[str, Callable[..., "Figure"]] = {
-    "curves": curves, "profile": profile, "bars": bars, "exploration": exploration,
+    "curves": curves, "profile": profile, "bars": bars, "exploration": exploration, "lipschitz": lipschitz,
 }  # fmt: skip
 
 

@@ -1,8 +1,10 @@
 """What a LESR search tried, rejected and chose, as a final run's transcript tells it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llmrl.llm.transcript import Transcript
+from llmrl.report.groups import Group
 from llmrl.report.store import RunRecord
 
 SAMPLE = "lesr.sample"
@@ -17,6 +19,18 @@ class Tried:
     reason: str  # of the former two
     features: int | None  # dimensions that it adds
     score: float | None  # mean of its last evaluations
+    lipschitz: tuple[float, ...] = ()  # of its training: a constant per dimension, source first, then added ones
+    ignored: tuple[int, ...] = ()  # added dimensions that its intrinsic reward does not depend on
+
+
+def shared(groups: Sequence[Group]) -> dict[str, tuple[Group, RunRecord]]:
+    """{the search's directory: a run that used it, with its group}; a search that several runs share stands once."""
+    found: dict[str, tuple[Group, RunRecord]] = {}
+    for group in groups:
+        for run in group.runs:
+            if run.result and "lesr" in run.result:
+                found.setdefault(run.result["lesr"]["search"], (group, run))
+    return found
 
 
 def tried(record: RunRecord) -> list[Tried]:
@@ -34,8 +48,9 @@ def tried(record: RunRecord) -> list[Tried]:
         if rejected := events.get("rejected"):
             found.append(Tried(index, "rejected", f"{rejected['reason']}: {rejected['detail']}", None, None))
             continue
-        features, trained = events.get("accepted", {}).get("features"), events.get("trained", {})
+        accepted, trained = events.get("accepted", {}), events.get("trained", {})
         failed = trained.get("failed", "")
         outcome = "failed" if failed else "chosen" if index == result["lesr"]["chosen"] else "trained"
-        found.append(Tried(index, outcome, failed, features, trained.get("score")))
+        constants, ignored = tuple(trained.get("lipschitz", ())), tuple(accepted.get("ignored", ()))
+        found.append(Tried(index, outcome, failed, accepted.get("features"), trained.get("score"), constants, ignored))
     return found

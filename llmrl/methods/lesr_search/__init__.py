@@ -20,7 +20,7 @@ from llmrl.envs.base import PROGRAM, Task, Transform
 from llmrl.methods import vanilla
 from llmrl.methods.lesr_search import prompts
 from llmrl.methods.lesr_search.lipschitz import spectral
-from llmrl.methods.lesr_search.program import Rejected, extract, fingerprint, real_states, validate
+from llmrl.methods.lesr_search.program import Rejected, extract, fingerprint, real_steps, validate
 from llmrl.runs import seeding
 from llmrl.runs.children import outcome_of, prepare, result_of, run_all
 from llmrl.runs.files import read_jsonl, write_text
@@ -56,6 +56,7 @@ class Config:
     max_tries: Count
     max_features: Count
     max_reward: Positive
+    max_reward_share: Positive | None = field(metadata={"neutral": None})
     states: Count
 
 
@@ -121,7 +122,7 @@ class _Search:
         self.ctx, self.config = ctx, ctx.cfg.method
         check_task(ctx.cfg.env)
         env = ctx.env("eval")
-        self.states = real_states(env, self.config.states, self.config.seed)
+        self.states, self.rewards = real_steps(env, self.config.states, self.config.seed)
         env.close()
         task = ctx.cfg.env.task
         if len(task.observation) != self.states.shape[1]:
@@ -162,12 +163,14 @@ class _Search:
 
     def _check(self, reply: str, index: str) -> dict | None:
         """None where the program may be trained, else the recorded rejection. The verdict is recorded either way."""
-        limits = {"max_features": self.config.max_features, "max_reward": self.config.max_reward}
+        own = self.config
+        limits = {key: getattr(own, key) for key in ("max_features", "max_reward", "max_reward_share")}
         try:
             code = extract(reply)
             if fingerprint(code) in self.known:
                 raise Rejected("duplicate", "the same program was proposed before")
-            facts = validate(code, self.states, w=self.config.w, revise=self.config.writes != "reward", **limits)
+            revise = own.writes != "reward"
+            facts = validate(code, self.states, rewards=self.rewards, w=own.w, revise=revise, **limits)
         except Rejected as error:
             self.ctx.llm.event(SAMPLE, index, "rejected", reason=error.name, detail=error.detail[:500])
             self._tell(f"{index}: rejected, {error.name}: {error.detail[:100]}")
@@ -288,5 +291,4 @@ class _Search:
 
 def critic_weights(state: dict) -> list[np.ndarray]:
     """The weight matrices (out, in) of an agent's first critic, from its state_dict."""
-    critic = state["critic"]
-    return [w[0].numpy() if w.ndim == 3 else w.numpy() for name, w in critic.items() if "weight" in name]
+    return [w.numpy() for name, w in state["critic"].items() if name.startswith("nets.0.") and name.endswith("weight")]

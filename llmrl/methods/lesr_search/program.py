@@ -122,7 +122,7 @@ class Facts:
     not_finite: int  # values on made-up extreme states that are not finite; in training such a value counts as 0
     reward_median: float  # of |G| on real states
     reward_max: float
-    reward_share: float | None  # mean |w G| / mean |r| on real steps; None where no rewards were given
+    reward_share: float | None  # mean |w G| / mean |r| on real steps; None where r is 0 on all of them, or not given
 
 
 # --- out of the reply -------------------------------------------------------------------------------------------------
@@ -235,15 +235,15 @@ def validate(
     max_reward: float,
     revise: bool = True,
     rewards: NDArray[np.float64] | None = None,
-    max_share: float | None = None,
+    max_reward_share: float | None = None,
     limits: Limits = Limits(),  # noqa: B008  (frozen)
 ) -> Facts:
     """Checks a program on real `states` (n, d) and on extreme ones made of them (section 8.3). Raises Rejected.
 
     On real states every value must be finite. On the extremes (zeros, ten deviations, single large entries) it must
     keep the shape and raise nothing; what is not finite there is counted, as in training, where it counts as 0.
-    `max_reward` bounds |G|; `rewards` (n,) of the steps that left the states allow to bound mean |w G| / mean |r| by
-    `max_share`. `revise=False`: a program with a reward alone.
+    `max_reward` bounds |G|; `max_reward_share` bounds mean |w G| / mean |r|, r being the `rewards` (n,) of the steps
+    that left the states. `revise=False`: a program with a reward alone.
     """
     states = np.ascontiguousarray(states, np.float64)
     if not revise and FUNCTIONS[0] in defined(code):
@@ -262,7 +262,7 @@ def validate(
                     again = _checked(process, states[::-1])
                     if not (_equal(again[0], x[::-1]) and _equal(again[1], g[::-1])):
                         raise Rejected("impure", REJECTIONS["impure"])
-            share = _check_size(g, w, max_reward, rewards, max_share)
+            share = _check_size(g, w, max_reward, rewards, max_reward_share)
             ignored = _ignored(sandbox, x, states.shape[1]) if revise else []
     except SandboxFailure as failure:
         if isinstance(failure, Rejected) or failure.name == "not_started":  # the latter is not the program's fault
@@ -315,15 +315,16 @@ def _on_extremes(sandbox: Sandbox, states: NDArray) -> int:
 
 
 def _check_size(
-    g: NDArray, w: float, max_reward: float, rewards: NDArray | None, max_share: float | None
+    g: NDArray, w: float, max_reward: float, rewards: NDArray | None, max_reward_share: float | None
 ) -> float | None:
     if (largest := np.abs(g).max()) > max_reward:
         raise Rejected("reward_too_large", f"up to {largest:.4g} in size on real states, at most {max_reward:g}")
     if rewards is None or not np.abs(rewards).mean():
         return None
     share = _rounded(w * np.abs(g).mean() / np.abs(rewards).mean())
-    if max_share is not None and share > max_share:
-        raise Rejected("reward_too_large", f"on average {share:.4g} times the task's reward, at most {max_share:g}")
+    if max_reward_share is not None and share > max_reward_share:
+        told = f"weighted by w it is on average {share:.4g} times the task's reward, at most {max_reward_share:g}"
+        raise Rejected("reward_too_large", told)
     return share
 
 
@@ -364,8 +365,3 @@ def real_steps(env: gym.Env, n: int, seed: int) -> tuple[NDArray[np.float64], ND
             if terminated or truncated:
                 break
     return np.array(states), np.array(rewards)
-
-
-def real_states(env: gym.Env, n: int, seed: int) -> NDArray[np.float64]:
-    """n states (n, d) from a random policy, resets among them."""
-    return real_steps(env, n, seed)[0]
