@@ -151,8 +151,16 @@ def checked(cls: type, values: dict) -> Any:
     """Checks `values` against the dataclass; through json, so that lists become tuples and nothing is shared. The
     config.json of an older run lacks the keys that came later: these have their `neutral` value."""
     _forbid_unknown(cls)
-    later = {f.name: f.metadata["neutral"] for f in dataclasses.fields(cls) if "neutral" in f.metadata}
-    return TypeAdapter(cls).validate_json(json.dumps(later | values))
+    return TypeAdapter(cls).validate_json(json.dumps(_with_later(cls, values)))
+
+
+def _with_later(cls: type, values: dict) -> dict:
+    filled = {f.name: f.metadata["neutral"] for f in dataclasses.fields(cls) if "neutral" in f.metadata} | values
+    for name, hint in get_type_hints(cls).items():
+        inner = next((part for part in (hint, *get_args(hint)) if dataclasses.is_dataclass(part)), None)
+        if inner is not None and isinstance(values.get(name), dict):
+            filled[name] = _with_later(inner, values[name])
+    return filled
 
 
 def _forbid_unknown(cls: type) -> None:

@@ -11,7 +11,7 @@ import pytest
 from conftest import CART_POLE, ROOT, below, compose, only_run, run_directories, status
 
 from llmrl.agents.dqn import DQN
-from llmrl.config import _identity_of, from_node, identity, run_id
+from llmrl.config import _identity_of, checked, from_node, identity, run_id
 from llmrl.runs.files import read_json, read_jsonl
 from llmrl.runs.identity import RunDirectory, code_state
 
@@ -74,6 +74,21 @@ def test_the_order_of_keys_does_not_matter():
     turned = {key: node[key] for key in reversed(node)}
     turned["agent"] = {key: node["agent"][key] for key in reversed(node["agent"])}
     assert run_id(identity(from_node(turned))) == run_id(identity(from_node(node)))
+
+
+def test_what_an_older_run_lacks_has_its_neutral_value_at_any_depth():
+    @dataclass(frozen=True)
+    class Inner:
+        old: int
+        added: bool = field(metadata={"neutral": False})
+
+    @dataclass(frozen=True)
+    class Outer:
+        inner: Inner
+        late: tuple[int, ...] = field(metadata={"neutral": ()})
+
+    assert checked(Outer, {"inner": {"old": 1}}) == Outer(Inner(1, False), ())
+    assert checked(Outer, {"inner": {"old": 1, "added": True}, "late": [2]}) == Outer(Inner(1, True), (2,))
 
 
 def test_a_field_added_later_leaves_old_ids_at_its_neutral_value():
