@@ -1,4 +1,5 @@
 """llmrl plot <directory of runs …> [--kind K] [--score S] [--out DIR]
+llmrl plot <paper>/<table> [--seeds 0-4] [--row R] [--column C] [--set key=value]
 
 Draws all runs at and below the directories (a study, a run, several of them), each kind as png and pdf:
   curves        greedy evaluations over training, a panel per environment, bands over runs
@@ -11,6 +12,9 @@ Draws all runs at and below the directories (a study, a run, several of them), e
 --score S   what bars and profile show: last (default), best, mean_last_k, train_last_100
 --out DIR   where to (default: plots/ in the first directory)
 
+With a table's name: its learning curves, a panel per row and a line per column, beside the published ones where these
+are known; outputs/tables/<paper>/<table>.png and .pdf. The other arguments are those of `llmrl table`.
+
 Runs that differ by their seed alone are averaged; whatever else differs is told in the legend.
 """
 
@@ -19,12 +23,15 @@ import sys
 from pathlib import Path
 
 from llmrl.checks import ConfigError
+from llmrl.conf_files import options
 
 KINDS = ("curves", "profile", "bars", "exploration", "lipschitz")
 SCORES = ("last", "best", "mean_last_k", "train_last_100")
 
 
 def main(args: list[str]) -> int:
+    if args and not Path(args[0]).exists() and args[0] in options("table"):
+        return _table_main(args)
     parser = argparse.ArgumentParser("llmrl plot", add_help=False, usage="llmrl plot <directory …> [--kind K] …")
     parser.add_argument("paths", type=Path, nargs="+")
     parser.add_argument("--kind", choices=KINDS)
@@ -36,6 +43,26 @@ def main(args: list[str]) -> int:
     except ConfigError as error:
         print(f"llmrl plot: {error}", file=sys.stderr)
         return 2
+
+
+def _table_main(args: list[str]) -> int:
+    from llmrl.commands.cells import arguments, cells_of, table_of
+
+    given = arguments("plot").parse_args(args)
+    try:
+        from llmrl.report import figures, grid, plots
+        from llmrl.report.store import load
+
+        table = table_of(given.name)
+        cells = cells_of(table, given)
+        wanted = grid.runs_of(cells)
+        out, paper = wanted[0].outputs / "tables" / given.name, given.name.partition("/")[0]
+        figure = figures.curves(table, paper, cells, grid.find(wanted, load(wanted[0].outputs)))
+        print("  ".join(map(str, plots.save(figure, out.parent, out.name))))
+    except ConfigError as error:
+        print(f"llmrl plot: {given.name}: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def draw(paths: list[Path], kind: str | None, score: str, out: Path) -> int:

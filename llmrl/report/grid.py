@@ -44,6 +44,7 @@ class Line:
     published: str | None = None
     metric: Metric | None = None  # where it is another than the table's
     suite: str | None = None  # of evaluation cases, where these are not the common ones
+    curves: str | None = None  # of a row: the published table whose rows are learning curves, its columns env_steps
 
 
 @dataclass(frozen=True)

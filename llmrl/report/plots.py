@@ -62,29 +62,30 @@ def curves(groups: Sequence[Group]) -> "Figure":
     groups = [g for g in groups if any(len(run.evals.env_steps) for run in g.runs)]
     if not groups:
         raise ConfigError("no run here has an evaluation yet: there is no learning curve to draw")
-    figure, panels = _panels(_envs(groups), width=4.6, height=3.3)
+    figure, panels = panels_for(_envs(groups), width=4.6, height=3.3)
     styles = _styles(groups)
     for env, axes in panels.items():
         for group in (g for g in groups if g.env == env):
-            _draw_curve(axes, group, styles[group.label])
+            draw_runs(axes, group.runs, styles[group.label], group.label)
         _draw_random(axes, groups, env)
         axes.set_title(env, loc="left", fontsize=10)
         axes.set_xlabel("env_steps")
-        axes.xaxis.set_major_formatter(lambda x, _: _thousands(x))
-    _left(panels, "return, greedy evaluation")
-    _legend(figure, panels, f"mean over runs; band: {INTERVAL} (a single run has none)", counts=_counts(groups))
+        axes.xaxis.set_major_formatter(lambda x, _: thousands(x))
+    name_left(panels, "return, greedy evaluation")
+    legend(figure, panels, f"mean over runs; band: {INTERVAL} (a single run has none)", counts=_counts(groups))
     return figure
 
 
-def _draw_curve(axes: "Axes", group: Group, style: dict[str, Any]) -> None:
-    steps, means = together(group.runs)
+def draw_runs(axes: "Axes", runs: Sequence[RunRecord], style: dict[str, Any], label: str) -> None:
+    """One line: the mean over the runs, with a band where there are several."""
+    steps, means = together(runs)
     middle = means.mean(axis=0)
     if len(means) == 1:
-        axes.plot(steps, middle, **style, linewidth=1, label=group.label)
+        axes.plot(steps, middle, **style, linewidth=1, label=label)
         return
     ends = [stats.bootstrap({"": column}, "mean", seed=SEED, repetitions=REPETITIONS) for column in means.T]
     axes.fill_between(steps, [e.low for e in ends], [e.high for e in ends], color=style["color"], alpha=0.18, lw=0)
-    axes.plot(steps, middle, **style, linewidth=1.8, label=group.label)
+    axes.plot(steps, middle, **style, linewidth=1.8, label=label)
 
 
 def together(runs: Sequence[RunRecord]) -> tuple[NDArray, NDArray]:
@@ -104,7 +105,7 @@ def bars(groups: Sequence[Group], kind: Kind = "last") -> "Figure":
     """One bar per setting and a dot per finished run, a panel per environment. ConfigError where no run is finished."""
     groups, scores = _scored(groups, kind)
     styles = _styles(groups)
-    figure, panels = _panels(_envs(groups), width=3.4, height=3.2)
+    figure, panels = panels_for(_envs(groups), width=3.4, height=3.2)
     for env, axes in panels.items():
         here = [g for g in groups if g.env == env]
         for x, group in enumerate(here):
@@ -121,9 +122,9 @@ def bars(groups: Sequence[Group], kind: Kind = "last") -> "Figure":
         axes.set_xticks([])
         axes.set_xlim(-0.6, max(len(here), 3) - 0.4)
         axes.set_title(env, loc="left", fontsize=10)
-    _left(panels, f"return, {SCORES[kind]}")
+    name_left(panels, f"return, {SCORES[kind]}")
     told = f"bar: mean over runs; line: {INTERVAL}; circle: one run"
-    _legend(figure, panels, told, counts=_counts(groups, finished=True))
+    legend(figure, panels, told, counts=_counts(groups, finished=True))
     return figure
 
 
@@ -148,7 +149,7 @@ def profile(groups: Sequence[Group], kind: Kind = "last") -> "Figure":
     high = max(float(v.max()) for tasks in normal.values() for v in tasks.values())
     margin = 0.05 * (high - low or 1)
     thresholds = np.linspace(min(0, low) - margin, high + margin, 201)
-    figure, panels = _panels(["all"], width=6.4, height=3.8)
+    figure, panels = panels_for(["all"], width=6.4, height=3.8)
     axes, styles = panels["all"], _styles(groups)
     for method, tasks in normal.items():
         above, lower, upper = stats.performance_profile(tasks, thresholds, seed=SEED, repetitions=REPETITIONS)
@@ -159,7 +160,7 @@ def profile(groups: Sequence[Group], kind: Kind = "last") -> "Figure":
     axes.set_ylabel("fraction of runs above τ")
     axes.set_title(f"{len(reference)} task{'s' * (len(reference) > 1)}, {SCORES[kind]}", loc="left", fontsize=10)
     counts = _counts([g for g in groups if g.env in reference], finished=True)
-    _legend(figure, panels, f"band: pointwise {INTERVAL}", counts=counts)
+    legend(figure, panels, f"band: pointwise {INTERVAL}", counts=counts)
     return figure
 
 
@@ -191,7 +192,7 @@ def exploration(groups: Sequence[Group]) -> "Figure":
                           "method=llm_explorer")  # fmt: skip
     names = [f"{group.env} · {group.label} · seed {run.seed}" for group, run in runs]
     unique = {f"{i}": run for i, (_, run) in enumerate(runs[:MAX_PANELS])}
-    figure, panels = _panels(list(unique), width=5.6, height=3.4, columns=2)
+    figure, panels = panels_for(list(unique), width=5.6, height=3.4, columns=2)
     for (name, axes), title in zip(panels.items(), names):
         draw_exploration(axes, unique[name])
         axes.set_title(_wrapped(title, 72), loc="left", fontsize=8)
@@ -218,7 +219,7 @@ def draw_exploration(axes: "Axes", run: RunRecord) -> None:
         axes.set_ylabel("bias b of N(b, σ²), action units")
     axes.set_xlim(0, end)
     axes.set_xlabel("env_steps")
-    axes.xaxis.set_major_formatter(lambda x, _: _thousands(x))
+    axes.xaxis.set_major_formatter(lambda x, _: thousands(x))
     title = "action" if vector_name(run) == "distribution" else "action dimension"
     axes.legend(areas, names, loc="upper left", bbox_to_anchor=(0, -0.2), frameon=False, fontsize=7,
                 ncols=2 if len(names) <= 8 else 3, title=title, title_fontsize=7, alignment="left",
@@ -243,13 +244,13 @@ def lipschitz(groups: Sequence[Group]) -> "Figure":
                           "method=lesr")  # fmt: skip
     here = {f"{i}": one for i, one in enumerate(found[:MAX_PANELS])}
     longest = max(len(chosen.lipschitz) for *_, chosen, _ in here.values())
-    figure, panels = _panels(list(here), width=6.4, height=1.2 + 0.17 * min(longest, MAX_NAMED), columns=2)
+    figure, panels = panels_for(list(here), width=6.4, height=1.2 + 0.17 * min(longest, MAX_NAMED), columns=2)
     for name, axes in panels.items():
         title, run, chosen, programs = here[name]
         _draw_constants(axes, run, chosen, programs)
         axes.set_title(_wrapped(title, 72), loc="left", fontsize=8)
     told = "bar: the chosen program's training; circle: another program's, of the same source dimension"
-    _legend(figure, panels, told, counts={"source dimension": ""})  # which stands first
+    legend(figure, panels, told, counts={"source dimension": ""})  # which stands first
     if len(found) > MAX_PANELS:
         figure.supxlabel(f"the first {MAX_PANELS} of {len(found)} searches", fontsize=9)
     return figure
@@ -285,7 +286,9 @@ PLOTS: dict[str, Callable[..., "Figure"]] = {
 # --- shared -----------------------------------------------------------------------------------------------------------
 
 
-def _panels(names: Sequence[str], width: float, height: float, columns: int = 3) -> tuple["Figure", dict[str, "Axes"]]:
+def panels_for(
+    names: Sequence[str], width: float, height: float, columns: int = 3
+) -> tuple["Figure", dict[str, "Axes"]]:
     """A figure with a panel for each name; sizes in inches, of one panel."""
     from matplotlib.figure import Figure
 
@@ -303,7 +306,7 @@ def _panels(names: Sequence[str], width: float, height: float, columns: int = 3)
     return figure, dict(zip(names, grid))
 
 
-def _legend(figure: "Figure", panels: dict[str, "Axes"], told: str, counts: dict[str, str]) -> None:
+def legend(figure: "Figure", panels: dict[str, "Axes"], told: str, counts: dict[str, str]) -> None:
     """One legend for all panels, below them; its title says what line and band are."""
     handles: dict[str, Any] = {}
     for axes in panels.values():
@@ -316,7 +319,7 @@ def _legend(figure: "Figure", panels: dict[str, "Axes"], told: str, counts: dict
                   frameon=False, title=told, title_fontsize=8, alignment="left")  # fmt: skip
 
 
-def _left(panels: dict[str, "Axes"], label: str) -> None:
+def name_left(panels: dict[str, "Axes"], label: str) -> None:
     """Names the y axis of the panels in the first column."""
     for axes in panels.values():
         if axes.get_subplotspec().is_first_col():
@@ -369,7 +372,7 @@ def _many(n: int) -> list[Any]:
     return list(COLOURS[:n]) if n <= len(COLOURS) else list(colormaps["viridis"](np.linspace(0, 1, n)))
 
 
-def _thousands(x: float) -> str:
+def thousands(x: float) -> str:
     return f"{x / 1e6:g}M" if x >= 1e6 else f"{x / 1e3:g}k" if x >= 1e3 else f"{x:g}"
 
 

@@ -1,0 +1,87 @@
+"""A table's learning curves beside the paper's: a panel of ours and one of theirs for each row, a line per column."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from llmrl.checks import ConfigError
+from llmrl.report.grid import DONE_RUN, Cell, Table, standing
+from llmrl.report.plots import COLOURS, INTERVAL, LINES, draw_runs, legend, name_left, panels_for, thousands
+from llmrl.report.published import published
+from llmrl.report.store import RunRecord
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def curves(
+    table: Table, paper: str | None, cells: Sequence[Cell], found: Mapping[tuple[int, str], RunRecord]
+) -> "Figure":
+    """Greedy evaluations over training, of the runs so far. Raises ConfigError where there is none yet."""
+    runs = {
+        (cell.row, cell.column): [r for run in cell.runs if (r := found.get(run.key)) and len(r.evals.env_steps)]
+        for cell in cells
+    }
+    if not any(runs.values()):
+        raise ConfigError("no run of this table has an evaluation yet: there is no learning curve to draw")
+    rows = list(dict.fromkeys(cell.row for cell in cells))
+    columns = list(dict.fromkeys(cell.column for cell in cells))
+    styles = {
+        column: {"color": COLOURS[i % len(COLOURS)], "linestyle": LINES[i // len(COLOURS) % len(LINES)]}
+        for i, column in enumerate(columns)
+    }
+    theirs = {row: _published(table, paper, row, columns) for row in rows}
+    names = [f"{row}, {whose}" for row in rows for whose in (("ours", "published") if theirs[row] else ("ours",))]
+    figure, panels = panels_for(names, width=4.8, height=3.4, columns=2 if any(theirs.values()) else 3)
+    for row in rows:
+        ours = panels[f"{row}, ours"]
+        for column in columns:
+            if mine := runs.get((row, column)):
+                draw_runs(ours, mine, styles[column], column)
+        if theirs[row]:
+            other = panels[f"{row}, published"]
+            for column, points in theirs[row].items():
+                other.plot(*zip(*points), **styles[column], linewidth=1.4, label=column)
+            _same_axes(ours, other)
+    for name, axes in panels.items():
+        axes.set_title(name, loc="left", fontsize=10)
+        axes.set_xlabel("env_steps")
+        axes.xaxis.set_major_formatter(lambda x, _: thousands(x))
+    name_left(panels, "return, greedy evaluation")
+    legend(figure, panels, f"ours: mean over runs; band: {INTERVAL} (a single run has none)", _counts(cells, runs))
+    return figure
+
+
+def _published(
+    table: Table, paper: str | None, row: str, columns: Sequence[str]
+) -> dict[str, list[tuple[float, float]]]:
+    """Column -> [(env_steps, value), …] of the published curves of a row; {} where none are known."""
+    name = table.rows[row].curves
+    if paper is None or name is None:
+        return {}
+    labels = {table.columns[column].published or column: column for column in columns}
+    points: dict[str, list[tuple[float, float]]] = {}
+    for cell in published().values():
+        if (cell.paper, cell.table) == (paper, name) and cell.row in labels and cell.value is not None:
+            points.setdefault(labels[cell.row], []).append((float(cell.column), cell.value))
+    return {column: sorted(p) for column, p in points.items()}
+
+
+def _same_axes(ours: "Axes", theirs: "Axes") -> None:
+    """Both show the same range, so that the eye can compare."""
+    for side in ("x", "y"):
+        limits = [getattr(axes, f"get_{side}lim")() for axes in (ours, theirs)]
+        both = min(low for low, _ in limits), max(high for _, high in limits)
+        for axes in (ours, theirs):
+            getattr(axes, f"set_{side}lim")(both)
+
+
+def _counts(cells: Sequence[Cell], runs: Mapping[tuple[str, str], Sequence[RunRecord]]) -> dict[str, str]:
+    """For each column ", n = 3", of ours, and how many of these still go on."""
+    told = {}
+    for column in dict.fromkeys(cell.column for cell in cells):
+        mine = [runs[cell.row, column] for cell in cells if cell.column == column]
+        sizes, unfinished = list(map(len, mine)), sum(standing(run) != DONE_RUN for row in mine for run in row)
+        spread = f"{min(sizes)}" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
+        told[column] = f", n = {spread}" + (f" ({unfinished} unfinished)" if unfinished else "")
+    return told

@@ -1,0 +1,88 @@
+"""A table's learning curves beside the published ones, and numbers of other evaluation cases in a table's columns."""
+
+import json
+
+import pytest
+from command_line import in_process  # noqa: F401 (the fixture llmrl)
+from lab_tables import cells_of, make_run, written_lab  # noqa: F401 (the fixture lab)
+
+from llmrl.checks import ConfigError
+from llmrl.report import figures, grid, tables
+from llmrl.report.published import published
+from llmrl.report.store import load
+
+EXPLORLLM = {
+    "base": ["experiment=classic/cart_pole", "budget.env_steps=60", "eval.every=20", "study=lab"],
+    "rows": {"short horizon": {"curves": "curves_short_horizon"}},
+    "columns": {"0": {"set": ["seed=0"], "published": "epsilon 0 %"},
+                "0.2": {"set": ["agent.gamma=0.5"], "published": "epsilon 20 %"}},
+    "score": "last", "seeds": [0, 1],
+}  # fmt: skip
+
+
+def with_evaluations(path, *means):
+    rows = [{"env_steps": 20 * i, "policy": "greedy", "return_mean": m, "returns": [m]} for i, m in enumerate(means)]
+    (path / "eval.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def found(cells):
+    return grid.find(grid.runs_of(cells), load(cells[0].runs[0].outputs))
+
+
+def test_ours_and_the_published_curves_stand_side_by_side(lab):
+    table = lab(**EXPLORLLM)
+    cells = cells_of(table)
+    for cell in cells:
+        for run in cell.runs:
+            with_evaluations(make_run(run), 0.0, 1.0 + run.seed, 4.0, 4.0)
+    ours, theirs = figures.curves(table, "explorllm", cells, found(cells)).axes
+    assert [axes.get_title(loc="left") for axes in (ours, theirs)] == [
+        "short horizon, ours",
+        "short horizon, published",
+    ]
+    (line,) = [line for line in ours.lines if line.get_label() == "0.2"]
+    assert list(line.get_xdata()) == [0, 20, 40, 60] and list(line.get_ydata()) == [0.0, 1.5, 4.0, 4.0]
+    (other,) = [line for line in theirs.lines if line.get_label() == "0.2"]
+    assert other.get_color() == line.get_color()
+    known = published()["explorllm", "curves_short_horizon", "epsilon 20 %", "10000"]
+    assert dict(zip(other.get_xdata(), other.get_ydata()))[10000] == known.value
+    assert ours.get_xlim() == theirs.get_xlim() and ours.get_ylim() == theirs.get_ylim()
+
+
+def test_without_an_evaluation_there_is_no_figure(lab):
+    table = lab(**EXPLORLLM)
+    cells = cells_of(table)
+    with pytest.raises(ConfigError, match="no run of this table has an evaluation yet"):
+        figures.curves(table, "explorllm", cells, found(cells))
+
+
+def test_plot_takes_a_tables_name(lab, llmrl, tmp_path):
+    table = lab(**EXPLORLLM)
+    for run in cells_of(table)[0].runs:
+        with_evaluations(make_run(run), 0.0, 1.0, 1.0, 1.0)
+    done = llmrl("plot", "lab/small")
+    assert done.code == 0, done.err
+    assert (tmp_path / "outputs/tables/lab/small.png").stat().st_size > 10_000
+    assert llmrl("plot", "lab/small", "--row", "short horizn").code == 2
+
+
+def test_a_column_may_show_another_suite_of_cases(lab):
+    table = lab(metric="success", score="last", seeds=[0],
+                columns={"seen": ["method=vanilla"],
+                         "unseen letters": {"set": ["method=vanilla"], "suite": "unseen_letters"},
+                         "returns there": {"set": ["method=vanilla"], "suite": "unseen_letters", "metric": "return"},
+                         "elsewhere": {"set": ["method=vanilla"], "suite": "unseen_colours"}})  # fmt: skip
+    cells = cells_of(table)
+    for cell in cells[::4]:
+        path = make_run(cell.runs[0])
+        rows = [{"policy": "greedy", "returns": [3.0, 1.0], "return_mean": 2.0, "success": [True, True]},
+                {"policy": "greedy on unseen_letters", "returns": [0.5, 0.0], "return_mean": 0.25,
+                 "success": [True, False]}]  # fmt: skip
+        (path / "eval.jsonl").write_text("".join(json.dumps({"env_steps": 60, **row}) + "\n" for row in rows))
+    shown = {
+        c.column: c for c in tables.make(table, "lab/small", cells, found(cells), None).cells if c.row == "CartPole"
+    }
+    assert shown["seen"].ours.value == 1.0
+    assert shown["unseen letters"].ours.value == 0.5
+    assert shown["returns there"].ours.value == 0.25
+    assert shown["elsewhere"].ours is None and "1 without this number" in shown["elsewhere"].missing
