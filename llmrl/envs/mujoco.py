@@ -69,8 +69,13 @@ def try_to_draw(env: gym.Env) -> None:
         env.reset(seed=0)
         env.render()
     except Exception as error:  # PyOpenGL, EGL, GLFW and MuJoCo all have their own
-        raise ConfigError(
-            f"MuJoCo cannot draw with MUJOCO_GL={os.environ.get('MUJOCO_GL', '(unset)')}: {error}\n"
-            "Install what it needs: make setup-render (Debian: apt install libegl1 libgl1-mesa-dri libosmesa6), "
-            "and set MUJOCO_GL to egl or osmesa."
-        ) from error
+        raise cannot_draw(error) from error
+
+
+def cannot_draw(error: Exception) -> ConfigError:
+    """What to say, and to do, where no picture can be drawn."""
+    return ConfigError(
+        f"MuJoCo cannot draw with MUJOCO_GL={os.environ.get('MUJOCO_GL', '(unset)')}: {error}\n"
+        "Install what it needs: make setup-render (Debian: apt install libegl1 libgl1-mesa-dri libosmesa6), "
+        "and set MUJOCO_GL to egl or osmesa."
+    )
