@@ -84,7 +84,9 @@ class Descent:
         """One step down `loss`."""
         gradients = torch.autograd.grad(loss, self.parameters)
         for parameter, gradient in zip(self.parameters, gradients):
-            parameter.grad = gradient
+            # the fused Adam takes gradients as they lie in memory: they have to lie as their parameters do
+            same = gradient.stride() == parameter.stride()
+            parameter.grad = gradient if same else torch.empty_like(parameter).copy_(gradient)
         if self.max_grad_norm is not None:
             # clip_grad_norm_ would multiply by a factor, in a pass of its own: Adam's fused one divides by its inverse
             norm = nn.utils.get_total_norm(gradients)
