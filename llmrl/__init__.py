@@ -1,3 +1,8 @@
 """llmrl: the experiment runner for LLM-guided reinforcement learning."""
 
+import sys
+
 __version__ = "0.1.0"
+
+if "gymnasium" in sys.modules:  # then our environments are wanted too; else importing it would slow every command down
+    from llmrl import envs  # noqa: F401 (registers them)

@@ -1,7 +1,7 @@
 """Picking and placing letters (ExploRLLM): one Gymnasium environment over a computed or a simulated table.
 
-`llmrl/PickPlace-v0` is registered when this package is imported (conf/env/pick_place/ has the options and their
-values): gym.make("llmrl.envs.pick_place:llmrl/PickPlace-v0", mode="analytic", horizon="short").
+With gymnasium and llmrl imported: gym.make("llmrl/PickPlace-v0", mode="analytic", horizon="short");
+conf/env/pick_place/ has the options and their values.
 An env_step is one primitive, pick or place. Source: explorllm.md; docs/papers/explorllm.md says what was settled how.
 """
 
@@ -20,7 +20,6 @@ from llmrl.envs.pick_place.detect import ColourSegments, NoisyTruth
 from llmrl.envs.pick_place.scene import Scene, sample_scene
 from llmrl.envs.pick_place.world import World
 
-ID = "llmrl/PickPlace-v0"
 Sets = Literal["seen", "unseen"]
 SUITES = {  # evaluation cases by name: reset's options; unseen letters come in unseen colours, as with the authors
     "seen": {}, "unseen_colours": {"colours": "unseen"}, "unseen_letters": {"letters": "unseen", "colours": "unseen"},
@@ -190,7 +189,3 @@ class PickPlace(gym.Env):
             "position": world.position.copy(), "yaw": world.yaw.copy(), "z": world.z.copy(), "held": world.held,
             "letters": start.letters, "colours": start.colours, "scale": start.scale, "goal": start.goal,
         }  # fmt: skip
-
-
-if ID not in gym.registry:
-    gym.register(ID, entry_point="llmrl.gymnasium_ids:pick_place")
