@@ -83,5 +83,5 @@ def _counts(cells: Sequence[Cell], runs: Mapping[tuple[str, str], Sequence[RunRe
         mine = [runs[cell.row, column] for cell in cells if cell.column == column]
         sizes, unfinished = list(map(len, mine)), sum(standing(run) != DONE_RUN for row in mine for run in row)
         spread = f"{min(sizes)}" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
-        told[column] = f", n = {spread}" + (f" ({unfinished} unfinished)" if unfinished else "")
+        told[column] = f", n\u00a0=\u00a0{spread}" + (f" ({unfinished} unfinished)" if unfinished else "")
     return told
