@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from llmrl.agents.base import Agent, executed
 from llmrl.checks import ConfigError
 from llmrl.conf_files import options
-from llmrl.config import Config, class_of, identity, module_of, run_path
+from llmrl.config import Config, class_of, from_node, identity, module_of, run_path
 from llmrl.envs.base import PROGRAM, Transform
 from llmrl.explore.base import Clock, Explorer
 from llmrl.llm.client import LLM
@@ -30,6 +30,7 @@ from llmrl.runs.children import prepare, run_all
 from llmrl.runs.evaluate import Act, Case, Scores, cases, evaluate, uniform_policy, with_epsilon
 from llmrl.runs.files import read_json, write_bytes, write_json, write_text
 from llmrl.runs.identity import DONE, PAUSED
+from llmrl.runs.learned import learned
 from llmrl.runs.log import RunLog
 from llmrl.runs.stop import Paused, Stop
 
@@ -88,7 +89,11 @@ def suite_cases(config: Config, name: str) -> list[Case]:
     if name not in known:
         there = f"There are: {', '.join(known)}." if known else "It has none: use eval.suites=[]."
         raise ConfigError(f"eval.suites: env={config.choices['env']} has no suite `{name}`. {there}")
-    return module.suite_cases(config.env, name, config.eval.seed, config.eval.suite_episodes or config.eval.episodes)
+    suite = cases(config.eval.seed, name, config.eval.suite_episodes or config.eval.episodes)
+    return [
+        replace(case, options=module.case_options(config.env, name, seeding.generator(case.seed, "options")))
+        for case in suite
+    ]
 
 
 def greedy(agent: Agent) -> Act:
@@ -173,7 +178,7 @@ class RunContext:
             [self.env("train") for _ in range(cfg.agent.n_envs)],
             seed=cfg.seed,
             schedule=Schedule(cfg.budget.env_steps, cfg.eval.every, cfg.log.every, cfg.compute.checkpoint_every_s),
-            evaluate=lambda clock: self._evaluate(agent, clock),
+            evaluate=lambda clock: self.evaluate(agent, clock),
             log=self.log,
             checkpoints=self.checkpoints,
             stop=self.stop,
@@ -212,6 +217,26 @@ class RunContext:
         self._note(directory / product)
         return directory
 
+    def policy(self, agent: Agent, env: gym.Env) -> Act:
+        """How an agent acts in evaluations on `env`."""
+        return evaluated(agent, self.cfg, env)
+
+    def trained(self, directory: Path, env: gym.Env) -> tuple[Agent, Clock]:
+        """The agent that the run in `directory` has trained, for the spaces of `env`, and how long it was trained. Its
+        content is noted. Raises ConfigError where there is none, or the spaces are others."""
+        if not (directory / "config.json").exists():
+            raise ConfigError(f"method.run: {directory} is no run directory (it has no config.json)")
+        source, counters, state = learned(directory)
+        config = as_trained(from_node(read_json(directory / "config.json")), directory)
+        try:
+            agent = make_agent(replace(config, compute=self.cfg.compute), env, env_steps=config.budget.env_steps)
+            agent.load_state_dict(state)
+        except (ConfigError, RuntimeError) as error:
+            raise ConfigError(f"method.run: {directory} was trained for another environment: {error}") from error
+        if source == "agent.pt":
+            self._note(directory / source)
+        return agent, Clock(**counters)
+
     def _note(self, file: Path) -> None:
         now = {"path": str(file), "sha256": sha256(file.read_bytes()).hexdigest()}
         noted = self.dir / "artifact.json"
@@ -236,7 +261,7 @@ class RunContext:
     def _eval_pool(self) -> EvaluationPool:
         return EvaluationPool(partial(evaluation_worker, self.cfg), self.cfg.eval.workers)
 
-    def _evaluate(self, agent: Agent, clock: Clock) -> None:
+    def evaluate(self, agent: Agent, clock: Clock) -> None:
         """Writes a row of the agent's returns, and before training one of the random policy's on the same cases."""
         cfg, env = self.cfg.eval, self._eval_env
         start = time.perf_counter()

@@ -303,7 +303,7 @@ def _identity_of(value: Any) -> Any:
     return result
 
 
-HELD = {"replay": "llm.jsonl", "artifact": "transform.py"}  # what of a directory is meant
+HELD = {"replay": "llm.jsonl", "artifact": "transform.py", "run": "agent.pt"}  # what of a directory is meant
 
 
 def _content(name: str, path: str | None) -> str | None:
@@ -312,7 +312,7 @@ def _content(name: str, path: str | None) -> str | None:
         return None
     file = Path(path) / HELD[name] if Path(path).is_dir() else Path(path)
     if not file.exists():
-        where = {"replay": "llm.replay", "artifact": "env.transform.artifact"}[name]
+        where = {"replay": "llm.replay", "artifact": "env.transform.artifact", "run": "method.run"}[name]
         raise ConfigError(f"{where}: {file} does not exist")
     return sha256(file.read_bytes()).hexdigest()
 

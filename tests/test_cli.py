@@ -105,9 +105,11 @@ def test_list_of_an_unknown_group(llmrl: Callable[..., Done]) -> None:
 # --- check ----------------------------------------------------------------------------------------------------------
 
 
-# a search starts processes, so of LESR's presets three stand for all; tests/test_lesr.py shows what each changes
-CHECKED = [p for p in options("experiment") if not p.startswith("lesr/")]
+# programs of an LLM run in processes, so some presets stand for all; tests/test_presets_lesr.py and test_explorllm.py
+# show what each changes
+CHECKED = [p for p in options("experiment") if not p.startswith(("lesr/", "explorllm/"))]
 CHECKED += ["lesr/hopper", "lesr/fetch_reach", "lesr/transfer_ppo"]
+CHECKED += ["explorllm/short_horizon", "explorllm/unguided_long"]
 
 
 @pytest.mark.parametrize("preset", CHECKED)

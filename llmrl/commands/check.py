@@ -71,7 +71,14 @@ def _rehearse(method: Any, config: Any, directory: Path) -> Any:
     from llmrl.config import module_of
     from llmrl.runs.stop import Stopped
 
-    if hasattr(module_of("method", config.choices["method"]), "ARTIFACT"):  # trains in runs of its own
+    module = module_of("method", config.choices["method"])
+    if not getattr(module, "TRAINS", True):
+        ctx = _context(config, directory, [], None)
+        method.run(ctx)
+        ctx.log.close()
+        yield f"evaluated: return {_last_return(directory)} in at most {EVALUATION_STEPS} env_steps; nothing is trained"
+        return
+    if hasattr(module, "ARTIFACT"):  # trains in runs of its own
         ctx = _context(config, directory, [], None)
         result = method.run(ctx)
         ctx.log.close()
@@ -118,7 +125,9 @@ def _small(config: Any, outputs: str) -> Any:
         method=small(config.method, env_steps),
         agent=dataclasses.replace(config.agent, **{k: v for k, v in agent.items() if k in known}),
         budget=dataclasses.replace(config.budget, env_steps=env_steps),
-        eval=dataclasses.replace(config.eval, every=env_steps, episodes=1, max_steps=EVALUATION_STEPS),
+        eval=dataclasses.replace(
+            config.eval, every=env_steps, episodes=1, max_steps=EVALUATION_STEPS, suite_episodes=1
+        ),  # fmt: skip
         log=dataclasses.replace(config.log, every=env_steps, progress=False, wandb="off"),
         llm=dataclasses.replace(config.llm, **scripted),
         compute=dataclasses.replace(config.compute, outputs=outputs),

@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +45,7 @@ def evaluate_run(run: Path, episodes: int | None, seed: int | None, *, video: bo
     from llmrl.config import from_node
     from llmrl.runs.console import mean_and_interval
     from llmrl.runs.evaluate import cases, evaluate
+    from llmrl.runs.learned import learned
     from llmrl.runs.stop import Stop
 
     config = build.as_trained(from_node(read_json(run / "config.json")), run)
@@ -78,27 +78,6 @@ def evaluate_run(run: Path, episodes: int | None, seed: int | None, *, video: bo
     return 0
 
 
-def learned(run: Path) -> tuple[str, dict[str, int], dict]:
-    """(where it is from, env_steps and updates so far, the agent's state) of what the run has learned, only reading."""
-    import torch
-
-    if (run / "agent.pt").exists() and (run / "result.json").exists():
-        result = read_json(run / "result.json")
-        state = torch.load(run / "agent.pt", map_location="cpu", weights_only=True)
-        return "agent.pt", {"env_steps": result["env_steps"], "updates": result["updates"]}, state
-    numbered = [d for d in (run / "checkpoint").glob("*") if d.name.isdigit()]
-    for directory in sorted(numbered, key=lambda d: int(d.name), reverse=True):
-        try:
-            whole = (directory / "state.pt").read_bytes()
-            if sha256(whole).hexdigest() == read_json(directory / "manifest.json")["state"]:
-                saved = torch.load(directory / "state.pt", map_location="cpu", weights_only=False)["state"]
-                clock = {key: saved["clock"][key] for key in ("env_steps", "updates")}
-                return f"checkpoint/{directory.name}", clock, saved["agent"]
-        except (OSError, ValueError, KeyError):
-            continue  # damaged, or replaced by a newer one just now
-    raise ConfigError(f"{run} holds nothing to evaluate yet: neither agent.pt nor a whole checkpoint.")
-
-
 class FirstEpisodeFilm(gym.Wrapper):
     """Films the first episode, frame by frame straight into the file, so that its length costs no memory."""
 
@@ -127,7 +106,9 @@ class FirstEpisodeFilm(gym.Wrapper):
 
     def _add_frame(self) -> None:
         if self._film is not None:
-            self._film.append_data(self.env.render())
+            pictures = self.env.render()
+            for picture in pictures if isinstance(pictures, list) else [pictures]:
+                self._film.append_data(picture)
 
     def _end(self) -> None:
         if self._film is not None:

@@ -1,7 +1,8 @@
 """`llm=scripted`: no language model. It reads the same prompt and answers by rule, so that everything runs offline.
 
 The rule for LLM-Explorer: what was done rarely deserves more exploration. It knows no task and no good policy.
-LESR's programs stand in scripted_lesr.py.
+LESR's programs stand in scripted_lesr.py, ExploRLLM's in scripted_explorllm.py, and
+what it reads in sentences is in scripted_words.py.
 """
 
 import json
@@ -11,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from llmrl.checks import ConfigError
-from llmrl.llm import scripted_lesr
+from llmrl.llm import scripted_explorllm, scripted_lesr, scripted_words
 
 NUMBER = r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?"
 BIAS = 0.05  # action units: the bias against a dimension whose mean is 1
@@ -20,12 +21,12 @@ BIAS = 0.05  # action units: the bias against a dimension whose mean is 1
 def answer(messages: list[dict], purpose: str, index: str = "") -> str:
     """The scripted answer; the same call always gets the same. Raises ConfigError where no rule is known."""
     name = purpose.rsplit("/")[-1]
-    if name in scripted_lesr.RULES:
-        return scripted_lesr.RULES[name](messages, index)
+    if name in PROGRAMS:
+        return PROGRAMS[name](messages, index)
     rule = RULES.get(name)
     if rule is None:
         raise ConfigError(
-            f"llm=scripted has no rule for {purpose!r}; it knows {', '.join([*RULES, *scripted_lesr.RULES])}. "
+            f"llm=scripted has no rule for {purpose!r}; it knows {', '.join([*RULES, *PROGRAMS])}. "
             "Choose a language model: llm=…"
         )
     return rule(messages[-1]["content"])
@@ -88,3 +89,6 @@ RULES: dict[str, Callable[[str], str]] = {
     "llm_explorer.strategy_directly": explore_directly,
     "llm_explorer.constant": constant,
 }
+PROGRAMS: dict[str, Callable[[list[dict], str], str]] = {
+    **scripted_lesr.RULES, **scripted_explorllm.RULES, **scripted_words.RULES
+}  # fmt: skip

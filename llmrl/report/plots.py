@@ -351,7 +351,9 @@ def _counts(groups: Sequence[Group], *, finished: bool = False) -> dict[str, str
         sizes = [len(g.finished) if finished else sum(len(r.evals.env_steps) > 0 for r in g.runs) for g in mine]
         spread = f"{min(sizes)}" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
         unfinished = sum(len(g.runs) - len(g.finished) for g in mine)
-        told[label] = f", n\u00a0=\u00a0{spread}" + (f" ({unfinished} unfinished)" if unfinished and not finished else "")
+        told[label] = f", n\u00a0=\u00a0{spread}" + (
+            f" ({unfinished} unfinished)" if unfinished and not finished else ""
+        )
     return told
 
 

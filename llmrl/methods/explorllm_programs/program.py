@@ -1,0 +1,246 @@
+"""Programs that an LLM writes for ExploRLLM: out of its reply, checked on real observations, and run in the sandbox.
+
+Three functions make a policy (section 6 of the specification): `planner` says which primitive and which object,
+`affordance` and `place_map` say where on it. Whatever of that fails is named, counted, and replaced: a map by the
+uniform one (the specification's), a plan by a random possible one (ours).
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmrl.llm.sandbox import FAILURES, Limits, Sandbox, SandboxFailure, check_source
+
+FUNCTIONS = ("planner", "affordance", "place_map")
+# What can be wrong with a program beside the sandbox's own names (raised, timeout, syntax, forbidden_import, …).
+FAULTS = {
+    "no_code": "the reply holds no Python that defines the function",
+    "wrong_shape": "it returned something else than two whole numbers (planner) or an array (28, 28) (maps)",
+    "not_finite": "it returned values that are infinite or not a number",
+    "negative": "the map holds negative numbers",
+    "all_zero": "the map is zero everywhere",
+    "wrong_choice": "the plan is neither to pick an object 0-2 nor to place a held one at another object",
+    "no_program": "there is no such program: every one was rejected",
+}
+CROP = 28  # pixels of a map's side
+NUMBERED = ("", "raised", *FAULTS)  # how the child names them
+LIMITS = Limits(seconds_per_call=10.0)  # of many crops at once, on a machine that may be busy
+RESTARTS = 3  # of a child that a program ended; then its programs count as failed
+
+# Our part of the child's process: each program in a namespace of its own, and one call per step of the environment.
+ENTRY = """
+import numpy as _np
+
+def _load(source, name):
+    space = {"__name__": "generated", "__builtins__": __builtins__}
+    exec(compile(source, "<generated>", "exec"), space)
+    return space[name]
+
+_planner, _affordance, _place = [_load(s, n) if s else None for s, n in zip(SOURCES, FUNCTIONS)]
+_kept = {}  # maps of crops that were seen before: an object's crop stays the same until it moves
+
+def _numbered(name):
+    return NUMBERED.index(name)
+
+def _array(returned):
+    try:
+        return _np.array(returned, dtype=_np.float64)
+    except Exception:
+        return _np.zeros(0)  # of no shape that is asked for
+
+def _plan(held, position, wanted):
+    if _planner is None:
+        return (0, 0), _numbered("no_program")
+    try:
+        returned = _planner(int(held), position.copy(), wanted.copy())
+    except Exception:
+        return (0, 0), _numbered("raised")
+    plan = _array(returned)
+    if plan.shape != (2,):
+        return (0, 0), _numbered("wrong_shape")
+    if not _np.isfinite(plan).all():
+        return (0, 0), _numbered("not_finite")
+    place, slot = plan.tolist()
+    pick = place == 0 and slot in (0, 1, 2)
+    if not pick and not (place == 1 and slot in range(6) and held >= 0 and slot != held):
+        return (0, 0), _numbered("wrong_choice")
+    return (int(place), int(slot)), 0
+
+def _map(function, *crops):
+    uniform = _np.ones((CROP, CROP))
+    if function is None:
+        return uniform, _numbered("no_program")
+    key = b"".join([crop.tobytes() for crop in crops])
+    if key not in _kept:
+        if len(_kept) == 1000:
+            _kept.clear()
+        try:
+            found = _array(function(*[crop.copy() for crop in crops]))
+            fault = _fault(found)
+        except Exception:
+            fault = "raised"
+        _kept[key] = (uniform if fault else found), _numbered(fault)
+    return _kept[key]
+
+def _fault(found):
+    if found.shape != (CROP, CROP):
+        return "wrong_shape"
+    if not _np.isfinite(found).all():
+        return "not_finite"
+    if (found < 0).any():
+        return "negative"
+    return "" if found.any() else "all_zero"
+
+def decide(held, position, wanted, spare, rgb):
+    n = len(held)
+    plans, maps = _np.zeros((n, 2), "int64"), _np.zeros((n, CROP, CROP))
+    faults = _np.zeros((n, 2), "int64")
+    for i in range(n):
+        plan, faults[i, 0] = _plan(held[i], position[i], wanted[i])
+        place, slot = plans[i] = spare[i] if faults[i, 0] else plan
+        crops = (rgb[i, held[i]], rgb[i, slot]) if place else (rgb[i, slot],)
+        maps[i], faults[i, 1] = _map(_place if place else _affordance, *crops)
+    return plans, maps, faults
+
+def plan_of(held, position, wanted):
+    plans = [_plan(h, p, w) for h, p, w in zip(held, position, wanted)]
+    return _np.array([p for p, _ in plans]), _np.array([fault for _, fault in plans])
+
+def maps_of(*crops):
+    function = _affordance if len(crops) == 1 else _place
+    found = [_map(function, *each) for each in zip(*crops)]
+    return _np.array([m for m, _ in found]), _np.array([fault for _, fault in found])
+
+def say(*arguments):  # lets an exception out, so that its text is told
+    function = _planner or _affordance or _place
+    function(*[int(a) if a.ndim == 0 else a for a in arguments])
+    return ()
+"""
+
+
+class Rejected(Exception):
+    """The program cannot be used; `name` is one of FAULTS or of the sandbox's failures."""
+
+    def __init__(self, name: str, detail: str = "") -> None:
+        self.name, self.detail = name, detail or (FAILURES | FAULTS)[name]
+        super().__init__(f"{name}: {self.detail}")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What programs are told of n tables."""
+
+    held: NDArray[np.int64]  # (n,) slot, -1: nothing
+    position: NDArray[np.float64]  # (n, 6, 2) pixels
+    wanted: NDArray[np.int64]  # (n, pairs, 2) slot of an object, slot of its bowl
+    rgb: NDArray[np.uint8]  # (n, 6, 28, 28, 3)
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """What programs made of them, with the names of what failed ("" where nothing did)."""
+
+    place: NDArray[np.bool_]  # (n,)
+    slot: NDArray[np.int64]  # (n,)
+    maps: NDArray[np.float64]  # (n, 28, 28), not negative, not all zero
+    failures: list[str]  # such as "planner.raised" or "affordance.timeout"
+
+
+# --- out of the reply -------------------------------------------------------------------------------------------------
+
+
+def extract(reply: str, function: str) -> str:
+    """The program in a reply: its last fenced block that defines the function, or the whole reply. Raises Rejected:
+    no_code, syntax, and what the sandbox's gate finds."""
+    blocks = re.findall(r"^[ \t]*```[^\n`]*\n(.*?)^[ \t]*```", reply, re.DOTALL | re.MULTILINE) or [reply]
+    found = [block for block in blocks if re.search(rf"^def {function}\b", block, re.MULTILINE)]
+    if not found:
+        raise Rejected("no_code", f"the reply holds no Python that defines {function}")
+    code = found[-1].strip() + "\n"
+    try:
+        check_source(code, [function], LIMITS)
+    except SandboxFailure as failure:
+        raise Rejected(failure.name, failure.detail) from None
+    return code
+
+
+# --- run --------------------------------------------------------------------------------------------------------------
+
+
+class Programs:
+    """The three programs in one child process. `planner`, `affordance`, `place_map`: sources, None where none is."""
+
+    def __init__(self, planner: str | None, affordance: str | None, place_map: str | None) -> None:
+        self.sources = (planner, affordance, place_map)
+        facts = {"SOURCES": self.sources, "FUNCTIONS": FUNCTIONS, "NUMBERED": NUMBERED, "CROP": CROP}
+        self._entry = "".join(f"{name} = {value!r}\n" for name, value in facts.items()) + ENTRY
+        self._ended = 0
+        self._sandbox: Sandbox | None = None
+
+    def decide(self, seen: Seen, spare: NDArray[np.int64]) -> Decisions:
+        """What to do at each of n tables, in one call. spare: (n, 2) the plans (place, slot) to use where the planner
+        fails."""
+        try:
+            plans, maps, faults = self._call("decide", seen.held, seen.position, seen.wanted, spare, seen.rgb)
+        except SandboxFailure as failure:  # it ended the child, so nobody knows which of them it was
+            n = len(seen.held)
+            name = f"programs.{failure.name}"
+            return Decisions(spare[:, 0] == 1, spare[:, 1], np.ones((n, CROP, CROP)), [name] * n)
+        kinds = np.where(plans[:, 0] == 1, "place_map", "affordance")
+        names = [f"planner.{NUMBERED[f]}" for f in faults[:, 0] if f]
+        names += [f"{kind}.{NUMBERED[f]}" for kind, f in zip(kinds, faults[:, 1]) if f]
+        return Decisions(plans[:, 0] == 1, plans[:, 1], maps, names)
+
+    def maps_of(self, *crops: NDArray[np.uint8]) -> tuple[NDArray[np.float64], list[str]]:
+        """Maps (n, 28, 28) for crops (n, 28, 28, 3), one array for picks and two for places, and their faults.
+        Raises SandboxFailure."""
+        maps, faults = self._call("maps_of", *crops)
+        return maps, [NUMBERED[f] for f in faults]
+
+    def check(self, seen: Seen) -> None:
+        """Tries the one program that there is on all that was seen. Raises Rejected with the first thing found."""
+        which = next(i for i, source in enumerate(self.sources) if source is not None)
+        arguments: Sequence[NDArray] = [seen.rgb[:, 0]]
+        if FUNCTIONS[which] == "planner":
+            arguments = [seen.held, seen.position, seen.wanted]
+        elif FUNCTIONS[which] == "place_map":
+            arguments = [seen.rgb[:, 0], seen.rgb[:, 3]]
+        try:
+            _, faults = self._call("plan_of" if which == 0 else "maps_of", *arguments)
+            if faults.any():
+                at = int(np.flatnonzero(faults)[0])
+                if NUMBERED[faults[at]] == "raised":
+                    self._call("say", *[np.ascontiguousarray(a[at]) for a in arguments])
+                raise Rejected(NUMBERED[faults[at]])
+        except SandboxFailure as failure:
+            if failure.name == "not_started":  # this machine's fault
+                raise
+            raise Rejected(failure.name, failure.detail) from None
+
+    def close(self) -> None:
+        if self._sandbox is not None:
+            self._sandbox.close()
+            self._sandbox = None
+
+    def __enter__(self) -> "Programs":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _call(self, function: str, *arrays: NDArray) -> tuple[NDArray, ...]:
+        """Calls the child, which is started at the first call, and again after a program has ended it."""
+        if self._sandbox is None:
+            if self._ended > RESTARTS:
+                raise SandboxFailure("dead", "the programs ended their process too often")
+            self._sandbox = Sandbox("", (), self._entry, limits=LIMITS)
+        try:
+            return self._sandbox.call(function, *arrays)
+        except SandboxFailure as failure:
+            if failure.name in ("timeout", "died", "bad_output", "dead"):
+                self._ended += 1
+                self.close()
+            raise
