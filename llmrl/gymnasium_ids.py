@@ -1,4 +1,5 @@
-"""What Gymnasium makes environments of ours from: the values of conf/, and what the call says otherwise."""
+"""Our environments by their Gymnasium ids: importing this module registers them, and so does importing llmrl after
+gymnasium. They are made from the values of conf/ and what the call says otherwise."""
 
 from typing import Any
 
@@ -60,3 +61,8 @@ def clevr_robot(*, render_mode: str | None = None, goals: str = "base", **values
     except ValidationError as error:
         raise ConfigError(f"llmrl/ClevrRobot-v0: {error}") from error
     return ClevrRobot(config, render_mode=render_mode)
+
+
+for name, maker in {"PickPlace": "pick_place", "ClevrRobot": "clevr_robot"}.items():
+    if f"llmrl/{name}-v0" not in gym.registry:
+        gym.register(f"llmrl/{name}-v0", entry_point=f"llmrl.gymnasium_ids:{maker}")

@@ -15,7 +15,7 @@ def python(code: str) -> str:
 
 
 @pytest.mark.parametrize("name", IDS)
-@pytest.mark.parametrize("imports", ["import gymnasium, llmrl", "import llmrl.envs, gymnasium"])
+@pytest.mark.parametrize("imports", ["import gymnasium, llmrl", "import llmrl.gymnasium_ids, gymnasium"])
 def test_an_environment_is_made_by_its_id(name, imports):
     assert python(f"{imports}; env = gymnasium.make('{name}'); print(len(env.reset(seed=0)))") == "2"
 

@@ -77,7 +77,7 @@ def test_the_line_is_the_mean_over_runs_as_far_as_all_have_come(tmp_path):
     (band,) = figure.axes[0].collections
     assert band.get_paths()[0].get_extents().bounds[1::2] == (1.0, 5.0)  # bootstrap of two runs: from one to the other
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert texts == ["vanilla-dqn, n = 2 (1 unfinished)", "random policy"]
+    assert texts == ["vanilla-dqn, n\u00a0=\u00a02 (1 unfinished)", "random policy"]
     assert "95 % bootstrap interval over runs" in figure.legends[0].get_title().get_text()
 
 
