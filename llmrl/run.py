@@ -168,14 +168,14 @@ def carry_out(config: Any, method: Any, directory: RunDirectory, node: dict[str,
     log: RunLog | None = None
     try:
         with stop.installed():
-            directory.set_status(RUNNING, target_env_steps=config.budget.env_steps)
+            directory.set_status(RUNNING, **{f"target_{config.budget.unit}": config.budget.length})
             write_json(directory / "config.json", node)
             changed = directory.record_start({"device": config.compute.device, "threads": config.compute.threads})
             if changed and (directory / "checkpoint").exists():
                 say(f"The run goes on under other conditions, which may change bits: {', '.join(changed)}", OK)
             (directory / "error.txt").unlink(missing_ok=True)
             log = RunLog(directory.path, *mirrors_of(config, directory.path, node))
-            with TrainingProgress(config.budget.env_steps, enabled=config.log.progress) as progress:
+            with TrainingProgress(config.budget.length, config.budget.unit, enabled=config.log.progress) as progress:
                 report = StatusReport(directory, progress)
                 ctx = build.RunContext(config, directory.path, stop, log, report, directory.set_status)
                 result = method.run(ctx)
@@ -221,7 +221,7 @@ class StatusReport:
     def __call__(self, clock: Any, facts: dict) -> None:
         if time.monotonic() - self._at > self.EVERY_S:
             self._at = time.monotonic()
-            self._directory.set_status(RUNNING, env_steps=clock.env_steps)
+            self._directory.set_status(RUNNING, env_steps=clock.env_steps, updates=clock.updates)
         self._progress(clock, facts)
 
 
@@ -251,7 +251,7 @@ def finish(directory: RunDirectory, ctx: Any, result: dict[str, Any]) -> None:
     ctx.log.flush()
     write_json(directory / "result.json", result)
     draw_curve(directory.path)
-    directory.set_status(DONE, env_steps=result["env_steps"])
+    directory.set_status(DONE, env_steps=result["env_steps"], updates=result["updates"])
     ctx.checkpoints.drop()  # only now: who is killed before DONE goes on from it
     show_result(directory, "Done")
 

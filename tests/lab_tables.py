@@ -58,10 +58,10 @@ def make_run(run: grid.Wanted, train: Sequence[float] = (1.0,), *, greedy: float
     path = run.path if study is None else run.outputs / study / Path(*run.path.parts[-3:])
     path.mkdir(parents=True)
     done = status == "DONE"
-    at = run.env_steps if done else run.env_steps // 2
+    at = run.steps if done else run.steps // 2
     write_json(path / "config.json", {"choices": dict(run.names), "llm": {"model": run.llm}})
     write_json(path / "identity.json", run.identity)
-    standing = {"status": status, "env_steps": at, "target_env_steps": run.env_steps, "host": host}
+    standing = {"status": status, "env_steps": at, "target_env_steps": run.steps, "host": host}
     write_json(path / "status.json", standing)
     write_json(path / "versions.json", {"starts": [{"code": code, "packages": {}}]})
     row = {"env_steps": at, "policy": "greedy", "return_mean": greedy, "returns": [greedy, greedy]}

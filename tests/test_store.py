@@ -69,7 +69,7 @@ def index_of(outputs: Path) -> Path:
 def told(a: store.RunRecord, b: store.RunRecord) -> bool:
     """Whether two records hold the same."""
     same = all(getattr(a, name) == getattr(b, name) for name in [*store.FACTS, "path"])
-    steps = np.array_equal(a.evals.env_steps, b.evals.env_steps)
+    steps = np.array_equal(a.evals.steps, b.evals.steps)
     return same and steps and np.array_equal(a.evals.returns, b.evals.returns, equal_nan=True)
 
 
@@ -87,8 +87,8 @@ def test_a_real_run(llmrl_run, tmp_path):
         "dqn",
         "classic/cart_pole",
     )
-    assert (record.status, record.env_steps, record.target_env_steps, record.damage) == ("DONE", 60, 60, ())
-    assert record.evals.env_steps.tolist() == [0, 20, 40, 60] and record.evals.returns.shape == (4, 2)
+    assert (record.status, record.steps, record.target_steps, record.damage) == ("DONE", 60, 60, ())
+    assert record.evals.steps.tolist() == [0, 20, 40, 60] and record.evals.returns.shape == (4, 2)
     assert len(record.random) == 2 and record.code in record.codes and "torch" in record.packages
     assert record.llm == result["llm"] and record.llm["model"] == "scripted"
     assert record.train.lengths.sum() <= 60 and record.train_last[1] == len(record.train.returns) == result["episodes"]
@@ -106,7 +106,7 @@ def test_scores(tmp_path):
     assert store.score(record, "mean_last_k", k=100) == 4
     assert store.score(record, "train_last_100") == pytest.approx(200.5)  # 151 … 250
     assert record.train.returns.tolist() == list(range(1, 251))
-    assert record.env_steps_per_s == 100
+    assert record.steps_per_s == 100
 
 
 def test_few_training_episodes_are_counted(tmp_path):
@@ -209,7 +209,7 @@ def test_a_corrupt_line_is_named_and_the_run_gives_no_number(tmp_path, file, lin
     assert damaged.damaged and any(says in what for what in damaged.damage), damaged.damage
     assert (damaged.method, damaged.agent, damaged.env, damaged.seed) == ("vanilla", "td3", "mujoco/hopper", 1)
     assert all(store.score(damaged, kind) is None for kind in ("last", "best", "mean_last_k", "train_last_100"))
-    assert not len(damaged.evals.env_steps) and damaged.random is None
+    assert not len(damaged.evals.steps) and damaged.random is None
 
 
 def test_a_line_far_back_is_named_when_all_episodes_are_asked_for(tmp_path):
@@ -258,7 +258,7 @@ def test_a_torn_last_line_of_an_unfinished_run_is_left_out(tmp_path):
         with open(path / name, "a") as file:
             file.write('{"env_steps": 30, "pol')
     record = only(tmp_path)
-    assert not record.damaged and record.evals.env_steps.tolist() == [0, 10, 20] and record.train_last == (2.0, 3)
+    assert not record.damaged and record.evals.steps.tolist() == [0, 10, 20] and record.train_last == (2.0, 3)
 
 
 # --- status -----------------------------------------------------------------------------------------------------------

@@ -68,8 +68,8 @@ def identify(overrides: Sequence[str], seeds: Sequence[int]) -> tuple[grid.Wante
         found.append(grid.Wanted(
             tuple(overrides), Path(config.compute.outputs), run_path(seeded, who), run_id(who), who,
             {key: config.choices[key] for key in ("method", "agent", "env")}, seed,
-            config.budget.env_steps, config.compute.device, config.llm.model if "llm" in reads else None,
-            stages,
+            config.budget.unit, config.budget.length, config.compute.device,
+            config.llm.model if "llm" in reads else None, stages,
         ))  # fmt: skip
     return tuple(found)
 
@@ -81,4 +81,11 @@ def stage(config) -> grid.Stage:
 
     method = class_of(module_of("method", config.choices["method"]), "run")
     path = run_path(config, identity(config, method.reads(config.method)))
-    return grid.Stage(path, method.env_steps(config), node_of(config))
+    return grid.Stage(path, *_length(method, config), node_of(config))
+
+
+def _length(method, config) -> tuple[int, str]:
+    """(how many, of what) a stage makes."""
+    if hasattr(method, "env_steps"):  # a search, which trains in runs of its own
+        return method.env_steps(config), "env_steps"
+    return config.budget.length, config.budget.unit

@@ -68,7 +68,10 @@ def _plan(given) -> int:
     stages = grid.stages_of(wanted)
     if stages:
         print(f"\nShared by them:\n{stage_listing(stages)}")
-    left = sum(stage.env_steps for stage in stages if grid.stage_standing(stage) != grid.DONE_RUN)
+    left: Counter[str] = Counter()
+    for stage in stages:
+        if stage.steps and grid.stage_standing(stage) != grid.DONE_RUN:
+            left[stage.unit] += stage.steps
     print()
     print(cost.Forecast(wanted, found, records, left).told())
     if not given.run:
@@ -85,10 +88,12 @@ def listing(cells, found) -> str:
         for run in cell.runs:
             record = found.get(run.key)
             state = grid.standing(record)
-            env_steps = f"{record.env_steps if record else 0:,} of {run.env_steps:,}"
+            length = f"{record.steps if record else 0:,} of {run.steps:,}" + (
+                " updates" if run.unit == "updates" else ""
+            )
             place = record.path if record else run.path
             if run.key not in seen:
-                lines.append((cell.row, cell.column, f"s{run.seed}", state, env_steps, place))
+                lines.append((cell.row, cell.column, f"s{run.seed}", state, length, place))
             seen.add(run.key)
     counts = Counter(line[3] for line in lines)
     head = ("row", "column", "seed", "state", "env_steps", "directory")
@@ -99,7 +104,8 @@ def listing(cells, found) -> str:
 def stage_listing(stages) -> str:
     from llmrl.report import grid
 
-    lines = [(grid.stage_standing(stage), f"{stage.env_steps:,} env_steps", stage.path) for stage in stages]
+    lines = [(grid.stage_standing(stage), f"{stage.steps:,} {stage.unit}" if stage.steps else "", stage.path)
+             for stage in stages]  # fmt: skip
     return columns(lines, right=(1,))
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from llmrl.commands.columns import columns
 from llmrl.runs.files import read_json
-from llmrl.runs.identity import RunDirectory, code_name
+from llmrl.runs.identity import RunDirectory, code_name, unit_of
 
 DAMAGED, NO_STATUS = "DAMAGED", "NO STATUS"
 MARKS_OF_A_RUN = {"status.json", "config.json", "identity.json"}
@@ -32,8 +32,9 @@ class Row:
     path: Path
     status: str
     reason: str
-    env_steps: int | None
-    target_env_steps: int | None
+    unit: str
+    steps: int | None
+    target_steps: int | None
     last_return: float | None
     calls: int | None
     usd: float | None
@@ -86,9 +87,10 @@ def row_of(path: Path) -> Row:
         status, name, reason = {}, DAMAGED, f"status.json: {error}"
     last = last_greedy(path / "eval.jsonl")
     calls, usd = _llm(path, finished=name == "DONE")
-    steps = [s for s in (status.get("env_steps"), last.get("env_steps")) if isinstance(s, int)]
+    unit = unit_of(status)
+    steps = [s for s in (status.get(unit), last.get(unit)) if isinstance(s, int)]
     return Row(
-        path, name, reason, max(steps, default=None), status.get("target_env_steps"), last.get("return_mean"),
+        path, name, reason, unit, max(steps, default=None), status.get(f"target_{unit}"), last.get("return_mean"),
         calls, usd, str(status.get("updated", "")), _code(path),
     )  # fmt: skip
 
@@ -164,14 +166,15 @@ def table(rows: list[Row]) -> str:
 def _cells(row: Row, versions: Counter[str]) -> tuple[str, ...]:
     mixed = "*" if len(versions) > 1 else ""
     return (
-        *row.names, row.status, _number(row.env_steps), _number(row.target_env_steps),
+        *row.names, row.status, _number(row.steps), _number(row.target_steps, row.unit),
         "" if row.last_return is None else f"{row.last_return:,.1f}", _number(row.calls),
         "" if row.usd is None else f"{row.usd:.2f}", age(row.updated), (row.code[-1] if row.code else "") + mixed,
     )  # fmt: skip
 
 
-def _number(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int) else ""
+def _number(value: Any, unit: str = "env_steps") -> str:
+    """Only what is not in env_steps, as the column is called, says so."""
+    return f"{value:,}{' updates' if unit == 'updates' else ''}" if isinstance(value, int) else ""
 
 
 def age(updated: str) -> str:

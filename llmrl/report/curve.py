@@ -25,7 +25,7 @@ def draw_curve(directory: Path) -> Path | None:
     if episodes:
         steps, returns = [e["env_steps"] for e in episodes], [e["return"] for e in episodes]
         axes.plot(steps, returns, ".", color=GREY, alpha=0.35, markersize=3, label="training episode, exploring")
-    steps = [r["env_steps"] for r in greedy]
+    steps = [r["env_steps"] or r["updates"] for r in greedy]  # an offline run makes no env_steps
     quartiles = np.array([np.quantile(r["returns"], (0.25, 0.75)) for r in greedy]).T
     axes.fill_between(steps, *quartiles, color=BLUE, alpha=0.2, linewidth=0, label="its middle half of episodes")
     label = f"greedy evaluation, mean of {len(greedy[-1]['returns'])} episodes"
@@ -35,7 +35,7 @@ def draw_curve(directory: Path) -> Path | None:
     config = read_json(directory / "config.json")
     names = config["choices"]
     axes.set_title(f"{names['method']} · {names['agent']} · {names['env']} · seed {config['seed']}", loc="left")
-    axes.set_xlabel("env_steps")
+    axes.set_xlabel("env_steps" if any(r["env_steps"] for r in greedy) else "updates")
     axes.set_ylabel("episode return")
     axes.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if x else "0")
     axes.grid(alpha=0.3)

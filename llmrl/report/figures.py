@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING
 
 from llmrl.checks import ConfigError
 from llmrl.report.grid import DONE_RUN, Cell, Table, standing
-from llmrl.report.plots import COLOURS, INTERVAL, LINES, draw_runs, legend, name_left, panels_for, thousands
+from llmrl.report.plots import (
+    INTERVAL,
+    counted,
+    draw_runs,
+    legend,
+    name_left,
+    panels_for,
+    styles_for,
+    thousands,
+    units,
+)
 from llmrl.report.published import published
 from llmrl.report.store import RunRecord
 
@@ -19,17 +29,14 @@ def curves(
 ) -> "Figure":
     """Greedy evaluations over training, of the runs so far. Raises ConfigError where there is none yet."""
     runs = {
-        (cell.row, cell.column): [r for run in cell.runs if (r := found.get(run.key)) and len(r.evals.env_steps)]
+        (cell.row, cell.column): [r for run in cell.runs if (r := found.get(run.key)) and len(r.evals.steps)]
         for cell in cells
     }
     if not any(runs.values()):
         raise ConfigError("no run of this table has an evaluation yet: there is no learning curve to draw")
     rows = list(dict.fromkeys(cell.row for cell in cells))
     columns = list(dict.fromkeys(cell.column for cell in cells))
-    styles = {
-        column: {"color": COLOURS[i % len(COLOURS)], "linestyle": LINES[i // len(COLOURS) % len(LINES)]}
-        for i, column in enumerate(columns)
-    }
+    styles = styles_for(columns)
     theirs = {row: _published(table, paper, row, columns) for row in rows}
     names = [f"{row}, {whose}" for row in rows for whose in (("ours", "published") if theirs[row] else ("ours",))]
     figure, panels = panels_for(names, width=4.8, height=3.4, columns=2 if any(theirs.values()) else 3)
@@ -45,7 +52,7 @@ def curves(
             _same_axes(ours, other)
     for name, axes in panels.items():
         axes.set_title(name, loc="left", fontsize=10)
-        axes.set_xlabel("env_steps")
+        axes.set_xlabel(units(run for found in runs.values() for run in found) or "env_steps")
         axes.xaxis.set_major_formatter(lambda x, _: thousands(x))
     name_left(panels, "return, greedy evaluation")
     legend(figure, panels, f"ours: mean over runs; band: {INTERVAL} (a single run has none)", _counts(cells, runs))
@@ -77,11 +84,10 @@ def _same_axes(ours: "Axes", theirs: "Axes") -> None:
 
 
 def _counts(cells: Sequence[Cell], runs: Mapping[tuple[str, str], Sequence[RunRecord]]) -> dict[str, str]:
-    """For each column ", n = 3", of ours, and how many of these still go on."""
+    """What `counted` says of each column of ours."""
     told = {}
     for column in dict.fromkeys(cell.column for cell in cells):
         mine = [runs[cell.row, column] for cell in cells if cell.column == column]
-        sizes, unfinished = list(map(len, mine)), sum(standing(run) != DONE_RUN for row in mine for run in row)
-        spread = f"{min(sizes)}" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
-        told[column] = f", n\u00a0=\u00a0{spread}" + (f" ({unfinished} unfinished)" if unfinished else "")
+        unfinished = sum(standing(run) != DONE_RUN for row in mine for run in row)
+        told[column] = counted(list(map(len, mine)), unfinished)
     return told

@@ -81,7 +81,8 @@ class Stage(NamedTuple):
     """What several runs build on, made once: a search, a dataset. It is a run, in a directory of outputs/artifacts."""
 
     path: Path
-    env_steps: int
+    steps: int
+    unit: str
     node: Mapping[str, Any]  # what `llmrl run --from` reads there
 
 
@@ -96,7 +97,8 @@ class Wanted:
     identity: Mapping[str, Any]
     names: Mapping[str, str]  # method, agent, env
     seed: int
-    env_steps: int
+    unit: str  # env_steps, or updates of offline training
+    steps: int
     device: str
     llm: str | None  # the model, where the method reads one
     stages: tuple[Stage, ...] = ()
@@ -221,7 +223,7 @@ def identity_of(record: RunRecord) -> Mapping[str, Any]:
 
 
 def _rank(record: RunRecord) -> tuple[bool, bool, bool, int]:
-    return not record.damaged, record.status == DONE, record.status in (RUNNING, WAITING), record.env_steps
+    return not record.damaged, record.status == DONE, record.status in (RUNNING, WAITING), record.steps
 
 
 def standing(record: RunRecord | None) -> str:
@@ -231,4 +233,4 @@ def standing(record: RunRecord | None) -> str:
     if record.damaged:
         return DAMAGED
     names = {DONE: DONE_RUN, RUNNING: RUNNING_RUN, WAITING: RUNNING_RUN, FAILED: FAILED_RUN}
-    return names.get(record.status, PARTIAL if record.env_steps else MISSING)
+    return names.get(record.status, PARTIAL if record.steps else MISSING)

@@ -114,7 +114,7 @@ def gather(records: Iterable[RunRecord]) -> list[Group]:
 
 
 def _rank(record: RunRecord) -> tuple[bool, int]:
-    return record.status == DONE, record.env_steps
+    return record.status == DONE, record.steps
 
 
 def differing(settings: Iterable[Mapping[str, str]]) -> list[str]:

@@ -133,8 +133,10 @@ def _number(value: float | None, digits: int = 1) -> Cell:
     return Cell() if value is None else Cell(f"{value:,.{digits}f}", float(value))
 
 
-def _whole(value: float | None) -> Cell:
-    return _number(value, 0)
+def _whole(value: float | None, unit: str = "env_steps") -> Cell:
+    """Only what is not in env_steps, as the column is called, says so."""
+    cell = _number(value, 0)
+    return Cell(f"{cell.text} {unit}", value) if unit != "env_steps" and value is not None else cell
 
 
 def _named(group: Group) -> Cell:
@@ -175,7 +177,8 @@ def _summary_row(group: Group) -> list[Cell]:
         _named(group), Cell(group.env), Cell(runs, len(done)), _number(mean(last)), interval,
         _number(mean(score(run, "best") for run in done)),
         _number(mean(score(run, "train_last_100") for run in done)), _number(group.random),
-        _whole(mean(run.env_steps for run in done)), _whole(sum(u["calls"] for u in asked) if asked else None),
+        _whole(mean(run.steps for run in done), done[0].unit if done else "env_steps"),
+        _whole(sum(u["calls"] for u in asked) if asked else None),
         _number(sum(u["usd"] for u in asked) if asked else None, 4),
     ]  # fmt: skip
 
@@ -186,8 +189,8 @@ def _runs(groups: Sequence[Group], at: Path) -> str:
     rows = [[
         _named(group), Cell(group.env), _whole(run.seed), Cell(run.study),
         Cell(run.status + (f": {run.reason.splitlines()[0]}" if run.reason and run.status != DONE else "")),
-        _whole(run.env_steps), *(_number(score(run, kind)) for kind in ("last", "best", "train_last_100")),
-        _whole(run.env_steps_per_s), Cell(", ".join(run.codes)), Cell(html=_link(run.path, at, run.path.name)),
+        _whole(run.steps, run.unit), *(_number(score(run, kind)) for kind in ("last", "best", "train_last_100")),
+        _whole(run.steps_per_s, run.unit), Cell(", ".join(run.codes)), Cell(html=_link(run.path, at, run.path.name)),
     ] for group, run in _each(groups)]  # fmt: skip
     caption = "All runs. An unfinished run shows what it has come to so far; it counts in no mean of the summary."
     return table("runs-table", caption, heads, rows, "seed|env_steps|last|best|training|env_steps/s")

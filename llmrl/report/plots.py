@@ -5,7 +5,7 @@ Each function returns a matplotlib Figure; nothing global is touched. What a lin
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +59,7 @@ def save(figure: "Figure", out: Path, name: str) -> list[Path]:
 
 def curves(groups: Sequence[Group]) -> "Figure":
     """Greedy evaluations over training, a panel per environment. ConfigError where nothing has been evaluated yet."""
-    groups = [g for g in groups if any(len(run.evals.env_steps) for run in g.runs)]
+    groups = [g for g in groups if any(len(run.evals.steps) for run in g.runs)]
     if not groups:
         raise ConfigError("no run here has an evaluation yet: there is no learning curve to draw")
     figure, panels = panels_for(_envs(groups), width=4.6, height=3.3)
@@ -69,11 +69,16 @@ def curves(groups: Sequence[Group]) -> "Figure":
             draw_runs(axes, group.runs, styles[group.label], group.label)
         _draw_random(axes, groups, env)
         axes.set_title(env, loc="left", fontsize=10)
-        axes.set_xlabel("env_steps")
+        axes.set_xlabel(units(run for group in groups if group.env == env for run in group.runs))
         axes.xaxis.set_major_formatter(lambda x, _: thousands(x))
     name_left(panels, "return, greedy evaluation")
     legend(figure, panels, f"mean over runs; band: {INTERVAL} (a single run has none)", counts=_counts(groups))
     return figure
+
+
+def units(runs: Iterable[RunRecord]) -> str:
+    """What runs are measured in: env_steps, updates (offline training), or both."""
+    return " or ".join(sorted({run.unit for run in runs}))
 
 
 def draw_runs(axes: "Axes", runs: Sequence[RunRecord], style: dict[str, Any], label: str) -> None:
@@ -89,13 +94,13 @@ def draw_runs(axes: "Axes", runs: Sequence[RunRecord], style: dict[str, Any], la
 
 
 def together(runs: Sequence[RunRecord]) -> tuple[NDArray, NDArray]:
-    """(env_steps (t,), mean returns (runs, t)): the evaluations that all runs have made so far. A run without any is
-    left out."""
-    evals = [run.evals for run in runs if len(run.evals.env_steps)]
-    steps = evals[0].env_steps
+    """(env_steps or updates (t,), mean returns (runs, t)): the evaluations that all runs have made so far. A run
+    without any is left out."""
+    evals = [run.evals for run in runs if len(run.evals.steps)]
+    steps = evals[0].steps
     for other in evals[1:]:
-        steps = np.intersect1d(steps, other.env_steps)
-    return steps, np.stack([e.means[np.isin(e.env_steps, steps)] for e in evals])
+        steps = np.intersect1d(steps, other.steps)
+    return steps, np.stack([e.means[np.isin(e.steps, steps)] for e in evals])
 
 
 # --- bars -------------------------------------------------------------------------------------------------------------
@@ -204,7 +209,7 @@ def exploration(groups: Sequence[Group]) -> "Figure":
 def draw_exploration(axes: "Axes", run: RunRecord) -> None:
     """One run's panel. A vector counts from the end of the episode that it answers to the next answer."""
     steps, vectors = over_training(run)
-    end = max(run.env_steps, int(steps[-1]) + 1)
+    end = max(run.steps, int(steps[-1]) + 1)
     steps, vectors = np.append(steps, end), np.vstack([vectors, vectors[-1:]])
     names = [shortened(re.split(r"[,;.]", name)[0], 21 if len(vectors.T) > 8 else 44)
              for name in action_names(run, len(vectors.T))]  # fmt: skip
@@ -336,24 +341,29 @@ def _envs(groups: Sequence[Group]) -> list[str]:
     return list(dict.fromkeys(g.env for g in groups))
 
 
-def _styles(groups: Sequence[Group]) -> dict[str, dict[str, Any]]:
+def styles_for(labels: Sequence[str]) -> dict[str, dict[str, Any]]:
     """A colour and a dash pattern for each label; the same in all panels."""
-    labels = sorted({g.label for g in groups})
     n = len(COLOURS)
     return {x: {"color": COLOURS[i % n], "linestyle": LINES[i // n % len(LINES)]} for i, x in enumerate(labels)}
 
 
+def counted(sizes: Sequence[int], unfinished: int) -> str:
+    """', n = 3' for a label (', n = 2 to 3' where panels differ), and how many runs still go on."""
+    spread = f"{min(sizes)}" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
+    return f", n\u00a0=\u00a0{spread}" + (f" ({unfinished} unfinished)" if unfinished else "")
+
+
+def _styles(groups: Sequence[Group]) -> dict[str, dict[str, Any]]:
+    return styles_for(sorted({g.label for g in groups}))
+
+
 def _counts(groups: Sequence[Group], *, finished: bool = False) -> dict[str, str]:
-    """', n = 3' for each label (', n = 2 to 3' where environments differ), and how many runs still go on."""
+    """What `counted` says of each label."""
     told = {}
     for label in {g.label for g in groups}:
         mine = [g for g in groups if g.label == label]
-        sizes = [len(g.finished) if finished else sum(len(r.evals.env_steps) > 0 for r in g.runs) for g in mine]
-        spread = f"{min(sizes)}" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
-        unfinished = sum(len(g.runs) - len(g.finished) for g in mine)
-        told[label] = f", n\u00a0=\u00a0{spread}" + (
-            f" ({unfinished} unfinished)" if unfinished and not finished else ""
-        )
+        sizes = [len(g.finished) if finished else sum(len(r.evals.steps) > 0 for r in g.runs) for g in mine]
+        told[label] = counted(sizes, 0 if finished else sum(len(g.runs) - len(g.finished) for g in mine))
     return told
 
 

@@ -25,7 +25,7 @@ class DamagedFile(Exception):
 class Evals:
     """The greedy evaluations of a run."""
 
-    env_steps: NDArray  # int64 (n,), rising
+    steps: NDArray  # int64 (n,), rising: env_steps, or updates of an offline run
     returns: NDArray  # float64 (n, episodes); NaN where an evaluation had fewer episodes
 
     @property
@@ -96,7 +96,7 @@ def evaluations(path: Path, whole: bool) -> tuple[Evals, tuple[float, ...] | Non
     try:
         for line, row in enumerate(rows(path, whole), start=1):
             if row["policy"] == "greedy":
-                steps.append(row["env_steps"])
+                steps.append(row["env_steps"] or row.get("updates", 0))  # an offline run makes no env_steps
                 means.append(row["return_mean"])
                 returns.append(row["returns"])
                 lines.append(line)
@@ -115,7 +115,7 @@ def evaluations(path: Path, whole: bool) -> tuple[Evals, tuple[float, ...] | Non
         raise DamagedFile(f"{path}, line {line}: no evaluation ({type(error).__name__}: {error})") from None
     if (bad := ~np.isclose(evals.means, means, rtol=1e-9, atol=1e-9)).any():
         raise DamagedFile(f"{path}, line {lines[int(bad.argmax())]}: return_mean is not the mean of returns")
-    if (back := np.diff(evals.env_steps) <= 0).any():
+    if (back := np.diff(evals.steps) <= 0).any():
         raise DamagedFile(f"{path}, line {lines[int(back.argmax()) + 1]}: env_steps do not rise")
     return evals, random
 
@@ -166,12 +166,13 @@ def llm_usage(path: Path, config: dict) -> dict[str, Any] | None:
         raise DamagedFile(named) from None
 
 
-def env_steps_per_s(path: Path) -> float | None:
-    """Median env_steps/s. timing.jsonl is never cut, so a line that a kill tore stays in it, and is passed over."""
+def steps_per_s(path: Path) -> float | None:
+    """Median env_steps/s, or updates/s of an offline run. timing.jsonl is never cut, so a line that a kill tore stays
+    in it, and is passed over."""
     try:
         with open(path, "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - (1 << 13)))
-            found = re.findall(rb'"env_steps_per_s": ([0-9.]+)', file.read())
+            found = re.findall(rb'"(?:env_steps|updates)_per_s": ([0-9.]+)', file.read())
     except OSError:
         return None
     rates = [rate for rate in map(float, found) if rate > 0]

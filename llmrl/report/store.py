@@ -26,10 +26,10 @@ import numpy as np
 from llmrl.report import run_files
 from llmrl.report.run_files import NO_EVALS, DamagedFile, Evals, Train
 from llmrl.runs.files import read_json
-from llmrl.runs.identity import DONE, RUNNING, WAITING, RunDirectory, code_name
+from llmrl.runs.identity import DONE, RUNNING, WAITING, RunDirectory, code_name, unit_of
 
 RUN_NAME = re.compile(r"s(\d+)-([0-9a-f]{8})")
-FORMAT = 1  # of the index; another one is made anew
+FORMAT = 2  # of the index; another one is made anew
 SETTLED_S = 2.0  # a file changed more recently may change again within its time stamp's grain
 ALWAYS = ("config.json", "identity.json", "status.json", "versions.json")
 WHEN_DONE = ("metrics.jsonl", "eval.jsonl", "result.json")
@@ -52,8 +52,9 @@ class RunRecord:
     damage: tuple[str, ...]  # what is corrupt or missing, by file and line
     status: str  # "" where nothing says it
     reason: str | None
-    env_steps: int
-    target_env_steps: int | None
+    unit: str  # what it is measured in: env_steps, or updates of an offline run
+    steps: int
+    target_steps: int | None
     code: str | None  # that the run was last started with
     codes: tuple[str, ...]  # all codes of its starts: more than one is a mixed run
     packages: dict[str, str | None]
@@ -61,7 +62,7 @@ class RunRecord:
     train_last: tuple[float, int] | None  # mean return of the last 100 training episodes, or of as many as there are
     result: dict[str, Any] | None
     llm: dict[str, Any] | None  # model, calls, tokens, usd, failures by reason; None: no LLM asked
-    env_steps_per_s: float | None  # median of the newest lines of timing.jsonl
+    steps_per_s: float | None  # median of the newest lines of timing.jsonl
     evals: Evals
 
     @property
@@ -203,8 +204,8 @@ def _read_run(path: Path, outputs: Path) -> RunRecord:
     evals, random = sound(run_files.evaluations, "eval.jsonl", done) or (NO_EVALS, None)
     train_last = sound(run_files.train_last, "metrics.jsonl", done)
     llm = sound(run_files.llm_usage, "llm.jsonl", config) if not done else (result or {}).get("llm")
-    if done and len(evals.env_steps) and (end := evals.env_steps[-1]) < status.get("env_steps", 0):
-        damage.append(f"{path / 'eval.jsonl'}: ends at {end} env_steps, the run at {status['env_steps']}")
+    if done and len(evals.steps) and (end := evals.steps[-1]) < (at := status.get(unit_of(status), 0)):
+        damage.append(f"{path / 'eval.jsonl'}: ends at {end} {unit_of(status)}, the run at {at}")
     status = RunDirectory(path).status() or status
     if damage and not (status and config) and RunDirectory(path).alive():
         damage, status = [], {"status": RUNNING, "reason": "starting"}
@@ -224,7 +225,7 @@ def _read_run(path: Path, outputs: Path) -> RunRecord:
         train_last=train_last,
         result=result,
         llm=llm,
-        env_steps_per_s=run_files.env_steps_per_s(path / "timing.jsonl"),
+        steps_per_s=run_files.steps_per_s(path / "timing.jsonl"),
         evals=evals,
     )
 
@@ -240,8 +241,11 @@ def _names(path: Path, outputs: Path, config: dict) -> dict[str, Any]:
 
 
 def _standing(status: dict) -> dict[str, Any]:
-    standing = {key: status.get(key) for key in ("reason", "target_env_steps")}
-    return standing | {"status": status.get("status", ""), "env_steps": status.get("env_steps", 0)}
+    unit = unit_of(status)
+    return {
+        "status": status.get("status", ""), "reason": status.get("reason"), "unit": unit,
+        "steps": status.get(unit, 0), "target_steps": status.get(f"target_{unit}"),
+    }  # fmt: skip
 
 
 # --- the index --------------------------------------------------------------------------------------------------------
@@ -258,7 +262,7 @@ def _write_index(file: Path, index: Index) -> None:
     ]
     head = json.dumps({"format": FORMAT, "runs": runs}).encode()
     evals = [record.evals for _, record in index.values()]
-    steps = np.concatenate([e.env_steps for e in evals] or [np.empty(0, np.int64)])
+    steps = np.concatenate([e.steps for e in evals] or [np.empty(0, np.int64)])
     returns = np.concatenate([e.returns.ravel() for e in evals] or [np.empty(0)])
     temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
     try:

@@ -105,7 +105,8 @@ class _Maker:
         metric = column.metric or self.table.metric
         records = [record for run in cell.runs if (record := self.found.get(run.key))]
         done = [r for r in records if standing(r) == DONE_RUN]
-        scored = [(r, v) for r in done if (v := self.number(r, metric, self.kind, column.suite)) is not None]
+        suite = column.suite or self.table.rows[cell.row].suite
+        scored = [(r, v) for r in done if (v := self.number(r, metric, self.kind, suite)) is not None]
         values = tuple(v for _, v in scored)
         theirs = self.theirs(cell.row, cell.column)
         shown = {"row": cell.row, "column": cell.column, "metric": metric, "published": theirs, "values": values,
@@ -114,7 +115,7 @@ class _Maker:
             return Shown(**shown, n=len(values), missing=missing(cell, records, len(values)))
         greedy = None
         if metric in ("return", "human_normalised", *SUCCESS):
-            finals = [self.number(r, metric, Score("last"), column.suite) for r in done]
+            finals = [self.number(r, metric, Score("last"), suite) for r in done]
             greedy = stats.student(finals) if None not in finals else None
         difference = None
         if theirs is not None and theirs.value is not None:
@@ -141,9 +142,9 @@ class _Maker:
             random, human = self.reference[record.env]
             return 100 * (value - random) / (human - random)
         if metric == "env_steps_total":
-            return float(result.get("env_steps_total", record.env_steps))
+            return float(result.get("env_steps_total", record.steps if record.unit == "env_steps" else 0))
         if metric == "hours":
-            return record.env_steps / record.env_steps_per_s / 3600 if record.env_steps_per_s else None
+            return record.steps / record.steps_per_s / 3600 if record.steps_per_s else None
         if llm.get("calls_without_price") and metric == "usd":
             return None  # tokens without a known price
         return float(llm.get("calls" if metric == "llm_calls" else metric, 0))
@@ -176,9 +177,9 @@ class _Maker:
         runs = [run for cell in cells for run in cell.runs]
         records = [r for run in runs if (r := self.found.get(run.key)) and standing(r) == DONE_RUN]
         seeds = ", ".join(map(str, dict.fromkeys(run.seed for run in runs)))
-        lengths = sorted({run.env_steps for run in runs})
+        lengths = " or ".join(f"{n:,} {unit}" for n, unit in sorted({(run.steps, run.unit) for run in runs}))
         told = [f"{name}: {self.table.title}", f"Score: {self.kind.told()}; {UNITS[self.table.metric]}.",
-                f"Seeds {seeds}; {' or '.join(f'{n:,}' for n in lengths)} env_steps a run. Intervals: 95 % over runs "
+                f"Seeds {seeds}; {lengths} a run. Intervals: 95 % over runs "
                 "(Student's t; of summaries: stratified bootstrap)."]  # fmt: skip
         if self.table.published and self.paper is None:
             told.append("No published numbers: the paper's are not this score.")

@@ -18,8 +18,8 @@ LINE_EVERY_S = 15.0  # between lines where the output is no terminal
 class TrainingProgress:
     """A bar on a terminal, a line now and then elsewhere; silent when told so. Warnings are always printed."""
 
-    def __init__(self, env_steps: int, *, enabled: bool) -> None:
-        self._total = env_steps
+    def __init__(self, length: int, unit: str = "env_steps", *, enabled: bool) -> None:
+        self._total, self._unit = length, unit  # env_steps, or updates of offline training
         self._enabled = enabled
         self._facts: dict[str, Any] = {}
         self._line_at = 0.0
@@ -29,7 +29,7 @@ class TrainingProgress:
 
     def __enter__(self) -> "TrainingProgress":
         if self._enabled and self._console.is_terminal:
-            columns = (BarColumn(None), MofNCompleteColumn(), TextColumn("env_steps · {task.fields[facts]}"),
+            columns = (BarColumn(None), MofNCompleteColumn(), TextColumn(self._unit + " · {task.fields[facts]}"),
                        TimeElapsedColumn(), TextColumn("<"), TimeRemainingColumn(speed_estimate_period=60))  # fmt: skip
             self._bar = Progress(*columns, console=self._console, refresh_per_second=4)
             self._task = self._bar.add_task("", total=self._total, facts="")
@@ -47,23 +47,24 @@ class TrainingProgress:
         self._facts |= facts
         if not self._enabled:
             return
-        told = f"{self._env_steps_per_s(clock.env_steps):,.0f}/s · " + " · ".join(
+        steps = getattr(clock, self._unit)
+        told = f"{self._per_second(steps):,.0f}/s · " + " · ".join(
             f"{name.replace('_', ' ')} {value:,.4g}" for name, value in self._facts.items()
         )
         if self._bar:
-            self._bar.update(self._task, completed=clock.env_steps, facts=told)
-        elif time.monotonic() - self._line_at > LINE_EVERY_S or clock.env_steps >= self._total:
+            self._bar.update(self._task, completed=steps, facts=told)
+        elif time.monotonic() - self._line_at > LINE_EVERY_S or steps >= self._total:
             self._line_at = time.monotonic()
-            print(f"{clock.env_steps:>9,}/{self._total:,} env_steps · {told}", file=sys.stderr, flush=True)
+            print(f"{steps:>9,}/{self._total:,} {self._unit} · {told}", file=sys.stderr, flush=True)
 
-    def _env_steps_per_s(self, env_steps: int) -> float:
+    def _per_second(self, steps: int) -> float:
         now = time.monotonic()
-        then, steps, speed = self._speed
-        if steps is None:
-            self._speed = (now, env_steps, 0.0)
+        then, before, speed = self._speed
+        if before is None:
+            self._speed = (now, steps, 0.0)
         elif now - then > 1.0:
-            speed = (env_steps - steps) / (now - then)
-            self._speed = (now, env_steps, speed)
+            speed = (steps - before) / (now - then)
+            self._speed = (now, steps, speed)
         return speed
 
 
@@ -80,7 +81,9 @@ def print_result(directory: Path, result: dict[str, Any], *, title: str) -> None
     last = next((r for r in reversed(evals) if r["policy"] == "greedy"), None)
     lines = []
     if last:
-        told = f"{len(last['returns'])} greedy episodes at {last['env_steps']:,} env_steps; ±: 95 % over episodes"
+        offline = not last["env_steps"] and last["updates"]
+        at = f"{last['updates']:,} updates" if offline else f"{last['env_steps']:,} env_steps"
+        told = f"{len(last['returns'])} greedy episodes at {at}; ±: 95 % over episodes"
         lines.append(("evaluation return", f"{mean_and_interval(last['returns'])}   ({told})"))
     if random:
         told = f"{len(random['returns'])} episodes, the same cases"

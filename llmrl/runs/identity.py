@@ -177,6 +177,11 @@ def code_state() -> dict[str, Any]:
     return state
 
 
+def unit_of(status: dict) -> str:
+    """What a status counts a run in: offline training makes no env_steps."""
+    return "updates" if "target_updates" in status else "env_steps"
+
+
 def code_name(code: dict) -> str:
     """The code of a start in a few letters, for comparing: commit and what differs from it, or the version."""
     name = code.get("commit", "")[:10] or code["version"]
