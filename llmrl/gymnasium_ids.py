@@ -14,53 +14,45 @@ def pick_place(
 ) -> gym.Env:
     """`llmrl/PickPlace-v0`. values: keys of conf/env/pick_place/, such as mode and horizon; objects: "letters" or
     "blocks"; role: "train" leaves hopeless actions out. Raises ConfigError for a wrong value."""
-    import yaml
-    from pydantic import ValidationError
-
-    from llmrl.config import checked
     from llmrl.envs.pick_place import Config, PickPlace
 
-    folder = conf_root() / "env" / "pick_place"
     name = f"{values.get('horizon', 'short')}_horizon"
-    files = [folder / "_base.yaml", folder / f"{name}.yaml"]
-    if objects != "letters":
-        files.append(folder / f"{objects}_{name}.yaml")
-    node: dict[str, Any] = {}
-    for file in files:
-        if not file.exists():
-            raise ConfigError(f"llmrl/PickPlace-v0: there is no {file.name} in {folder}")
-        node |= yaml.safe_load(file.read_text())
-    del node["defaults"]
-    nothing = dict.fromkeys(("description", "actions", "reward", "end", "goal", "observation"))
-    try:
-        config = checked(Config, node | {"task": nothing | {"name": name}} | values)
-    except ValidationError as error:
-        raise ConfigError(f"llmrl/PickPlace-v0: {error}") from error
+    files = ["_base", name] if objects == "letters" else ["_base", name, f"{objects}_{name}"]
+    config = _config(Config, "llmrl/PickPlace-v0", "pick_place", files, name, values)
     return PickPlace(config, role=role, render_mode=render_mode)
 
 
 def clevr_robot(*, render_mode: str | None = None, goals: str = "base", **values: Any) -> gym.Env:
     """`llmrl/ClevrRobot-v0`. goals: "base", "easy", "hard" or "google"; values: keys of conf/env/clevr_robot/, such as
     obs_velocity. Raises ConfigError for a wrong value."""
+    from llmrl.envs.clevr_robot import ClevrRobot, Config
+
+    if goals not in ("base", "easy", "hard", "google"):
+        raise ConfigError(f"llmrl/ClevrRobot-v0: goals is base, easy, hard or google, not {goals!r}")
+    config = _config(Config, "llmrl/ClevrRobot-v0", "clevr_robot", ["_base", goals], goals, values)
+    return ClevrRobot(config, render_mode=render_mode)
+
+
+def _config(cls: type, env_id: str, suite: str, files: list[str], task: str, values: dict[str, Any]) -> Any:
+    """The suite's Config: of these files of conf/env/<suite>/, each over those before it, and `values` over all. The
+    task has its name alone, since nobody is told of it. Raises ConfigError."""
     import yaml
     from pydantic import ValidationError
 
     from llmrl.config import checked
-    from llmrl.envs.clevr_robot import ClevrRobot, Config
 
-    folder = conf_root() / "env" / "clevr_robot"
-    if goals not in ("base", "easy", "hard", "google"):
-        raise ConfigError(f"llmrl/ClevrRobot-v0: goals is base, easy, hard or google, not {goals!r}")
+    folder = conf_root() / "env" / suite
     node: dict[str, Any] = {}
-    for file in ("_base.yaml", f"{goals}.yaml"):
-        node |= yaml.safe_load((folder / file).read_text())
+    for file in files:
+        if not (folder / f"{file}.yaml").exists():
+            raise ConfigError(f"{env_id}: there is no {file}.yaml in {folder}")
+        node |= yaml.safe_load((folder / f"{file}.yaml").read_text())
     del node["defaults"]
     nothing = dict.fromkeys(("description", "actions", "reward", "end", "goal", "observation"))
     try:
-        config = checked(Config, node | {"task": nothing | {"name": goals}} | values)
+        return checked(cls, node | {"task": nothing | {"name": task}} | values)
     except ValidationError as error:
-        raise ConfigError(f"llmrl/ClevrRobot-v0: {error}") from error
-    return ClevrRobot(config, render_mode=render_mode)
+        raise ConfigError(f"{env_id}: {error}") from error
 
 
 for name, maker in {"PickPlace": "pick_place", "ClevrRobot": "clevr_robot"}.items():

@@ -42,7 +42,7 @@ def main() -> None:
         kind = KINDS[args.goals]
         goals = np.stack([next(goal for goal in drawn if goal[5] == kind) for _ in range(args.episodes)])
 
-    config = gym.make("llmrl.envs.clevr_robot:llmrl/ClevrRobot-v0", disable_env_checker=True).unwrapped.config
+    config = gym.make("llmrl/ClevrRobot-v0", disable_env_checker=True).unwrapped.config
     begin, cpu = time.perf_counter(), time.process_time()
     played = play(Scenes(config, args.threads), Script(args.random, args.dst), goals, 50, rng, with_states=False)
     seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import gymnasium  # noqa: F401 (before llmrl, so that our environments have their ids)
 import hydra
 import pytest
 from hydra.core.global_hydra import GlobalHydra

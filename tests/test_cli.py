@@ -18,7 +18,7 @@ from conftest import CART_POLE, Done
 from llmrl import cli
 from llmrl.commands import doctor, status
 from llmrl.commands import list as list_command
-from llmrl.commands.check import difference
+from llmrl.commands.check import difference, last_return
 from llmrl.conf_files import GROUPS, options
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -159,6 +159,13 @@ def test_check_refuses_what_run_would_refuse(
     assert done.code == 2
     assert message in done.err
     assert "Traceback" not in done.err
+
+
+def test_check_tells_the_return_of_the_task_and_not_of_a_suite(tmp_path: Path) -> None:
+    rows = [("random", 0.1), ("greedy", 0.2), ("greedy", 0.5), ("greedy on unseen_letters", 0.9)]
+    lines = [json.dumps({"policy": policy, "return_mean": value}) + "\n" for policy, value in rows]
+    (tmp_path / "eval.jsonl").write_text("".join(lines))
+    assert last_return(tmp_path) == "return 0.500 in at most 100 env_steps"
 
 
 def test_check_finds_an_agent_that_forgets_something(

@@ -40,6 +40,13 @@ def test_a_suites_cases_show_what_their_name_says():
     assert not set(seeds) & {case.seed for case in suite_cases(config, "unseen_colours")}
 
 
+@pytest.mark.parametrize("method", [[], ["method=explorllm"]], ids=["plain", "explorllm"])
+def test_a_suite_that_there_is_not_is_refused_before_anything_is_asked_or_trained(llmrl_run, tmp_path, method):
+    done = llmrl_run(*SMALL, *method, "eval.suites=[unseen_colours,unseen]", "eval.suites_at=end")
+    assert done.code == 2 and "no suite `unseen`" in done.err
+    assert not (tmp_path / "outputs").exists()
+
+
 def test_a_suite_that_there_is_not_is_refused_with_those_that_there_are():
     config = from_node(compose(SMALL))
     with pytest.raises(ConfigError, match="no suite `unseen`. There are: seen, unseen_colours, unseen_letters"):

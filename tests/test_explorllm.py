@@ -121,11 +121,22 @@ def test_policies_alone_are_evaluated_with_the_same_programs(policy, whole, llmr
     assert (row["return_mean"] > 0.95) == (policy == "oracle")
 
 
-def test_another_environment_is_refused(llmrl_run):
+def test_another_environment_is_refused(llmrl_run, tmp_path):
     done = llmrl_run("method=explorllm", "agent=sac", "env=classic/pendulum", "budget.env_steps=10")
     assert done.code == 2 and "env=pick_place" in done.err
-    image = llmrl_run(*SMALL, "env.observation=image", "env.actions=pixel")
-    assert image.code == 2 and "env.observation=crops" in image.err
+    image = ["env.observation=image", "env.actions=pixel"]
+    for method in ("explorllm", "explorllm_policy"):
+        done = llmrl_run(f"method={method}", "agent=sac_crops", "env=pick_place/short_horizon", *image)
+        assert done.code == 2 and "env.observation=crops" in done.err
+    assert not (tmp_path / "outputs").exists()  # nothing was asked
+
+
+def test_a_candidate_that_will_not_be_there_is_refused(llmrl_run, tmp_path):
+    for method in ("explorllm", "explorllm_policy"):
+        wanted = [f"method={method}", "method.affordance=6", "method.programs.n=6"]
+        done = llmrl_run(*wanted, "agent=sac_crops", "env=pick_place/short_horizon")
+        assert done.code == 2 and "method.affordance: there is no candidate 6, there are 6: 0 to 5" in done.err
+    assert not (tmp_path / "outputs").exists()
 
 
 # --- the explorer -----------------------------------------------------------------------------------------------------

@@ -16,12 +16,12 @@ from llmrl.config import checked
 from llmrl.envs.pick_place.scene import FRAME, HOME_PIXEL
 from llmrl.gymnasium_ids import pick_place
 from llmrl.llm import scripted_explorllm as scripted
-from llmrl.llm.sandbox import Limits
+from llmrl.llm.sandbox import Limits, SandboxFailure
 from llmrl.llm.transcript import Transcript
 from llmrl.methods import explorllm_programs
 from llmrl.methods.explorllm_programs import Search, choose, program
 from llmrl.methods.explorllm_programs.examples import picture, seen_tables
-from llmrl.methods.explorllm_programs.policy import DRAWS, ProgramPolicy, seen_in
+from llmrl.methods.explorllm_programs.policy import DRAWS, ProgramPolicy, check_task, seen_in
 from llmrl.methods.explorllm_programs.program import Programs, Rejected, extract
 
 SHORT, LONG = pick_place(horizon="short").config, pick_place(horizon="long").config
@@ -31,6 +31,7 @@ UNIFORM = "import numpy as np\ndef affordance(crop):\n    return np.ones((28, 28
 BAD = {  # program: its name
     "def affordance(crop):\n    return 1 / 0\n": "raised",
     "import numpy as np\ndef affordance(crop):\n    return np.full((28, 28), np.nan)\n": "not_finite",
+    "import numpy as np\ndef affordance(crop):\n    return np.full((28, 28), 1e308)\n": "not_finite",  # their sum
     "import numpy as np\ndef affordance(crop):\n    return np.ones((14, 14))\n": "wrong_shape",
     "import numpy as np\ndef affordance(crop):\n    return np.zeros((28, 28))\n": "all_zero",
     "import numpy as np\ndef affordance(crop):\n    return crop[..., 0] - 100.0\n": "negative",
@@ -160,11 +161,63 @@ def test_a_program_that_takes_for_ever_is_replaced_and_at_last_not_started_again
     assert policy.failures == {"programs.timeout": program.RESTARTS + 1, "programs.dead": 2}
 
 
+LIES = {  # what our part of the child may come to return, once a program has got at it
+    "a slot that there is not": lambda plans, maps, faults: (plans + 9, maps, faults),
+    "a bowl to pick": lambda plans, maps, faults: (plans + (0, 4), maps, faults),
+    "a place of nothing": lambda plans, maps, faults: (plans + (1, 4), maps, faults),
+    "half a plan": lambda plans, maps, faults: (plans[:, :1], maps, faults),
+    "plans of fractions": lambda plans, maps, faults: (plans / 2, maps, faults),
+    "a plan too few": lambda plans, maps, faults: (plans[1:], maps, faults),
+    "a fault without a name": lambda plans, maps, faults: (plans, maps, faults + 99),
+    "a fault below zero": lambda plans, maps, faults: (plans, maps, faults - 1),
+    "faults of another shape": lambda plans, maps, faults: (plans, maps, faults[:, 0]),
+    "a map of another size": lambda plans, maps, faults: (plans, maps[:, 1:], faults),
+    "a negative map": lambda plans, maps, faults: (plans, -maps, faults),
+    "a map of nothing": lambda plans, maps, faults: (plans, 0 * maps, faults),
+    "a map of nan": lambda plans, maps, faults: (plans, np.nan * maps, faults),
+    "a map that adds up to infinity": lambda plans, maps, faults: (plans, 1e308 * maps, faults),
+    "whole numbers for a map": lambda plans, maps, faults: (plans, maps.astype(np.int64), faults),
+    "too little": lambda plans, maps, faults: (plans, maps),
+    "too much": lambda plans, maps, faults: (plans, maps, faults, faults),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_what_the_child_returns_is_not_trusted(lie, monkeypatch):
+    """As after the death of a child: the fallback acts, counted by a name of its own, and at last no child is begun."""
+
+    class Child:
+        def __init__(self, *program, **limits):
+            pass
+
+        def call(self, function, held, *rest):
+            n = len(held)
+            return LIES[lie](np.zeros((n, 2), np.int64), np.ones((n, 28, 28)), np.zeros((n, 2), np.int64))
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(program, "Sandbox", Child)
+    env, obs, policy = pick_place(horizon="short"), some_obs(SHORT, 3), policy_of(Programs(PLANNER, UNIFORM, None))
+    for _ in range(program.RESTARTS + 2):
+        actions = policy.act(obs, np.random.default_rng(0).random((3, DRAWS)))
+        assert all(env.action_space.contains(action) for action in actions)
+    assert policy.failures == {"programs.bad_output": 3 * (program.RESTARTS + 1), "programs.dead": 3}
+
+
+def test_a_child_that_lies_scores_nothing_and_passes_no_check(monkeypatch):
+    changed = "\ndef maps_of(*crops):\n    return _np.full((len(crops[0]), 28, 28), 1e308), _np.zeros(1, 'int64')\n"
+    monkeypatch.setattr(program, "ENTRY", program.ENTRY + changed)
+    with Programs(None, UNIFORM, None) as programs:
+        with pytest.raises(Rejected, match="bad_output"):
+            programs.check(seen_tables(SHORT, 2, 0))
+        with pytest.raises(SandboxFailure, match="bad_output"):
+            programs.maps_of(np.zeros((1, 28, 28, 3), np.uint8))
+
+
 def test_programs_need_crops():
     with pytest.raises(ConfigError, match="env.observation=crops"):
-        policy_of(Programs(None, None, None), dataclasses.replace(SHORT, observation="image"))
-    with pytest.raises(ConfigError, match="no candidate 6, there are 2: 0 to 1"):
-        choose({"scores": [None, None], "affordance": [None, None]}, 6, "argmax")
+        check_task(dataclasses.replace(SHORT, observation="image"))
 
 
 # --- what is asked ----------------------------------------------------------------------------------------------------

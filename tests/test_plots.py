@@ -253,7 +253,8 @@ def test_the_command_says_what_it_cannot_draw(llmrl, tmp_path):
     path = make_run(tmp_path / "outputs")
     done = llmrl("plot", "outputs", "--kind", "exploration", "--out", "x")
     assert done.code == 2 and "method=llm_explorer" in done.err and not (tmp_path / "x").exists()
-    assert llmrl("plot", "outputs/nothing").code == 2
+    nothing = llmrl("plot", "outputs/nothing")
+    assert nothing.code == 2 and "there is no directory outputs/nothing" in nothing.err
     shutil.rmtree(path)
     assert llmrl("plot", "outputs").code == 2
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SHORT, TINY, below, only_run, status
+from conftest import SHORT, TINY, below, run_directories, status
 
 from llmrl.runs.files import read_json, read_jsonl
 from llmrl.runs.identity import RunDirectory
@@ -20,6 +20,10 @@ RUNS = {
             "budget.env_steps=3000", "eval.every=1000"],
     "td3": [*LLM, *TINY["td3"], "env=mujoco/half_cheetah", "env.max_episode_steps=100", "agent.replay_size=500",
             "budget.env_steps=1200", "eval.every=400"],
+    "explorllm": ["experiment=explorllm/short_horizon", "method.epsilon=0.5", "method.programs.tables=2",
+                  "method.programs.crops=3", "agent.hidden=[8]", "agent.batch_size=4", "agent.learning_starts=30",
+                  "agent.random_steps=20", "agent.replay_size=100", "budget.env_steps=200", "eval.every=100",
+                  "eval.suites=[unseen_colours]", "eval.suite_episodes=1"],
 }  # fmt: skip
 COMPARED = ("metrics.jsonl", "eval.jsonl", "llm.jsonl", "agent.pt", "result.json")
 
@@ -30,9 +34,17 @@ def checkpoint_number(root: Path) -> int:
     return max((int(name) for name in names if name.isdigit()), default=-1)
 
 
+def run_below(outputs: Path) -> Path:
+    """The one run that was asked for, without what it builds on."""
+    (found,) = [path for path in run_directories(outputs) if "artifacts" not in path.parts]
+    return found
+
+
 def results(directory: Path) -> dict[str, bytes]:
     assert status(directory) == "DONE"
-    return {name: (directory / name).read_bytes() for name in COMPARED}
+    left = {name: (directory / name).read_bytes() for name in COMPARED}
+    outputs = read_json(directory / "config.json")["compute"]["outputs"]  # below which lies what the run builds on
+    return left | {"result.json": left["result.json"].replace(outputs.encode(), b"outputs")}
 
 
 @pytest.fixture
@@ -42,7 +54,7 @@ def expected(llmrl_run, tmp_path):
     def of(args: list[str]) -> dict[str, bytes]:
         done = llmrl_run(*args, *SHORT, "compute.outputs=whole")
         assert done.code == 0, done.err
-        return results(only_run(tmp_path / "whole"))
+        return results(run_below(tmp_path / "whole"))
 
     return of
 
@@ -50,6 +62,7 @@ def expected(llmrl_run, tmp_path):
 @pytest.mark.parametrize("agent, signals", [
     ("dqn", [signal.SIGKILL, signal.SIGTERM, signal.SIGKILL]),
     ("td3", [signal.SIGKILL, signal.SIGUSR2, signal.SIGKILL]),
+    ("explorllm", [signal.SIGKILL, signal.SIGTERM, signal.SIGKILL]),
 ])  # fmt: skip
 def test_killed_and_stopped_at_random(agent, signals, process, expected, tmp_path):
     """Each time some checkpoints after the start (how many, is drawn); in the end the newest checkpoint is torn too."""
@@ -60,7 +73,7 @@ def test_killed_and_stopped_at_random(agent, signals, process, expected, tmp_pat
         run = process(*args)
         assert run.until(lambda target=target: checkpoint_number(outputs) >= target), run.end().err
         ended = run.send(signum)
-        directory = only_run(outputs)
+        directory = run_below(outputs)
         if signum == signal.SIGKILL:
             assert ended.code == -signal.SIGKILL
             assert status(directory) == "RUNNING"  # nobody could write anything else …
@@ -84,7 +97,7 @@ def test_a_signal_cuts_a_long_evaluation_short(process, tmp_path):
     run = process(*TINY["td3"], "env=mujoco/half_cheetah", "eval.episodes=2000", "eval.max_steps=1000")
     assert run.until(lambda: any(status(path.parent) == "RUNNING" for path in below(tmp_path, "status.json")))
     assert run.send(signal.SIGTERM).code == 143
-    directory = only_run(tmp_path)
+    directory = run_below(tmp_path)
     assert status(directory) == "INTERRUPTED"
     assert read_jsonl(directory / "eval.jsonl") == []
     assert checkpoint_number(tmp_path) == 0
@@ -114,7 +127,7 @@ def test_a_full_disk(process, expected, tmp_path, small_disk):
     full = run.end()
     assert full.code == 1, full.err
     assert "is full" in full.err and "Free some space" in full.err and "Traceback" not in full.err
-    directory = only_run(small_disk)
+    directory = run_below(small_disk)
     assert checkpoint_number(small_disk) >= 1
     again = process(*args).end()  # still full
     assert again.code == 1 and "is full" in again.err and "Traceback" not in again.err

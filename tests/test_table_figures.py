@@ -64,6 +64,9 @@ def test_plot_takes_a_tables_name(lab, llmrl, tmp_path):
     assert done.code == 0, done.err
     assert (tmp_path / "outputs/tables/lab/small.png").stat().st_size > 10_000
     assert llmrl("plot", "lab/small", "--row", "short horizn").code == 2
+    mistyped = llmrl("plot", "lab/smal")
+    assert mistyped.code == 2 and "no directory lab/smal" in mistyped.err
+    assert "Did you mean `lab/small`?" in mistyped.err
 
 
 def test_a_column_may_show_another_suite_of_cases(lab):

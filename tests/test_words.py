@@ -118,13 +118,24 @@ def test_the_sentence_decides_and_not_the_goal(trained):
 
 
 def test_a_trained_agent_is_played_elsewhere(trained, llmrl_run, tmp_path):
+    """On the suites too, however much longer than its training this run's own budget is."""
+    longer = [word for word in PLAY if not word.startswith("budget")]
     done = llmrl_run("method=pretrained", f"method.run={trained}", "env=pick_place/short_horizon",
-                     "env.position_noise_px=0", *PLAY)  # fmt: skip
+                     "env.position_noise_px=0", "eval.suites=[unseen_colours]", "eval.suite_episodes=2",
+                     *longer)  # fmt: skip
     assert done.code == 0
     made = only_run(tmp_path / "outputs")
-    (row,) = read_jsonl(made / "eval.jsonl")
+    row, suite = read_jsonl(made / "eval.jsonl")
+    assert suite["policy"] == "greedy on unseen_colours" and len(suite["returns"]) == 2
     assert row["policy"] == "greedy" and row["env_steps"] == 24 and len(row["returns"]) == 3
     assert read_json(made / "artifact.json")["path"].endswith("agent.pt")
+
+
+def test_an_agent_that_is_still_in_training_is_refused(trained, llmrl_run, monkeypatch):
+    counters = {"env_steps": 12, "updates": 0}
+    monkeypatch.setattr("llmrl.build.learned", lambda directory: ("checkpoint/3", counters, {}))
+    done = llmrl_run("method=pretrained", f"method.run={trained}", "env=pick_place/short_horizon", *PLAY)
+    assert done.code == 2 and f"method.run: {trained} is not finished" in done.err
 
 
 def test_an_agent_of_another_environment_is_refused(trained, llmrl_run):

@@ -67,22 +67,21 @@ def _llm(config: Any) -> str:
 
 
 def _rehearse(method: Any, config: Any, directory: Path) -> Any:
-    """The method's own `run`, three times in one directory: stopped, stopped again at once, and let go to its end."""
+    """The method's own `run` in `directory`: a training three times, stopped, stopped again at once, and let go
+    to its end; anything else once."""
     from llmrl.config import module_of
     from llmrl.runs.stop import Stopped
 
     module = module_of("method", config.choices["method"])
-    if not getattr(module, "TRAINS", True):
-        ctx = _context(config, directory, [], None)
-        method.run(ctx)
-        ctx.log.close()
-        yield f"evaluated: return {_last_return(directory)} in at most {EVALUATION_STEPS} env_steps; nothing is trained"
-        return
-    if hasattr(module, "ARTIFACT"):  # trains in runs of its own
+    searches = hasattr(module, "ARTIFACT")  # and trains, if at all, in runs of its own
+    if searches or not getattr(module, "TRAINS", True):
         ctx = _context(config, directory, [], None)
         result = method.run(ctx)
         ctx.log.close()
-        yield f"searched: {result['env_steps']} env_steps, {ctx.llm.usage()['calls']} calls of the scripted LLM"
+        if searches:
+            yield f"searched: {result['env_steps']} env_steps, {ctx.llm.usage()['calls']} calls of the scripted LLM"
+        else:
+            yield f"evaluated: {last_return(directory)}; nothing is trained"
         return
     saved: list[dict] = []
     for stop_at in (config.budget.env_steps, 0):
@@ -102,7 +101,7 @@ def _rehearse(method: Any, config: Any, directory: Path) -> Any:
     if "llm" in method.reads(config.method):
         yield f"scripted LLM: {ctx.llm.usage()['calls']} calls"
     yield f"trained: {result['env_steps']} env_steps, {result['updates']} update(s) at batch size {BATCH_SIZE}"
-    yield f"evaluated: return {_last_return(directory)} in at most {EVALUATION_STEPS} env_steps"
+    yield f"evaluated: {last_return(directory)}"
     yield "checkpoint: written, read back, equal"
 
 
@@ -196,10 +195,12 @@ def difference(a: Any, b: Any, name: str = "state") -> str:
     return next((found for key in a if (found := difference(a[key], b[key], f"{name}.{key}"))), "")
 
 
-def _last_return(directory: Path) -> float:
+def last_return(directory: Path) -> str:
+    """What the last evaluation came to on the task's own cases, in words."""
     from llmrl.runs.files import read_jsonl
 
-    return round(read_jsonl(directory / "eval.jsonl")[-1]["return_mean"], 3)
+    rows = [row for row in read_jsonl(directory / "eval.jsonl") if row["policy"] == "greedy"]
+    return f"return {rows[-1]['return_mean']:.3f} in at most {EVALUATION_STEPS} env_steps"
 
 
 def _say(text: str, code: int) -> int:

@@ -30,8 +30,14 @@ SCORES = ("last", "best", "mean_last_k", "train_last_100")
 
 
 def main(args: list[str]) -> int:
-    if args and not Path(args[0]).exists() and args[0] in options("table"):
-        return _table_main(args)
+    if args and not args[0].startswith("-") and not Path(args[0]).exists():
+        if args[0] in options("table"):
+            return _table_main(args)
+        from llmrl.config import nearest
+
+        near = nearest(args[0], options("table"))
+        print(f"llmrl plot: there is no directory {args[0]} and no table `{args[0]}`.{near}", file=sys.stderr)
+        return 2
     parser = argparse.ArgumentParser("llmrl plot", add_help=False, usage="llmrl plot <directory …> [--kind K] …")
     parser.add_argument("paths", type=Path, nargs="+")
     parser.add_argument("--kind", choices=KINDS)

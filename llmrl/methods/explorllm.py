@@ -5,7 +5,6 @@ into the same replay, unmarked. The programs (methods/explorllm_programs) are an
 evaluation never uses them. docs/papers/explorllm.md compares with the paper.
 """
 
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,8 +18,8 @@ from llmrl.config import Config as Run
 from llmrl.explore.base import Clock, EpisodeSummary, Explorer, Policy
 from llmrl.explore.epsilon_greedy import Schedule, linear
 from llmrl.methods import explorllm_programs
-from llmrl.methods.explorllm_programs import Affordance, choose, chosen, read_programs, run_of
-from llmrl.methods.explorllm_programs.policy import DRAWS, ProgramPolicy
+from llmrl.methods.explorllm_programs import Affordance, check_affordance, choose, chosen, read_programs, run_of
+from llmrl.methods.explorllm_programs.policy import DRAWS, ProgramPolicy, check_task
 from llmrl.runs import seeding
 
 
@@ -34,6 +33,9 @@ class Config:
     offset_scale: Positive
     sampling: Literal["stochastic", "argmax"]
     affordance: Affordance
+
+    def __post_init__(self) -> None:
+        check_affordance(self.affordance, self.programs)
 
 
 class ExploRLLM:
@@ -50,18 +52,19 @@ class ExploRLLM:
     @staticmethod
     def small(config: Config, env_steps: int) -> Config:
         """The same with the smallest programs' search that touches everything."""
-        return replace(config, programs=explorllm_programs.ExploRLLMPrograms.small(config.programs, env_steps))
+        programs = explorllm_programs.ExploRLLMPrograms.small(config.programs, env_steps)
+        return replace(config, programs=programs, affordance="best")  # one that is named may not be among so few
 
     def run(self, ctx: Any) -> dict[str, Any]:
         own, agent = ctx.cfg.method, ctx.agent()
         if not own.epsilon:
             return ctx.train(agent, agent.explorer())
-        directory = ctx.artifact(run_of(ctx.cfg, own.programs), explorllm_programs.PRODUCT)
-        found = read_programs(directory)
-        shutil.copy(directory / "llm.jsonl", ctx.dir / "llm.jsonl")  # a run shows what made it
-        number = choose(found, own.affordance, own.sampling)
+        check_task(ctx.cfg.env)
         if agent.actions != "continuous":
             raise ConfigError(f"method=explorllm acts in continuous actions, agent={ctx.cfg.choices['agent']} does not")
+        directory = ctx.artifact(run_of(ctx.cfg, own.programs), explorllm_programs.PRODUCT)
+        found = read_programs(directory)
+        number = choose(found, own.affordance, own.sampling)
         with chosen(found, number) as programs:
             policy = ProgramPolicy(programs, ctx.cfg.env, offset_scale=own.offset_scale, sampling=own.sampling)
             end = own.epsilon if own.epsilon_schedule == "constant" else 0.0

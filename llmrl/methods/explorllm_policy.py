@@ -4,7 +4,6 @@ program: what the LLM's programs do by themselves, the paper's Explore Policy; a
 of each map; centre: the planner alone, at objects' middles; random: uniform actions; oracle: knows the truth.
 """
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -16,8 +15,8 @@ from numpy.typing import NDArray
 from llmrl.checks import Positive
 from llmrl.config import Config as Run
 from llmrl.methods import explorllm_programs
-from llmrl.methods.explorllm_programs import Affordance, canonical, choose, chosen, read_programs, run_of
-from llmrl.methods.explorllm_programs.policy import DRAWS, ProgramPolicy, Sampling
+from llmrl.methods.explorllm_programs import Affordance, check_affordance, choose, chosen, read_programs, run_of
+from llmrl.methods.explorllm_programs.policy import DRAWS, ProgramPolicy, Sampling, check_task
 from llmrl.runs.evaluate import Act, cases, evaluate, uniform_policy
 
 TRAINS = False  # for `llmrl check`
@@ -34,6 +33,9 @@ class Config:
     offset_scale: Positive
     affordance: Affordance
 
+    def __post_init__(self) -> None:
+        check_affordance(self.affordance, self.programs)
+
 
 class ExploRLLMPolicy:
     @staticmethod
@@ -43,7 +45,8 @@ class ExploRLLMPolicy:
     @staticmethod
     def small(config: Config, env_steps: int) -> Config:
         """The same with the smallest programs' search that touches everything."""
-        return replace(config, programs=explorllm_programs.ExploRLLMPrograms.small(config.programs, env_steps))
+        programs = explorllm_programs.ExploRLLMPrograms.small(config.programs, env_steps)
+        return replace(config, programs=programs, affordance="best")  # one that is named may not be among so few
 
     @staticmethod
     def stages(config: Run) -> list[Run]:
@@ -51,11 +54,10 @@ class ExploRLLMPolicy:
 
     def run(self, ctx: Any) -> dict[str, Any]:
         own = ctx.cfg.method
-        canonical(ctx.cfg.env)  # raises where it is another environment
+        check_task(ctx.cfg.env, crops=own.policy in SAMPLING)
         found, told = None, {}
         if own.policy in SAMPLING:
             programs = ctx.artifact(run_of(ctx.cfg, own.programs), explorllm_programs.PRODUCT)
-            shutil.copy(programs / "llm.jsonl", ctx.dir / "llm.jsonl")
             found, told = read_programs(programs), {"programs": str(programs)}
         env = WithInfo(ctx.env("eval"))
         act, facts = policy_of(own.policy, env, found, offset_scale=own.offset_scale, affordance=own.affordance)

@@ -4,7 +4,6 @@ The search (methods/lesr_search) is an artifact that all seeds share; this metho
 scratch, on the run's own seed (section 2.3 of the specification). docs/papers/lesr.md compares with the paper.
 """
 
-import shutil
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -51,7 +50,6 @@ class LESR:
         lesr_search.check_task(ctx.cfg.env)
         search = ctx.artifact(search_of(ctx.cfg), PROGRAM)
         found = read_json(search / "result.json")
-        shutil.copy(search / "llm.jsonl", ctx.dir / "llm.jsonl")  # a run shows what made it, and can be replayed from
         own = ctx.cfg.method.search
         program = (search / PROGRAM).read_text(encoding="utf-8")
         if ctx.cfg.method.control != "none":

@@ -21,6 +21,6 @@ class Pretrained:
 
     def run(self, ctx: Any) -> dict[str, Any]:
         agent, clock = ctx.trained(Path(ctx.cfg.method.run), ctx.env("eval"))
-        ctx.evaluate(agent, clock)
+        ctx.evaluate(agent, clock, end=True)
         told = {"run": ctx.cfg.method.run, **asdict(clock)}
         return {"env_steps": 0, "updates": 0, "episodes": 0, "pretrained": told}

@@ -4,76 +4,18 @@ Both are drawn off the screen by OpenGL, each with a context of its own: the cam
 edges, so that a pixel is what is in its middle (and takes a tenth of the time), the picture has both.
 """
 
-import atexit
-import os
-import weakref
-from importlib import import_module
 from math import acos, atan2, cos, hypot, sin
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrl.checks import ConfigError
-from llmrl.envs.base import require
-from llmrl.envs.mujoco import cannot_draw, choose_renderer
+from llmrl.envs.opengl import OpenGL
 from llmrl.envs.pick_place import model as table_model
 
 PICTURE = 480  # pixels of a picture's side
 SHOULDER, UPPER, FORE, WRIST = 0.10, 0.42, 0.46, 0.13  # m, of the arm that is drawn: it only looks like one
 ARM_RGBA = (0.82, 0.83, 0.85, 1.0)
-
-
-class OpenGL:
-    """A place to draw off the screen, for any number of models. Raises ConfigError, with what to install, where nothing
-    can be drawn."""
-
-    def __init__(self) -> None:
-        choose_renderer()
-        try:
-            mujoco = require("mujoco", "gymnasium[mujoco]", "env.mode=physics")
-            # by name: what mujoco.gl_context has was chosen when mujoco was imported, perhaps by somebody else
-            module = {"egl": "mujoco.egl", "osmesa": "mujoco.osmesa"}.get(os.environ.get("MUJOCO_GL", ""))
-            self._gl = import_module(module or "mujoco.gl_context").GLContext(PICTURE, PICTURE)
-            self._gl.make_current()
-            self._contexts = [_context(mujoco.MjModel.from_xml_string("<mujoco/>"))]
-        except ConfigError:
-            raise
-        except Exception as error:  # PyOpenGL, EGL, GLFW and MuJoCo all have their own
-            raise cannot_draw(error) from error
-        close = weakref.finalize(self, _close, self._gl, self._contexts)
-        close.atexit = False
-        atexit.register(close)  # so it comes before EGL's own end, which was registered earlier
-
-    def context(self, model: Any) -> Any:
-        """What a model is drawn with: its meshes, and a picture of the size and quality that it asks for."""
-        self._gl.make_current()
-        self._contexts.append(_context(model))
-        return self._contexts[-1]
-
-    def draw(self, scene: Any, context: Any, rgb: NDArray, depth: NDArray | None) -> None:
-        """Fills rgb and depth, lowest row first."""
-        import mujoco
-
-        self._gl.make_current()
-        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, context)
-        area = mujoco.MjrRect(0, 0, rgb.shape[1], rgb.shape[0])
-        mujoco.mjr_render(area, scene, context)
-        mujoco.mjr_readPixels(rgb, depth, area, context)
-
-
-def _context(model: Any) -> Any:
-    import mujoco
-
-    return mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
-
-
-def _close(gl: Any, contexts: list) -> None:
-    """Frees contexts where they were made: elsewhere, their numbers are those of somebody else's meshes."""
-    gl.make_current()
-    for context in contexts:
-        context.free()
-    gl.free()
 
 
 class Camera:

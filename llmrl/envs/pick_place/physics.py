@@ -11,7 +11,8 @@ from math import ceil, cos, floor, pi, sin
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrl.envs.pick_place.camera import Camera, OpenGL
+from llmrl.envs.opengl import OpenGL
+from llmrl.envs.pick_place.camera import PICTURE, Camera
 from llmrl.envs.pick_place.letters import PIXEL
 from llmrl.envs.pick_place.model import TIMESTEP, build, rgba
 from llmrl.envs.pick_place.scene import (
@@ -59,7 +60,7 @@ class PhysicsWorld:
     Raises ConfigError where OpenGL cannot draw."""
 
     def __init__(self, *, film: bool) -> None:
-        self._gl = OpenGL()
+        self._gl = OpenGL(PICTURE, "env.mode=physics")
         self._tables: dict[tuple, Table] = {}  # by letters in alphabetical order, and their scale
         self._film = film
         self.frames: list[NDArray[np.uint8]] = []

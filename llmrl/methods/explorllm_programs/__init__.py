@@ -11,11 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from llmrl.checks import ConfigError, Count, NonNegativeInt
+from llmrl.checks import Count, NonNegativeInt
 from llmrl.config import Config as Run
 from llmrl.config import Eval, module_of
 from llmrl.llm.sandbox import SandboxFailure
 from llmrl.methods.explorllm_programs.examples import score, sealing, seen_tables
+from llmrl.methods.explorllm_programs.policy import check_task
 from llmrl.methods.explorllm_programs.program import Programs, Rejected, Seen, extract
 from llmrl.methods.explorllm_programs.prompts import Asker, Message
 from llmrl.runs.files import read_json, write_json, write_text
@@ -53,9 +54,10 @@ class ExploRLLMPrograms:
         return replace(config, n=2, max_tries=1, tables=2, crops=3)
 
     def run(self, ctx: Any) -> dict[str, Any]:
-        env = canonical(ctx.cfg.env)
+        env, progress = canonical(ctx.cfg.env), ctx.cfg.log.progress
         if not (ctx.dir / PRODUCT).exists():
-            search = Search(ctx.cfg.method, env, ctx.llm, tell=self._tell(ctx))
+            (ctx.dir / "programs").mkdir(exist_ok=True)
+            search = Search(ctx.cfg.method, env, ctx.llm, tell=tell if progress else lambda text: None)
             found = search.find()
             for name, code in search.files().items():
                 write_text(ctx.dir / "programs" / f"{name}.py", code)
@@ -64,10 +66,9 @@ class ExploRLLMPrograms:
         told = {"scores": found["scores"], "rejected": found["rejected"]}
         return {"env_steps": 0, "updates": 0, "episodes": 0, "explorllm": told}
 
-    def _tell(self, ctx: Any) -> Callable[[str], None]:
-        (ctx.dir / "programs").mkdir(exist_ok=True)
-        progress = ctx.cfg.log.progress
-        return lambda text: print(f"  programs {text}", file=sys.stderr, flush=True) if progress else None
+
+def tell(text: str) -> None:
+    print(f"  programs {text}", file=sys.stderr, flush=True)
 
 
 class Search:
@@ -147,8 +148,7 @@ class Search:
 def canonical(env: Any) -> Any:
     """The environment's Config without what makes no difference to programs, so that all controls share them.
     Raises ConfigError where it is another environment."""
-    if getattr(env, "suite", None) != "pick_place":
-        raise ConfigError("ExploRLLM's programs are for the pick-and-place environment: choose env=pick_place/…")
+    check_task(env, crops=False)
     return replace(
         env, mode="analytic", actions="residual", observation="crops", detector="truth", timeout="terminal",
         neglect_px=None, max_primitives=11, phase="soft", residual_px=14.0, drop_scatter_mm=0.0,
@@ -179,17 +179,20 @@ def read_programs(directory: Any) -> dict[str, Any]:
 Affordance = Literal["best", "worst"] | NonNegativeInt
 
 
+def check_affordance(affordance: Affordance, programs: Config) -> None:
+    """Raises ValueError, for the dataclass that holds both, where a candidate is named that will not be there."""
+    if isinstance(affordance, int) and affordance >= programs.n:
+        raise ValueError(
+            f"affordance: there is no candidate {affordance}, there are {programs.n}: 0 to {programs.n - 1}"
+        )
+
+
 def choose(found: dict[str, Any], affordance: Affordance, sampling: Literal["stochastic", "argmax"]) -> int | None:
     """The number of a candidate: the best or the worst by its score for this sampling, or the one that is named. None
-    where none passed the checks, so that the fallback acts. Raises ConfigError for a number that there is not."""
-    scores = {i: facts[sampling] for i, facts in enumerate(found["scores"]) if facts is not None}
+    where none passed the checks, so that the fallback acts."""
     if isinstance(affordance, int):
-        if affordance >= len(found["affordance"]):
-            raise ConfigError(
-                f"method.affordance: there is no candidate {affordance}, there are {len(found['affordance'])}: "
-                f"0 to {len(found['affordance']) - 1}"
-            )
         return affordance
+    scores = {i: facts[sampling] for i, facts in enumerate(found["scores"]) if facts is not None}
     best = max if affordance == "best" else min
     return best(scores, key=lambda i: scores[i]) if scores else None
 

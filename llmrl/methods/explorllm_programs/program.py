@@ -6,7 +6,7 @@ uniform one (the specification's), a plan by a random possible one (ours).
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ FUNCTIONS = ("planner", "affordance", "place_map")
 FAULTS = {
     "no_code": "the reply holds no Python that defines the function",
     "wrong_shape": "it returned something else than two whole numbers (planner) or an array (28, 28) (maps)",
-    "not_finite": "it returned values that are infinite or not a number",
+    "not_finite": "it returned values that, or whose sum, are infinite or not a number",
     "negative": "the map holds negative numbers",
     "all_zero": "the map is zero everywhere",
     "wrong_choice": "the plan is neither to pick an object 0-2 nor to place a held one at another object",
@@ -88,7 +88,7 @@ def _map(function, *crops):
 def _fault(found):
     if found.shape != (CROP, CROP):
         return "wrong_shape"
-    if not _np.isfinite(found).all():
+    if not _np.isfinite(found.sum()):
         return "not_finite"
     if (found < 0).any():
         return "negative"
@@ -119,6 +119,9 @@ def say(*arguments):  # lets an exception out, so that its text is told
     function(*[int(a) if a.ndim == 0 else a for a in arguments])
     return ()
 """
+
+
+RETURNED = {"decide": 3, "plan_of": 2, "maps_of": 2, "say": 0}  # arrays
 
 
 class Rejected(Exception):
@@ -183,10 +186,15 @@ class Programs:
     def decide(self, seen: Seen, spare: NDArray[np.int64]) -> Decisions:
         """What to do at each of n tables, in one call. spare: (n, 2) the plans (place, slot) to use where the planner
         fails."""
+        n = len(seen.held)
+
+        def valid(plans: NDArray, maps: NDArray, faults: NDArray) -> bool:
+            return _are_plans(plans, seen.held) and _are_maps(maps, n) and _are_faults(faults, (n, 2))
+
         try:
-            plans, maps, faults = self._call("decide", seen.held, seen.position, seen.wanted, spare, seen.rgb)
+            plans, maps, faults = self._call("decide", seen.held, seen.position, seen.wanted, spare, seen.rgb,
+                                             valid=valid)  # fmt: skip
         except SandboxFailure as failure:  # it ended the child, so nobody knows which of them it was
-            n = len(seen.held)
             name = f"programs.{failure.name}"
             return Decisions(spare[:, 0] == 1, spare[:, 1], np.ones((n, CROP, CROP)), [name] * n)
         kinds = np.where(plans[:, 0] == 1, "place_map", "affordance")
@@ -197,7 +205,8 @@ class Programs:
     def maps_of(self, *crops: NDArray[np.uint8]) -> tuple[NDArray[np.float64], list[str]]:
         """Maps (n, 28, 28) for crops (n, 28, 28, 3), one array for picks and two for places, and their faults.
         Raises SandboxFailure."""
-        maps, faults = self._call("maps_of", *crops)
+        n = len(crops[0])
+        maps, faults = self._call("maps_of", *crops, valid=lambda m, f: _are_maps(m, n) and _are_faults(f, (n,)))
         return maps, [NUMBERED[f] for f in faults]
 
     def check(self, seen: Seen) -> None:
@@ -209,11 +218,13 @@ class Programs:
         elif FUNCTIONS[which] == "place_map":
             arguments = [seen.rgb[:, 0], seen.rgb[:, 3]]
         try:
-            _, faults = self._call("plan_of" if which == 0 else "maps_of", *arguments)
+            n = (len(seen.held),)
+            function = "plan_of" if which == 0 else "maps_of"
+            _, faults = self._call(function, *arguments, valid=lambda _, faults: _are_faults(faults, n))
             if faults.any():
                 at = int(np.flatnonzero(faults)[0])
                 if NUMBERED[faults[at]] == "raised":
-                    self._call("say", *[np.ascontiguousarray(a[at]) for a in arguments])
+                    self._call("say", *[np.ascontiguousarray(a[at]) for a in arguments], valid=lambda *_: True)
                 raise Rejected(NUMBERED[faults[at]])
         except SandboxFailure as failure:
             if failure.name == "not_started":  # this machine's fault
@@ -231,16 +242,49 @@ class Programs:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _call(self, function: str, *arrays: NDArray) -> tuple[NDArray, ...]:
-        """Calls the child, which is started at the first call, and again after a program has ended it."""
+    def _call(self, function: str, *arrays: NDArray, valid: Callable[..., bool]) -> tuple[NDArray, ...]:
+        """Calls the child, which is started at the first call, and again after a program has ended it. What comes back
+        is checked by `valid`: programs run beside our part of the child, and may have changed it."""
         if self._sandbox is None:
             if self._ended > RESTARTS:
                 raise SandboxFailure("dead", "the programs ended their process too often")
             self._sandbox = Sandbox("", (), self._entry, limits=LIMITS)
         try:
-            return self._sandbox.call(function, *arrays)
+            values = self._sandbox.call(function, *arrays)
+            if len(values) != RETURNED[function] or not valid(*values):
+                raise SandboxFailure("bad_output", f"{function} returned what it never does")
+            return values
         except SandboxFailure as failure:
             if failure.name in ("timeout", "died", "bad_output", "dead"):
                 self._ended += 1
                 self.close()
             raise
+
+
+# --- what may come back from the child --------------------------------------------------------------------------------
+
+
+def _are_plans(plans: NDArray, held: NDArray) -> bool:
+    """Whether these are (n, 2) plans (place, slot) that are possible with these slots `held` (n,)."""
+    if plans.shape != (len(held), 2) or plans.dtype != np.int64:
+        return False
+    place, slot = plans.T
+    pick = (place == 0) & (slot >= 0) & (slot < 3)
+    put = (place == 1) & (slot >= 0) & (slot < 6) & (held >= 0) & (slot != held)
+    return bool((pick | put).all())
+
+
+def _are_maps(maps: NDArray, n: int) -> bool:
+    """Whether these are (n, 28, 28) weights to draw pixels by."""
+    if maps.shape != (n, CROP, CROP) or maps.dtype != np.float64:
+        return False
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = maps.sum(axis=(1, 2))
+    return bool((maps >= 0).all() and ((total > 0) & (total < np.inf)).all())
+
+
+def _are_faults(faults: NDArray, shape: tuple[int, ...]) -> bool:
+    """Whether these are numbers of NUMBERED."""
+    if faults.shape != shape or faults.dtype != np.int64:
+        return False
+    return bool(((faults >= 0) & (faults < len(NUMBERED))).all())
