@@ -11,16 +11,17 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrl.checks import ConfigError
 from llmrl.envs.base import Role
-from llmrl.envs.clevr_robot import goals
+from llmrl.envs.clevr_robot import goals, language
 from llmrl.envs.clevr_robot.batch import Scenes
 from llmrl.envs.clevr_robot.config import Config
-from llmrl.envs.clevr_robot.model import ACTIONS, BALLS, STATE, at_rest, xy_of
+from llmrl.envs.clevr_robot.episode import begin, observed, size
+from llmrl.envs.clevr_robot.model import ACTIONS
+from llmrl.envs.clevr_robot.side_by_side import SideBySide  # noqa: F401 (evaluations take it)
 from llmrl.envs.clevr_robot.start import sample_xy
 from llmrl.envs.mujoco import try_to_draw
 
-# The four tiers of evaluation. A rephrased goal is a base goal in other words, which are not the environment's.
+# The four tiers of evaluation. A rephrased goal is a base goal in other words, which matter with env.language alone.
 SUITES = {"base": "base", "rephrase": "base", "easy": "easy", "hard": "hard"}
 
 
@@ -33,16 +34,23 @@ def make(config: Config, role: Role, *, render: bool = False) -> gym.Env:
 
 
 def case_options(config: Config, name: str, rng: np.random.Generator) -> dict[str, Any]:
-    """What reset gets for a case of a tier in SUITES: its goal and where the balls start, drawn from `rng`."""
-    return {"goal": goals.draw(SUITES[name], rng), "positions": sample_xy(rng)}
+    """What reset gets for a case of a tier in SUITES: its goal and where the balls start, drawn from `rng`; where goals
+    are in words, one of the tier's sentences and what it means."""
+    if config.language is None:
+        return {"goal": goals.draw(SUITES[name], rng), "positions": sample_xy(rng)}
+    told = language.worded(name)
+    case = int(rng.integers(len(told.texts)))
+    return {"goal": told.goals[case], "sentence": told.texts[case], "positions": sample_xy(rng)}
 
 
 class ClevrRobot(gym.Env):
-    """One scene. The goal is in the infos, not in the observation: a policy reads it as text.
+    """One scene. The goal is in the infos; in the observation it is with config.language alone, as its sentence's
+    encoding, behind what is seen of the balls.
 
-    reset takes options: positions (5, 2) in m, state (69,) in place of both positions and velocities, and goal (a
-    vector of goals.py, of any tier). infos hold goal, state (the full one, from which the next step follows exactly),
-    and after a step success.
+    reset takes options: positions (5, 2) in m, state (69,) in place of both positions and velocities, goal (a vector of
+    goals.py, of any tier) and sentence (which says the goal, where no other is given). infos hold goal, sentence if
+    there is one, state (the full one, from which the next step follows exactly), and success, which a reset does not
+    judge: False there, so that infos always have the same keys, as Minari's recorder wants it.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 3}
@@ -50,30 +58,24 @@ class ClevrRobot(gym.Env):
     def __init__(self, config: Config, *, render_mode: str | None = None) -> None:
         self.config, self.render_mode = config, render_mode
         self.action_space = gym.spaces.Discrete(ACTIONS)
-        size = 4 * BALLS if config.obs_velocity else 2 * BALLS
-        self.observation_space = gym.spaces.Box(-np.inf, np.inf, (size,), np.float32)
+        self.observation_space = gym.spaces.Box(-np.inf, np.inf, (size(config),), np.float32)
         self._scenes = Scenes(config)
         self._picture: Any = None  # made when first drawn
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[NDArray, dict]:
         super().reset(seed=seed)
-        state, goal = _checked(options or {})
-        drawn = sample_xy(self.np_random)
-        # the authors' evaluator sets a scene up and forgets to tell the first push, which starts where balls were drawn
-        stale = drawn[None] if self.config.stale_first_push and state is not None else None
-        if state is None:
-            state = at_rest(drawn)
-        if goal is None:
-            goal = goals.draw(self.config.goals, self.np_random, xy_of(state))
+        episode = begin(self.config, self.np_random, options)
+        self._sentence = episode.sentence
         self._steps = 0
-        return self._scenes.reset(goal[None], state[None], believed_xy=stale)[0], self._info()
+        seen = self._scenes.reset(episode.goal[None], episode.state[None], believed_xy=episode.believed_xy[None])
+        return self._seen(seen), self._info(success=False)
 
     def step(self, action: int) -> tuple[NDArray, float, bool, bool, dict[str, Any]]:
-        obs, reward, terminated, info = self._scenes.step(np.array([action]))
+        seen, reward, terminated, info = self._scenes.step(np.array([action]))
         self._steps += 1
         over = bool(terminated[0])
         truncated = not over and self._steps >= self.config.max_episode_steps
-        return obs[0], float(reward[0]), over, truncated, self._info() | {"success": bool(info["success"][0])}
+        return self._seen(seen), float(reward[0]), over, truncated, self._info(success=bool(info["success"][0]))
 
     def render(self) -> NDArray[np.uint8] | None:
         if self.render_mode != "rgb_array":
@@ -84,22 +86,10 @@ class ClevrRobot(gym.Env):
             self._picture = Picture()
         return self._picture.of(self._scenes.states[0])
 
-    def _info(self) -> dict[str, Any]:
-        return {"goal": self._scenes.goals[0].copy(), "state": self._scenes.states[0].copy()}
+    def _seen(self, seen: NDArray[np.float32]) -> NDArray[np.float32]:
+        return observed(self.config, seen, [self._sentence])[0]
 
-
-def _checked(options: dict[str, Any]) -> tuple[NDArray | None, NDArray | None]:
-    """(full state, goal) of reset's options, None where not given. Raises ConfigError for what cannot be."""
-    if unknown := set(options) - {"positions", "state", "goal"}:
-        raise ConfigError(f"reset takes the options positions, state and goal, not {sorted(unknown)}")
-    if {"positions", "state"} <= set(options):
-        raise ConfigError("reset takes the option positions or state, not both: a state holds the positions")
-    state = None
-    for key, shape in (("positions", (BALLS, 2)), ("state", (STATE,))):
-        if key in options:
-            value = np.asarray(options[key], np.float64)
-            if value.shape != shape or not np.isfinite(value).all():
-                raise ConfigError(f"the option {key} is an array {shape} of finite numbers, not {options[key]!r}")
-            state = at_rest(value) if key == "positions" else value
-    goal = None if "goal" not in options else np.asarray(options["goal"], np.int64)
-    return state, goal
+    def _info(self, *, success: bool) -> dict[str, Any]:
+        told = {} if self._sentence is None else {"sentence": self._sentence}
+        facts = {"goal": self._scenes.goals[0].copy(), "state": self._scenes.states[0].copy(), "success": success}
+        return facts | told

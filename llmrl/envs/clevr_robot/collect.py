@@ -4,34 +4,23 @@ Nobody has said how the authors collected theirs. Of 80 that they published (kal
 the median length is 5 env_steps and the mean 11.2, and 67 % of the pushes are of dst, 28 % of src.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrl.checks import ConfigError
+from llmrl.checks import ConfigError, Probability
 from llmrl.envs.clevr_robot import goals as g
 from llmrl.envs.clevr_robot.batch import Scenes
 from llmrl.envs.clevr_robot.config import Config
 from llmrl.envs.clevr_robot.model import ACTIONS, DIRECTIONS, STATE, at_rest, xy_of
+from llmrl.envs.clevr_robot.rollouts import Rollouts, joined
 from llmrl.envs.clevr_robot.start import sample_xy
 
 REACH = 0.3  # m from dst, where the script wants src
 WAVE = 4096  # attempts at most that are played side by side; the result depends on it
 COMPASS = DIRECTIONS / np.linalg.norm(DIRECTIONS, axis=1, keepdims=True)
-
-
-@dataclass(frozen=True)
-class Rollouts:
-    """n rollouts, padded with zeros to L steps; the arrays of the authors' file (section 3.6) under its names."""
-
-    observations: NDArray[np.float32]  # (n, L + 1, 10): row t is seen before action t, the last one after the end
-    actions: NDArray[np.int32]  # (n, L)
-    rewards: NDArray[np.float32]  # (n, L)
-    terminals: NDArray[np.bool_]  # (n, L): True at the last step
-    lengths: NDArray[np.int32]  # (n,)
-    goals: NDArray[np.int32]  # (n, 6)
-    states: NDArray[np.float64] | None  # (n, L + 1, 69), as `observations`
 
 
 @dataclass(frozen=True)
@@ -41,8 +30,8 @@ class Script:
     random 0.4 and dst 0 is the noisy greedy policy of section 10.3; 0.1 and 0.75 come near the authors' rollouts.
     """
 
-    random: float  # share of uniformly random actions
-    dst: float  # share of pushes of dst among the others
+    random: Probability  # share of uniformly random actions
+    dst: Probability  # share of pushes of dst among the others
 
     def act(self, goals: NDArray, xy: NDArray, rng: np.random.Generator) -> NDArray[np.int64]:
         """Base goals (n, 6), xy (n, 5, 2) -> actions (n,)."""
@@ -63,11 +52,13 @@ def collect(
     *,
     threads: int = 1,
     with_states: bool = False,
+    tell: Callable[[int, int], None] = lambda done, n: None,
 ) -> Rollouts:
     """n successful rollouts, n / 80 of each base goal, in random order.
 
     Attempts are played in waves, each to its end, and of a goal's successes the first in the order of their starts are
-    kept; so a short rollout has no better chance than a long one. Raises ConfigError where n is not a multiple of 80.
+    kept; so a short rollout has no better chance than a long one. `tell` hears how many of n there are. Raises
+    ConfigError where n is not a multiple of 80.
     """
     if n <= 0 or n % len(g.BASE):
         raise ConfigError(f"rollouts are balanced over {len(g.BASE)} goals: n is a multiple of it, not {n}")
@@ -84,8 +75,9 @@ def collect(
             if missing[tried[i]] > 0:
                 missing[tried[i]] -= 1
                 kept.append(i)
-        waves.append(_taken(wave, np.array(kept, int)))
-    return _taken(_joined(waves), rng.permutation(n))
+        waves.append(wave.take(np.array(kept, int)))
+        tell(n - int(missing.sum()), n)
+    return joined(waves).take(rng.permutation(n))
 
 
 def play(
@@ -120,12 +112,3 @@ def play(
         if not len(playing):
             break
     return out
-
-
-def _taken(rollouts: Rollouts, which: NDArray) -> Rollouts:
-    return Rollouts(**{key: None if x is None else x[which] for key, x in vars(rollouts).items()})
-
-
-def _joined(parts: list[Rollouts]) -> Rollouts:
-    columns = {key: [getattr(part, key) for part in parts] for key in vars(parts[0])}
-    return Rollouts(**{key: None if x[0] is None else np.concatenate(x) for key, x in columns.items()})

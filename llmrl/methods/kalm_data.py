@@ -1,0 +1,124 @@
+"""KALM's offline data (Pang et al. 2024, arXiv 2404.09248; kalm.md, section 3.6): rollouts in CLEVR-Robot by a noisy
+script, or those of somebody else.
+
+The run's directory is the artifact. It holds a Minari dataset (envs/clevr_robot/rollouts.py). Collecting is
+deterministic; a collection that was interrupted begins anew.
+"""
+
+import sys
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llmrl.checks import ConfigError, Count, NonNegativeInt
+from llmrl.config import Config as Run
+from llmrl.config import Eval, module_of
+from llmrl.envs.clevr_robot import goals as g
+from llmrl.envs.clevr_robot.authors import imported
+from llmrl.envs.clevr_robot.collect import Script, collect
+from llmrl.envs.clevr_robot.rollouts import FILE, Rollouts, load, save
+from llmrl.runs import seeding
+
+ARTIFACT = "kalm_data"  # its directory is outputs/artifacts/kalm_data/<id>
+PRODUCT = FILE
+
+
+@dataclass(frozen=True)
+class Config:
+    """conf/method/kalm_data.yaml"""
+
+    rollouts: Count
+    script: Script
+    seed: NonNegativeInt
+    with_states: bool
+    import_from: str | None
+
+    def __post_init__(self) -> None:
+        if self.rollouts % len(g.BASE):
+            raise ValueError(f"rollouts: equally many of {len(g.BASE)} goals, so a multiple of it, not {self.rollouts}")
+        if self.import_from is not None and not Path(self.import_from).exists():
+            raise ValueError(f"import_from: {self.import_from} does not exist")
+
+
+class KALMData:
+    @staticmethod
+    def reads(config: Config) -> tuple[str, ...]:
+        return ()
+
+    @staticmethod
+    def env_steps(config: Run) -> int:
+        """Nothing is trained."""
+        return 0
+
+    @staticmethod
+    def small(config: Config, env_steps: int) -> Config:
+        """The same with the smallest numbers that touch everything."""
+        return replace(config, rollouts=len(g.BASE))
+
+    def run(self, ctx: Any) -> dict[str, Any]:
+        own, env = ctx.cfg.method, canonical(ctx.cfg.env)
+        if not (ctx.dir / PRODUCT).exists():
+            with ctx.stop.interruptible():
+                if own.import_from is not None:
+                    rollouts, about = imported(Path(own.import_from)), {"imported_from": own.import_from}
+                else:
+                    rollouts = collect(
+                        env, own.script, own.rollouts, seeding.generator(own.seed, "kalm_data"),
+                        threads=ctx.cfg.compute.threads, with_states=own.with_states, tell=_tell(ctx),
+                    )  # fmt: skip
+                    about = {"script": asdict(own.script), "seed": own.seed, "radius_tolerance": env.radius_tolerance}
+                save(ctx.dir, rollouts, about)
+        return {"env_steps": 0, "updates": 0, "episodes": 0, "kalm_data": described(load(ctx.dir))}
+
+
+def _tell(ctx: Any) -> Any:
+    if not ctx.cfg.log.progress:
+        return lambda done, n: None
+    return lambda done, n: print(f"  {done:,} of {n:,} rollouts", file=sys.stderr, flush=True)
+
+
+# --- for those who build on it ----------------------------------------------------------------------------------------
+
+
+def canonical(env: Any) -> Any:
+    """The environment's Config without what makes no difference to the data, so that all tiers and evaluations share
+    them. Raises ConfigError where it is another environment."""
+    if getattr(env, "suite", None) != "clevr_robot":
+        raise ConfigError("KALM's data are of CLEVR-Robot: choose env=clevr_robot/…")
+    return replace(
+        env, goals="base", max_episode_steps=50, easy_judge="action", radius_tolerance=0.0, stale_first_push=False,
+        language=None,
+    )  # fmt: skip
+
+
+def run_of(config: Run, data: Config) -> Run:
+    """The run that collects `data`: the same for every agent, evaluation, budget and seed."""
+    return replace(
+        config,
+        method=data,
+        agent=module_of("agent", "fixed").Config(probabilities=None, n_envs=1),
+        env=canonical(config.env),
+        eval=Eval(every=1, episodes=1, max_steps=1, epsilon=0.0, seed=0, workers=1, suites=(), suites_at="end",
+                  suite_episodes=None),
+        budget=replace(config.budget, env_steps=1, paper_updates=None, updates=None),
+        seed=data.seed,
+        choices={"method": "kalm_data", "agent": "fixed", "env": config.choices["env"], "llm": config.choices["llm"]},
+    )  # fmt: skip
+
+
+def described(rollouts: Rollouts) -> dict[str, Any]:
+    """What a person wants to know; the authors' values of the same are in section 3.6."""
+    there = np.arange(rollouts.actions.shape[1]) < rollouts.lengths[:, None]
+    flags = np.take_along_axis(rollouts.goals[:, : g.BALLS], rollouts.actions // 8, axis=1)[there]  # 1 src, 2 dst
+    return {
+        "rollouts": len(rollouts),
+        "goals": len(np.unique(rollouts.goals, axis=0)),
+        "transitions": int(rollouts.lengths.sum()),
+        "success": float(rollouts.terminals.any(1).mean()),
+        "length_mean": float(rollouts.lengths.mean()),
+        "length_quartiles": np.quantile(rollouts.lengths, (0.25, 0.5, 0.75)).tolist(),
+        "pushes_of_src": float((flags == 1).mean()),
+        "pushes_of_dst": float((flags == 2).mean()),
+    }
