@@ -19,15 +19,18 @@ from llmrl.checks import ConfigError
 from llmrl.conf_files import options
 from llmrl.config import Config, class_of, from_node, identity, module_of, run_path
 from llmrl.envs.base import PROGRAM, Transform
+from llmrl.envs.history import History, WithHistory
 from llmrl.explore.base import Clock, Explorer
 from llmrl.llm.client import LLM
 from llmrl.llm.transcript import Transcript
+from llmrl.loops import offline
 from llmrl.loops.evaluation_pool import EvaluationPool
+from llmrl.loops.offline import Source
 from llmrl.loops.online import OnlineTraining, Schedule
 from llmrl.runs import seeding
 from llmrl.runs.checkpoint import Checkpoints
 from llmrl.runs.children import prepare, run_all
-from llmrl.runs.evaluate import Act, Case, Scores, cases, evaluate, uniform_policy, with_epsilon
+from llmrl.runs.evaluate import Act, Case, Scores, cases, evaluate, evaluate_together, uniform_policy, with_epsilon
 from llmrl.runs.files import read_json, write_bytes, write_json, write_text
 from llmrl.runs.identity import DONE, PAUSED
 from llmrl.runs.learned import learned
@@ -55,6 +58,8 @@ def set_up_torch(config: Config) -> None:
 def make_env(config: Config, role: str, *, render: bool = False) -> gym.Env:
     """An environment for "train" or "eval", with its transform; `render` makes env.render() return pictures."""
     env = module_of("env", config.env.suite).make(config.env, role, render=render)
+    if (context := getattr(config.agent, "context", None)) is not None:  # an agent that acts by what happened before
+        env = WithHistory(env, context)
     if (transform := getattr(config.env, "transform", None)) is None:
         return env
     from llmrl.methods.lesr_search.transform import Transformed
@@ -89,7 +94,9 @@ def suite_cases(config: Config, name: str) -> list[Case]:
     if name not in known:
         there = f"There are: {', '.join(known)}." if known else "It has none: use eval.suites=[]."
         raise ConfigError(f"eval.suites: env={config.choices['env']} has no suite `{name}`. {there}")
-    suite = cases(config.eval.seed, name, config.eval.suite_episodes or config.eval.episodes)
+    each = config.eval.suite_episodes
+    episodes = each.get(name) if isinstance(each, dict) else each
+    suite = cases(config.eval.seed, name, episodes or config.eval.episodes)
     return [
         replace(case, options=module.case_options(config.env, name, seeding.generator(case.seed, "options")))
         for case in suite
@@ -154,6 +161,8 @@ class RunContext:
         self.report = report
         self.status = status  # writes status.json
         self.checkpoints = Checkpoints(directory / "checkpoint")
+        # here, so that a suite that there is not is refused before anything is trained or paid
+        self.suites = {name: suite_cases(config, name) for name in config.eval.suites}
 
     def env(self, role: str) -> gym.Env:
         return make_env(self.cfg, role)
@@ -178,7 +187,7 @@ class RunContext:
             [self.env("train") for _ in range(cfg.agent.n_envs)],
             seed=cfg.seed,
             schedule=Schedule(cfg.budget.env_steps, cfg.eval.every, cfg.log.every, cfg.compute.checkpoint_every_s),
-            evaluate=lambda clock: self.evaluate(agent, clock),
+            evaluate=lambda clock: self.evaluate(agent, clock, end=clock.env_steps >= cfg.budget.env_steps),
             log=self.log,
             checkpoints=self.checkpoints,
             stop=self.stop,
@@ -189,18 +198,44 @@ class RunContext:
         finally:
             if "_eval_pool" in self.__dict__:
                 self._eval_pool.close()
+        self._keep(agent)
         transforms = [seat.env.facts() for seat in training.seats if hasattr(seat.env, "facts")]
+        return asdict(clock) | ({"transform": mean_facts(transforms)} if transforms else {})
+
+    def train_offline(self, agent: Agent, source: Source) -> dict[str, Any]:
+        """Trains on what `source` draws, to the end of the budget, from the newest checkpoint if there is one. Returns
+        what came out. Raises ConfigError where the budget has no updates."""
+        cfg = self.cfg
+        if cfg.budget.updates is None:
+            raise ConfigError(f"method={cfg.choices['method']} trains on a dataset: say for how many budget.updates")
+        schedule = offline.Schedule(
+            cfg.budget.updates, cfg.eval.every, cfg.log.every, cfg.compute.checkpoint_every_s
+        )  # fmt: skip
+        clock = offline.OfflineTraining(
+            agent,
+            source,
+            seed=cfg.seed,
+            schedule=schedule,
+            evaluate=lambda clock: self.evaluate(agent, clock, end=clock.updates >= schedule.updates),
+            log=self.log,
+            checkpoints=self.checkpoints,
+            stop=self.stop,
+            report=self.report,
+        ).run()
+        self._keep(agent)
+        return asdict(clock)
+
+    def _keep(self, agent: Agent) -> None:
         packed = io.BytesIO()  # torch itself would turn a full disk into a RuntimeError
         torch.save(agent.state_dict(), packed)
         write_bytes(self.dir / "agent.pt", packed.getvalue())
-        result = {"env_steps": clock.env_steps, "updates": clock.updates, "episodes": clock.episodes}
-        return result | ({"transform": mean_facts(transforms)} if transforms else {})
 
     # --- what a run builds on ---------------------------------------------------------------------------------------
 
-    def artifact(self, config: Config, product: str) -> Path:
+    def artifact(self, config: Config, product: str, noted: str = "artifact.json") -> Path:
         """The directory of the finished run of `config`, which makes what this run builds on: runs it, or waits for
-        whoever does. The content of its file `product` is noted, and may not be another one later.
+        whoever does. The content of its file `product` is noted in this run's file `noted`, and may not be another one
+        later; where an LLM made it, its transcript is this run's too.
 
         Raises ConfigError where it failed or its product has changed, Paused where its LLM cannot be reached.
         """
@@ -214,7 +249,10 @@ class RunContext:
         if outcome.status != DONE:
             raise ConfigError(f"What this run builds on failed: {directory}: {outcome.reason}")
         self.status("RUNNING")
-        self._note(directory / product)
+        self.note(directory / product, noted)
+        asked, own = directory / "llm.jsonl", self.dir / "llm.jsonl"
+        if asked.exists() and not own.exists():  # a run shows what made it, and can be replayed from
+            write_bytes(own, asked.read_bytes())
         return directory
 
     def policy(self, agent: Agent, env: gym.Env) -> Act:
@@ -227,19 +265,20 @@ class RunContext:
         if not (directory / "config.json").exists():
             raise ConfigError(f"method.run: {directory} is no run directory (it has no config.json)")
         source, counters, state = learned(directory)
+        if source != "agent.pt":
+            raise ConfigError(f"method.run: {directory} is not finished; the same command as before goes on with it")
         config = as_trained(from_node(read_json(directory / "config.json")), directory)
         try:
             agent = make_agent(replace(config, compute=self.cfg.compute), env, env_steps=config.budget.env_steps)
             agent.load_state_dict(state)
         except (ConfigError, RuntimeError) as error:
             raise ConfigError(f"method.run: {directory} was trained for another environment: {error}") from error
-        if source == "agent.pt":
-            self._note(directory / source)
+        self.note(directory / source, "artifact.json")
         return agent, Clock(**counters)
 
-    def _note(self, file: Path) -> None:
+    def note(self, file: Path, name: str) -> None:
         now = {"path": str(file), "sha256": sha256(file.read_bytes()).hexdigest()}
-        noted = self.dir / "artifact.json"
+        noted = self.dir / name
         if noted.exists() and read_json(noted)["sha256"] != now["sha256"]:
             raise ConfigError(
                 f"{file} is not what this run began with ({noted} holds its hash). Restore it, or start anew with "
@@ -261,19 +300,19 @@ class RunContext:
     def _eval_pool(self) -> EvaluationPool:
         return EvaluationPool(partial(evaluation_worker, self.cfg), self.cfg.eval.workers)
 
-    def evaluate(self, agent: Agent, clock: Clock) -> None:
-        """Writes a row of the agent's returns, and before training one of the random policy's on the same cases."""
+    def evaluate(self, agent: Agent, clock: Clock, *, end: bool) -> None:
+        """Writes a row of the agent's returns, and before training one of the random policy's on the same cases; where
+        it is the last evaluation (`end`), or all want them, also a row for each of eval.suites."""
         cfg, env = self.cfg.eval, self._eval_env
         start = time.perf_counter()
         suite = cases(cfg.seed, "eval", cfg.episodes)
         scores = self._play(agent, suite)
         rows = [{"policy": "greedy", **scores.row()}]
-        if clock.env_steps == 0:
+        if clock.env_steps == clock.updates == 0:
             random = evaluate(uniform_policy(env.action_space), env, suite, cfg.max_steps, self.stop)
             rows.insert(0, {"policy": "random", **random.row()})
-        if cfg.suites_at == "every" or clock.env_steps >= self.cfg.budget.env_steps:
-            for name in cfg.suites:
-                suite = suite_cases(self.cfg, name)
+        if end or cfg.suites_at == "every":
+            for name, suite in self.suites.items():
                 rows.append({"policy": f"greedy on {name}", **self._play(agent, suite).row()})
         for row in rows:
             self.log.evaluation({"env_steps": clock.env_steps, "updates": clock.updates, **row})
@@ -282,6 +321,11 @@ class RunContext:
         self.report(clock, {"eval": float(np.mean(scores.returns))})
 
     def _play(self, agent: Agent, suite: list[Case]) -> Scores:
+        cfg = self.cfg
+        if cfg.eval.epsilon == 0 and (together := module_of("env", cfg.env.suite).__dict__.get("SideBySide")):
+            episodes, context = together(cfg.env, cfg.eval.workers), getattr(cfg.agent, "context", None)
+            remember = None if context is None else partial(History, context=context)
+            return evaluate_together(greedy(agent), episodes, suite, cfg.eval.max_steps, self.stop, remember)
         if self.cfg.eval.workers > 1:
             return self._eval_pool.evaluate(agent, suite, self.stop)
         env = self._eval_env

@@ -23,7 +23,11 @@ from llmrl.conf_files import group_file, shown
 
 @dataclass(frozen=True)
 class Budget:
-    """How much of the paper's length a run gets. `scale` shortens whatever is measured in env_steps alike."""
+    """How much of the paper's length a run gets. `scale` shortens whatever is measured in env_steps alike.
+
+    Offline training makes no env_steps: where `updates` is given, it is measured in them, and so are eval.every and
+    log.every.
+    """
 
     scale: Positive
     paper_env_steps: Count
@@ -31,13 +35,24 @@ class Budget:
     evaluations: Count
     eval_episodes: Count
     eval_max_steps: Count
+    paper_updates: Count | None = field(metadata={"neutral": None})
+    updates: Count | None = field(metadata={"neutral": None})
+
+    @property
+    def unit(self) -> str:
+        return "updates" if self.updates else "env_steps"
+
+    @property
+    def length(self) -> int:
+        """How many of `unit` a run has."""
+        return self.updates or self.env_steps
 
 
 @dataclass(frozen=True)
 class Eval:
     """The evaluation that stands beside training."""
 
-    every: Count  # env_steps
+    every: Count  # env_steps, or updates of an offline run
     episodes: Count
     max_steps: Count  # env_steps of one episode
     epsilon: Probability
@@ -45,14 +60,14 @@ class Eval:
     workers: Count = field(metadata={"identity": False, "neutral": 1})
     suites: tuple[str, ...] = field(metadata={"neutral": ()})
     suites_at: Literal["end", "every"] = field(metadata={"neutral": "end"})
-    suite_episodes: Count | None = field(metadata={"neutral": None})
+    suite_episodes: Count | dict[str, Count] | None = field(metadata={"neutral": None})
 
 
 @dataclass(frozen=True)
 class Log:
     """What is told of a run, to whom. Never changes a result."""
 
-    every: Count  # env_steps
+    every: Count  # env_steps, or updates of an offline run
     progress: bool
     wandb: Literal["off", "online", "offline"]
     wandb_project: str
@@ -173,13 +188,15 @@ def _forbid_unknown(cls: type) -> None:
 
 
 def _resolve_budget(node: dict) -> dict:
-    """Fills in what follows from the budget: its own length in env_steps, and when to evaluate."""
+    """Fills in what follows from the budget: its own length, and when to evaluate."""
     budget, evaluation = dict(node["budget"]), dict(node["eval"])
     try:
-        if budget["env_steps"] is None:
-            budget["env_steps"] = max(1, round(budget["scale"] * budget["paper_env_steps"]))
-        if evaluation["every"] is None:
-            evaluation["every"] = -(-budget["env_steps"] // budget["evaluations"])  # up: none falls close to the end
+        for unit in ("env_steps", "updates"):
+            if budget.get(unit) is None and (whole := budget.get(f"paper_{unit}")) is not None:
+                budget[unit] = max(1, round(budget["scale"] * whole))
+        if evaluation["every"] is None:  # rounded up, so that none falls close to the end
+            length = budget.get("updates") or budget["env_steps"]
+            evaluation["every"] = -(-length // budget["evaluations"])
         for key in ("episodes", "max_steps"):
             if evaluation[key] is None:
                 evaluation[key] = budget[f"eval_{key}"]
@@ -285,7 +302,7 @@ def identity(config: Config, reads: Iterable[str] = ()) -> dict[str, Any]:
         parts["llm"] = _identity_of(config.llm)
     names = {"method": config.choices["method"], "agent": config.choices["agent"]}
     device = config.compute.device.partition(":")[0]
-    parts |= {"name": names, "env_steps": config.budget.env_steps, "seed": config.seed, "device": device}
+    parts |= {"name": names, config.budget.unit: config.budget.length, "seed": config.seed, "device": device}
     return json.loads(json.dumps(parts))  # as identity.json reads back: a tuple is a list
 
 
@@ -303,17 +320,21 @@ def _identity_of(value: Any) -> Any:
     return result
 
 
-HELD = {"replay": "llm.jsonl", "artifact": "transform.py", "run": "agent.pt"}  # what of a directory is meant
+HELD = {  # a path's field: its key, and what of a directory is meant
+    "replay": ("llm.replay", "llm.jsonl"),
+    "artifact": ("env.transform.artifact", "transform.py"),
+    "run": ("method.run", "agent.pt"),
+}
 
 
 def _content(name: str, path: str | None) -> str | None:
     """A path counts by the content of what it names: a file, or the one that matters in a run's directory."""
     if path is None:
         return None
-    file = Path(path) / HELD[name] if Path(path).is_dir() else Path(path)
+    key, held = HELD[name]
+    file = Path(path) / held if Path(path).is_dir() else Path(path)
     if not file.exists():
-        where = {"replay": "llm.replay", "artifact": "env.transform.artifact", "run": "method.run"}[name]
-        raise ConfigError(f"{where}: {file} does not exist")
+        raise ConfigError(f"{key}: {file} does not exist")
     return sha256(file.read_bytes()).hexdigest()
 
 

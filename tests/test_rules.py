@@ -24,7 +24,7 @@ ALLOWED = {
     "agents": {"checks", "explore", "replay"},
     "envs": {"checks"},
     "llm": {"checks", "runs"},
-    "methods": {"checks", "config", "envs", "explore", "llm", "runs"},
+    "methods": {"checks", "config", "envs", "explore", "llm", "loops", "replay", "runs"},
     "loops": {"checks", "agents", "explore", "replay", "runs"},
     "runs": {"checks", "explore", "replay"},
     "report": {"checks", "llm", "runs"},
@@ -88,9 +88,11 @@ def test_report_knows_no_torch():
 
 def test_heavy_packages_are_imported_where_they_are_used():
     may = {"agents", "loops", "build"}  # torch is what these are made of; they are themselves imported late
+    late = {f"methods/kalm_model/{name}.py" for name in ("model", "tasks", "training")}  # by the packages they are in
+    late.add("methods/kalm_rollouts/imagine.py")
     for path in FILES:
         heavy = {name.split(".")[0] for name in imports(path, top_level=True)} & HEAVY
-        assert not heavy or (heavy == {"torch"} and part(path) in may), path
+        assert not heavy or (heavy == {"torch"} and (part(path) in may or str(path.relative_to(PACKAGE)) in late)), path
 
 
 def test_nothing_draws_from_a_global_generator():

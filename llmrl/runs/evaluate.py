@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
@@ -13,6 +13,16 @@ from llmrl.runs.stop import Stop
 
 Act = Callable[[Any, np.random.Generator], NDArray]  # ((1, *obs), the episode's generator) -> (1, *action)
 SUCCESS = ("success", "success_authors", "success_official")  # keys of infos: the task's goal is reached, by a rule
+
+
+class SideBySide(Protocol):
+    """Episodes in lockstep, for environments that have them; `step` and `keep` are about those that are left."""
+
+    def reset(self, cases: Sequence[tuple[int, dict | None]]) -> NDArray: ...
+
+    def step(self, actions: NDArray) -> tuple[NDArray, NDArray, NDArray, NDArray, dict[str, NDArray]]: ...
+
+    def keep(self, mask: NDArray) -> NDArray: ...
 
 
 @dataclass(frozen=True)
@@ -87,6 +97,41 @@ def evaluate(act: Act, env: gym.Env, suite: Sequence[Case], max_steps: int, stop
                 reached = reached_in(info, reached)
             scores.add(total, length, over, reached)
     return scores
+
+
+def evaluate_together(
+    act: Act,
+    episodes: SideBySide,
+    suite: Sequence[Case],
+    max_steps: int,
+    stop: Stop,
+    remember: Callable[[NDArray], Any] | None = None,
+) -> Scores:
+    """`evaluate`, with all cases in lockstep. `remember` makes an envs.history.History of the first observations, for a
+    policy that acts by what happened before."""
+    totals, lengths = np.zeros(len(suite)), np.zeros(len(suite), int)
+    over, reached = np.zeros(len(suite), bool), np.zeros(len(suite), bool)
+    playing = np.arange(len(suite))
+    rng = seeding.generator(suite[0].seed, "act")
+    with stop.interruptible():
+        obs = episodes.reset([(case.seed, case.options) for case in suite])
+        history = None if remember is None else remember(obs)
+        for _ in range(max_steps):
+            actions = act(obs if history is None else history.seen(), rng)
+            obs, rewards, terminated, truncated, info = episodes.step(actions)
+            totals[playing] += rewards
+            lengths[playing] += 1
+            reached[playing] |= info["success"]
+            ended = terminated | truncated
+            over[playing] = ended
+            if history is not None:
+                history.add(actions, rewards, obs)
+                history.keep(~ended)
+            playing = playing[~ended]
+            if not len(playing):
+                break
+            obs = episodes.keep(~ended)
+    return Scores(totals.tolist(), lengths.tolist(), int((~over).sum()), {"success": reached.tolist()})
 
 
 def uniform_policy(space: gym.Space) -> Act:

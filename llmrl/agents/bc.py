@@ -1,0 +1,63 @@
+"""Behavioural cloning of discrete actions: maximum likelihood, with a penalty that keeps the policy from certainty."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from llmrl.agents import offline
+from llmrl.agents.nets import Descent, flatten, initialised_by, vector_size
+from llmrl.checks import Count, NonNegative, Positive
+from llmrl.replay.base import Batch
+
+
+@dataclass(frozen=True)
+class Config:
+    """See conf/agent/bc.yaml."""
+
+    hidden: tuple[Count, ...]
+    activation: offline.Activation
+    learning_rate: Positive
+    beta: NonNegative
+    batch_size: Count
+    evaluate: offline.Evaluate
+
+
+class BC(offline.TransitionAgent):
+    """pi(. | s) = softmax of a network's logits."""
+
+    def __init__(self, config: Config, *args: Any, **kwargs: Any) -> None:
+        super().__init__(config, *args, **kwargs)
+        sizes = (vector_size(self.observation_space), *config.hidden, int(self.action_space.n))
+        with initialised_by(self.gen):
+            self.policy = offline.mlp(sizes, config.activation).to(self.device)
+        self.descent = Descent(self.policy, config.learning_rate)
+
+    def scores(self, obs: Any) -> Tensor:
+        return self.policy(flatten(obs))
+
+    def update(self, batch: Batch) -> Mapping[str, Tensor]:
+        self.updates += 1
+        log_pi = F.log_softmax(self.scores(batch.obs), dim=1)
+        # minimise -log pi(a | s) + beta mean over a' of log pi(a' | s)^2: d3rlpy's penalty is on the log-probabilities
+        nll = F.nll_loss(log_pi, batch.action)
+        loss = nll + self.config.beta * log_pi.square().mean()
+        self.descent.step(loss)
+        with torch.no_grad():
+            agreement = (log_pi.argmax(1) == batch.action).float().mean()
+        return {"loss": loss.detach(), "nll": nll.detach(), "agreement": agreement}
+
+    def state_dict(self) -> dict:
+        return {
+            "policy": self.policy.state_dict(),
+            "adam": self.descent.adam.state_dict(),
+            "updates": self.updates,
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        self.policy.load_state_dict(state["policy"])
+        self.descent.adam.load_state_dict(state["adam"])
+        self.updates = state["updates"]

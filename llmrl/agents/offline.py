@@ -1,0 +1,97 @@
+"""What the agents that learn from a dataset begin with: discrete actions, no memory, nothing to explore."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Literal, NoReturn, Protocol
+
+import torch
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+
+from llmrl.agents.base import BaseAgent
+from llmrl.agents.nets import MLP, tensors, vector_size
+from llmrl.checks import ConfigError
+from llmrl.replay.dataset import Transitions, UniformTransitions
+
+Activation = Literal["relu", "tanh"]
+Discount = Literal["gamma", "one"]
+Evaluate = Literal["greedy", "sample"]
+
+
+class TanhMLP(MLP):
+    """Linear layers with tanh between them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        *hidden, last = self.layers
+        for layer in hidden:
+            x = layer(x).tanh_()
+        return last(x)
+
+
+def mlp(sizes: Sequence[int], activation: Activation) -> MLP:
+    return MLP(sizes) if activation == "relu" else TanhMLP(sizes)
+
+
+class _Config(Protocol):
+    """What the configuration of each of them holds."""
+
+    batch_size: int
+    evaluate: Evaluate
+
+
+class OfflineAgent(BaseAgent, ABC):
+    """Scores every action, and takes the best. The softmax of the scores is its stochastic policy."""
+
+    actions: Literal["discrete"] = "discrete"
+    config: _Config
+
+    @abstractmethod
+    def scores(self, obs: Any) -> Tensor:
+        """(n, *obs) -> (n, n_actions)"""
+
+    @abstractmethod
+    def source(self, *datasets: Transitions) -> Any:
+        """Where its batches come from: one dataset, or of every batch an equal share from each of several."""
+
+    def act(self, obs: Any, *, explore: bool, gen: Generator) -> NDArray:
+        """argmax of the scores, or a ~ softmax(scores) where the evaluation shall be stochastic (evaluate: sample)."""
+        with torch.inference_mode():
+            scores = self.scores(tensors(obs, self.device)).cpu()
+        if explore or self.config.evaluate == "sample":
+            return torch.multinomial(scores.softmax(1), 1, generator=gen).squeeze(1).numpy()
+        return scores.numpy().argmax(1)
+
+    def check(self, datasets: Sequence[Transitions], obs_size: int) -> None:
+        """Raises ConfigError where a dataset is none of this task."""
+        n = int(self.action_space.n)
+        for data in datasets:
+            if data.obs_size != obs_size:
+                raise ConfigError(
+                    f"dataset: its observations have {data.obs_size} numbers, those of the task {obs_size}: choose the "
+                    "env that it is from"
+                )
+            if (largest := int(data.action.max())) >= n:
+                raise ConfigError(
+                    f"dataset: it has the action {largest}, the task has 0 to {n - 1}: choose the env that it is from"
+                )
+
+    def memory(self) -> NoReturn:
+        raise ConfigError(f"{type(self).__name__} learns from a dataset, not by acting: use method=offline or kalm")
+
+    def explorer(self) -> NoReturn:
+        self.memory()
+
+
+class TransitionAgent(OfflineAgent):
+    """One that learns from single transitions of vector observations."""
+
+    def source(self, *datasets: Transitions) -> UniformTransitions:
+        self.check(datasets, vector_size(self.observation_space))
+        return UniformTransitions(
+            datasets, batch_size=self.config.batch_size, discount=self.discount, device=self.device
+        )
+
+    @property
+    def discount(self) -> float | None:
+        """Factor of the bootstrap value; None for one that has no values, and needs no next observation."""
+        return None
