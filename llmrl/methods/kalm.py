@@ -1,0 +1,128 @@
+"""KALM (Pang et al. 2024, arXiv 2404.09248): a policy learns offline from real rollouts, and from those that a grounded
+language model imagines for goals that nobody has played.
+
+Three artifacts come first, shared by all agents and seeds: the rollouts (methods/kalm_data), the language model that is
+trained on them (kalm_model), and what it imagines for the sentences of a novel tier (kalm_rollouts). A policy
+pi(a | s, encoding of the sentence) then learns from both, half of every batch each. docs/papers/kalm.md compares with
+the paper.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from llmrl.checks import ConfigError, Count
+from llmrl.config import Config as Run
+from llmrl.config import class_of, module_of
+from llmrl.envs import text
+from llmrl.envs.clevr_robot.rollouts import Rollouts, load
+from llmrl.methods import kalm_data, kalm_rollouts
+from llmrl.methods.kalm_model import sentences_of
+
+Tier = Literal["rephrase", "easy", "hard"]
+Timeouts = Literal["truncated", "terminated"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """conf/method/kalm.yaml"""
+
+    data: kalm_data.Config
+    real_rollouts: Count
+    imagined: tuple[Tier, ...]
+    rollouts: kalm_rollouts.Config | None
+    timeouts: Timeouts
+
+    def __post_init__(self) -> None:
+        if len(set(self.imagined)) < len(self.imagined):
+            raise ValueError(f"imagined: each tier once, not {list(self.imagined)}")
+        if not self.imagined:  # who imagines nothing is the same run, whatever language model there could be
+            object.__setattr__(self, "rollouts", None)
+        elif self.rollouts is None:
+            raise ValueError("rollouts: how the imagined rollouts are made; null goes with imagined=[] alone")
+        elif self.rollouts.model.data != self.data:
+            raise ValueError(
+                "rollouts: its language model learns from other data than method.data; set method.data alone"
+            )
+
+
+class KALM:
+    @staticmethod
+    def reads(config: Config) -> tuple[str, ...]:
+        return () if config.rollouts is None else kalm_rollouts.KALMRollouts.reads(config.rollouts)
+
+    @staticmethod
+    def stages(config: Run) -> list[Run]:
+        """What runs share: the data, the language model, and what it imagined."""
+        own = config.method
+        imagined = [kalm_rollouts.run_of(config, replace(own.rollouts, tier=tier)) for tier in own.imagined]
+        before = kalm_rollouts.KALMRollouts.stages(imagined[0]) if imagined else []
+        return [kalm_data.run_of(config, own.data), *before, *imagined]
+
+    @staticmethod
+    def small(config: Config, env_steps: int) -> Config:
+        """The same with the smallest numbers that touch everything."""
+        data = kalm_data.KALMData.small(config.data, env_steps)
+        rollouts = config.rollouts
+        if rollouts is not None:
+            rollouts = kalm_rollouts.KALMRollouts.small(rollouts, env_steps)
+            rollouts = replace(rollouts, model=replace(rollouts.model, data=data))
+        return replace(config, data=data, real_rollouts=data.rollouts, imagined=config.imagined[:1], rollouts=rollouts)
+
+    def run(self, ctx: Any) -> dict[str, Any]:
+        own, env = ctx.cfg.method, ctx.cfg.env
+        check(ctx.cfg)
+        stages = self.stages(ctx.cfg)
+        real = load(ctx.artifact(stages[0], kalm_data.PRODUCT, "artifact-data.json"))
+        parts = [transitions(real.first_of_each_goal(own.real_rollouts), env.language, own.timeouts)]
+        facts: dict[str, Any] = {"real_rollouts": own.real_rollouts, "real_transitions": len(parts[0])}
+        dreams = []
+        for tier, stage in zip(own.imagined, stages[len(stages) - len(own.imagined) :]):
+            directory = ctx.artifact(stage, kalm_rollouts.PRODUCT, f"artifact-{tier}.json")
+            dreams.append(transitions(load(directory), env.language, own.timeouts))
+            facts[f"{tier}_transitions"] = len(dreams[-1])
+        if dreams:
+            parts.append(joined(dreams))
+        agent = ctx.agent()
+        return ctx.train_offline(agent, agent.source(*parts)) | {"kalm": facts}
+
+
+def check(config: Run) -> None:
+    """Before anything is collected, trained or imagined. Raises ConfigError where the pieces do not fit."""
+    env, name = config.env, config.choices["agent"]
+    kalm_data.canonical(env)
+    if env.language is None:
+        raise ConfigError("method=kalm: its policy reads goals in words; choose env.language=minilm, or words")
+    if not hasattr(class_of(module_of("agent", name), "act"), "source"):
+        raise ConfigError(f"method=kalm learns from a dataset, which agent={name} does not: bc, cql, bcq, …")
+    if config.budget.updates is None:
+        raise ConfigError("method=kalm trains offline: say for how many budget.updates")
+    text.width(env.language)
+
+
+def transitions(rollouts: Rollouts, encoder: str, timeouts: Timeouts) -> Any:
+    """What an agent learns from rollouts (n): their steps, with the vectors of the sentences that say their goals. Of a
+    real rollout any of its goal's 54 sentences is true, of an imagined one it is the one that it was imagined for."""
+    from llmrl.replay.dataset import Transitions
+
+    if rollouts.texts is not None and rollouts.sentences is not None:
+        texts, first, wordings = rollouts.sentences, rollouts.texts, 1
+    else:
+        texts, numbers = sentences_of(rollouts)
+        first, wordings = numbers[:, 0], numbers.shape[1]
+    return Transitions.of(
+        rollouts, texts=first, table=text.encode(encoder, texts), wordings=wordings, timeouts=timeouts
+    )
+
+
+def joined(parts: Sequence[Any]) -> Any:
+    """Datasets of several tiers as one, so that each of their transitions is as likely as any other."""
+    if len(parts) == 1:
+        return parts[0]
+    above = np.cumsum([0, *(len(part.table) for part in parts[:-1])])
+    columns = {name: np.concatenate([getattr(part, name) for part in parts])
+               for name in ("state", "action", "reward", "next_state", "terminated", "step", "table")}  # fmt: skip
+    text_of = np.concatenate([part.text + first for part, first in zip(parts, above)]).astype(np.int32)
+    return type(parts[0])(**columns, text=text_of, wordings=1)

@@ -1,0 +1,206 @@
+"""KALM's grounded language model (Pang et al. 2024, arXiv 2404.09248; kalm.md, section 5): a causal language model is
+trained on rollouts and their goals in words until it can imagine the ones from the others.
+
+The run's directory is the artifact: model.json names the model, weights.safetensors holds what was trained of it.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from llmrl.checks import ConfigError, NonNegativeInt
+from llmrl.config import Config as Run
+from llmrl.config import checked
+from llmrl.envs import text
+from llmrl.envs.clevr_robot import language
+from llmrl.envs.clevr_robot.rollouts import Rollouts
+from llmrl.envs.clevr_robot.rollouts import load as load_rollouts
+from llmrl.methods import kalm_data
+from llmrl.methods.kalm_model.config import Model
+from llmrl.runs import seeding
+from llmrl.runs.files import read_json, write_bytes, write_json
+
+ARTIFACT = "kalm_model"  # its directory is outputs/artifacts/kalm_model/<id>
+PRODUCT, WEIGHTS = "model.json", "weights.safetensors"
+Task = Literal[0, 1, 2, 3]
+
+
+@dataclass(frozen=True)
+class Config:
+    """conf/method/kalm_model.yaml"""
+
+    data: kalm_data.Config
+    model: Model
+    tasks: tuple[Task, ...]
+    seed: NonNegativeInt
+
+    def __post_init__(self) -> None:
+        if 0 not in self.tasks or len(set(self.tasks)) < len(self.tasks):
+            raise ValueError(f"tasks: different ones, and 0 among them, which imagining needs, not {list(self.tasks)}")
+        if self.model.batch_size < len(self.tasks):
+            raise ValueError(f"model.batch_size: at least one sample of each of the {len(self.tasks)} tasks")
+
+
+class KALMModel:
+    @staticmethod
+    def reads(config: Config) -> tuple[str, ...]:
+        return ()
+
+    @staticmethod
+    def env_steps(config: Run) -> int:
+        """Nothing is trained in the environment."""
+        return 0
+
+    @staticmethod
+    def stages(config: Run) -> list[Run]:
+        return [kalm_data.run_of(config, config.method.data)]
+
+    @staticmethod
+    def small(config: Config, env_steps: int) -> Config:
+        """The same with the smallest numbers that touch everything."""
+        model = replace(config.model, epochs=None, updates=3, evaluations=1, validation_rollouts=4)
+        return replace(config, data=kalm_data.KALMData.small(config.data, env_steps), model=model)
+
+    def run(self, ctx: Any) -> dict[str, Any]:
+        from llmrl.methods.kalm_model.model import check
+
+        if not (ctx.dir / PRODUCT).exists():
+            check(ctx.cfg.method.model)  # before the data are collected
+            (data,) = self.stages(ctx.cfg)
+            self._train(ctx, load_rollouts(ctx.artifact(data, kalm_data.PRODUCT)))
+        made = read_json(ctx.dir / PRODUCT)
+        return {"env_steps": 0, "updates": made["updates"], "episodes": 0, "kalm_model": made["validation"]}
+
+    def _train(self, ctx: Any, rollouts: Rollouts) -> None:
+        import torch
+
+        from llmrl.loops.offline import OfflineTraining, Schedule
+        from llmrl.methods.kalm_model import model as models
+        from llmrl.methods.kalm_model.tasks import Pairs, split
+        from llmrl.methods.kalm_model.training import Grounder, Validation, measured
+
+        config, device = ctx.cfg.method, torch.device(ctx.cfg.compute.device)
+        texts, numbers = sentences_of(rollouts)
+        words = vocabulary(texts)
+        width = text.width(config.model.encoder) if config.model.goal == "encoder" else None
+        gen = seeding.torch_generator(config.seed, "agent")
+        model, tokenizer = models.make(config.model, words, width, gen)
+        write = writer(config.model, texts, tokenizer)
+        training, held_back = split(rollouts, numbers, config.model.validation, seeding.generator(config.seed, "split"))
+        pairs = Pairs(training, write, config.tasks, config.model.batch_size, config.model.accumulation)
+        updates = updates_of(config, len(training.rollouts))
+        learner = Grounder(model.to(device), config.model, updates=updates, device=device)
+        rng = seeding.generator(config.seed, "validation")
+        validation = Validation.of(held_back, write, config, rng)
+        rows: list[dict[str, float]] = []
+
+        def validate() -> dict[str, float]:
+            with ctx.stop.interruptible():
+                rows.append(measured(learner, validation, write, tokenizer.decode))
+            return rows[-1]
+
+        OfflineTraining(
+            learner,
+            pairs,
+            seed=config.seed,
+            schedule=Schedule(updates, math.ceil(updates / config.model.evaluations), ctx.cfg.log.every,
+                              ctx.cfg.compute.checkpoint_every_s),
+            evaluate=lambda clock: None,
+            validate=validate,
+            log=ctx.log,
+            checkpoints=ctx.checkpoints,
+            stop=ctx.stop,
+            report=ctx.report,
+        ).run()  # fmt: skip
+        last = rows[-1] if rows else validate()  # none: it was stopped between its end and here
+        save(ctx.dir, model, config.model, words, width, {"updates": updates, "validation": last})
+
+
+def updates_of(config: Config, rollouts: int) -> int:
+    """Gradient updates of a training on so many rollouts; an epoch sees each with each task once."""
+    if config.model.updates is not None:
+        return config.model.updates
+    seen = config.model.batch_size * config.model.accumulation
+    return math.ceil(config.model.epochs * rollouts * len(config.tasks) / seen)
+
+
+def run_of(config: Run, method: Config) -> Run:
+    """The run that trains `method`: the same for every agent, environment tier, evaluation, budget and seed."""
+    run = kalm_data.run_of(config, method.data)
+    return replace(run, method=method, seed=method.seed, choices=run.choices | {"method": "kalm_model"})
+
+
+# --- words ----------------------------------------------------------------------------------------------------------
+
+
+def sentences_of(rollouts: Rollouts) -> tuple[tuple[str, ...], Any]:
+    """(all sentences of the rollouts' goals, the numbers of those of each rollout (n, 54)). Raises ConfigError where a
+    goal is none of the base tier."""
+    goals, number = np.unique(rollouts.goals, axis=0, return_inverse=True)
+    told = [language.of(goal) for goal in goals]
+    if len({len(each) for each in told}) > 1:
+        raise ConfigError("the dataset's goals are of several tiers; a language model is trained on those of one")
+    each = len(told[0])
+    return tuple(t for texts in told for t in texts), number.reshape(-1, 1) * each + np.arange(each)
+
+
+def vocabulary(texts: Sequence[str]) -> list[str]:
+    """The texts whose words a tokenizer from nothing shall know: the sentences and the prompts."""
+    from llmrl.methods.kalm_model.tasks import PROMPTS
+
+    found = {word for line in (*texts, *PROMPTS.values()) for word in line.split() if "{" not in word}
+    return sorted({word.lower() for word in found} | {"."})
+
+
+def writer(config: Model, texts: Sequence[str], tokenizer: Any) -> Any:
+    """Writes prompts with these sentences, as this model reads them."""
+    from llmrl.methods.kalm_model.tasks import Sentences, Writer
+
+    vectors = text.encode(config.encoder, texts) if config.goal == "encoder" else None
+    return Writer(tokenizer, Sentences(texts, tokenizer, vectors), config.goal_slots)
+
+
+# --- on disk --------------------------------------------------------------------------------------------------------
+
+
+class Loaded(NamedTuple):
+    """A trained model, ready to imagine."""
+
+    model: Any  # a GroundedLM
+    tokenizer: Any
+    config: Model
+
+
+def save(directory: Path, model: Any, config: Model, words: list[str], width: int | None, facts: dict) -> None:
+    """Writes the weights, and last model.json, which holds their hash."""
+    from safetensors.torch import save as packed
+
+    weights = packed({name: p.detach().cpu().contiguous() for name, p in model.learned().items()})
+    write_bytes(directory / WEIGHTS, weights)
+    about = {"model": asdict(config), "words": words, "width": width, "sha256": sha256(weights).hexdigest()}
+    write_json(directory / PRODUCT, about | facts)
+
+
+def load(directory: Path, device: Any) -> Loaded:
+    """What `save` wrote. Raises ConfigError where there is no such model, or it is damaged."""
+    import torch
+    from safetensors.torch import load as unpacked
+
+    from llmrl.methods.kalm_model.model import make
+    from llmrl.methods.kalm_model.training import load_learned
+
+    try:
+        about, weights = read_json(directory / PRODUCT), (directory / WEIGHTS).read_bytes()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{directory} holds no language model: {error}") from error
+    if sha256(weights).hexdigest() != about["sha256"]:
+        raise ConfigError(f"{directory / WEIGHTS} is damaged: it does not match its hash in {PRODUCT}")
+    config = checked(Model, about["model"])
+    model, tokenizer = make(config, about["words"], about["width"], torch.Generator())
+    load_learned(model, unpacked(weights))
+    return Loaded(model.to(device).eval(), tokenizer, config)

@@ -1,0 +1,116 @@
+"""KALM's imagined rollouts (Pang et al. 2024, arXiv 2404.09248; kalm.md, section 6): the grounded language model plays
+the goals of a tier in its head.
+
+The run's directory is the artifact: a Minari dataset like that of the real rollouts (methods/kalm_data), which also
+knows the sentence of each; plots/imagined.png and video/imagined.mp4 show some beside the truth.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmrl.checks import Count, NonNegativeInt
+from llmrl.config import Config as Run
+from llmrl.envs.clevr_robot import language
+from llmrl.envs.clevr_robot.rollouts import FILE, load, save
+from llmrl.envs.clevr_robot.start import sample_xy
+from llmrl.methods import kalm_data, kalm_model
+from llmrl.runs import seeding
+from llmrl.runs.files import read_json, write_json
+
+ARTIFACT = "kalm_rollouts"  # its directory is outputs/artifacts/kalm_rollouts/<id>
+PRODUCT = FILE
+METRICS = "metrics.json"
+PAPER = {"base": 5600, "rephrase": 5600, "easy": 72_400, "hard": 1680}  # rollouts (section 6); base: ours
+
+
+@dataclass(frozen=True)
+class Config:
+    """conf/method/kalm_rollouts.yaml"""
+
+    model: kalm_model.Config
+    tier: language.WordedTier
+    rollouts: Count | None
+    max_steps: Count
+    lag: bool
+    drop_failed: bool
+    batch_size: Count
+    seed: NonNegativeInt
+    drawn: NonNegativeInt
+
+
+class KALMRollouts:
+    @staticmethod
+    def reads(config: Config) -> tuple[str, ...]:
+        return ()
+
+    @staticmethod
+    def env_steps(config: Run) -> int:
+        """Nothing is trained in the environment."""
+        return 0
+
+    @staticmethod
+    def stages(config: Run) -> list[Run]:
+        model = kalm_model.run_of(config, config.method.model)
+        return [*kalm_model.KALMModel.stages(model), model]
+
+    @staticmethod
+    def small(config: Config, env_steps: int) -> Config:
+        """The same with the smallest numbers that touch everything."""
+        model = kalm_model.KALMModel.small(config.model, env_steps)
+        return replace(config, model=model, rollouts=4, max_steps=3, drop_failed=False)
+
+    def run(self, ctx: Any) -> dict[str, Any]:
+        if not (ctx.dir / METRICS).exists():
+            write_json(ctx.dir / METRICS, self._imagine(ctx))
+        return {"env_steps": 0, "updates": 0, "episodes": 0, "kalm_rollouts": read_json(ctx.dir / METRICS)}
+
+    def _imagine(self, ctx: Any) -> dict[str, Any]:
+        from llmrl.methods.kalm_model.training import precision
+        from llmrl.methods.kalm_rollouts.imagine import Imagination, sound
+        from llmrl.methods.kalm_rollouts.metrics import matches, measured
+        from llmrl.methods.kalm_rollouts.picture import draw, film
+
+        own, env = ctx.cfg.method, kalm_data.canonical(ctx.cfg.env)
+        directory = ctx.artifact(self.stages(ctx.cfg)[-1], kalm_model.PRODUCT)
+        import torch
+
+        device = torch.device(ctx.cfg.compute.device)
+        loaded = kalm_model.load(directory, device)
+        worded, tier = language.worded(own.tier), "base" if own.tier == "rephrase" else own.tier
+        text, start = cases(len(worded.texts), own.rollouts or PAPER[own.tier], seeding.generator(own.seed, own.tier))
+        write = kalm_model.writer(loaded.config, worded.texts, loaded.tokenizer)
+        imagine = Imagination(
+            loaded.model, write, tier, steps=own.max_steps, tolerance=env.radius_tolerance, batch=own.batch_size,
+            lag=own.lag,
+        )  # fmt: skip
+        with ctx.stop.interruptible(), precision(loaded.config, device):
+            rollouts, dropped = sound(imagine(worded.goals[text], text, start))
+            rng = seeding.generator(own.seed, "metrics")
+            facts = measured(rollouts, tier, rng=rng, threads=ctx.cfg.compute.threads)
+            shown = list(range(min(own.drawn, len(rollouts))))
+            if shown:
+                draw(rollouts, shown, ctx.dir / "plots" / "imagined.png")
+                film(rollouts, 0, ctx.dir / "video" / "imagined.mp4")
+            if own.drop_failed and (reached := matches(rollouts, tier)).any():
+                rollouts = rollouts.take(reached)
+            save(ctx.dir, rollouts, {"tier": own.tier, "seed": own.seed, "lag": own.lag})
+        return facts | {"tier": own.tier, "dropped_with_nan": dropped, "kept": len(load(ctx.dir))}
+
+
+def run_of(config: Run, method: Config) -> Run:
+    """The run that imagines `method`: the same for every agent, environment tier, evaluation, budget and seed."""
+    run = kalm_model.run_of(config, method.model)
+    return replace(run, method=method, seed=method.seed, choices=run.choices | {"method": "kalm_rollouts"})
+
+
+def cases(sentences: int, n: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """(numbers of sentences (n,), first states (n, 10) m): every sentence as often as every other, or once more, from
+    starts as the environment's own episodes have them."""
+    each, left = divmod(n, sentences)
+    text = np.concatenate([np.tile(np.arange(sentences), each), np.sort(rng.permutation(sentences)[:left])])
+    text = rng.permutation(text)  # so that the first ones, which are drawn, are of different kinds
+    start = np.stack([sample_xy(rng) for _ in range(n)]).reshape(n, -1).astype(np.float32)
+    return text, start

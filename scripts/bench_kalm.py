@@ -1,0 +1,100 @@
+"""How fast KALM's offline default model learns and imagines: tokens/s of training, rollouts/s with and without cache.
+
+One thread, processor time (the machine may be busy), medians of rounds that take turns. The model has its initial
+weights, so hardly a rollout ends before its 50 steps: of a trained one, whose rollouts end sooner, there are more per
+second. Sentences are read through the encoder `words`, since encoding them is no part of it.
+
+Usage: python scripts/bench_kalm.py [--rounds 5] [--rollouts 256] [--updates 10] [key=value as in conf/llm_model/ …]
+"""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+from statistics import median
+
+os.environ["OMP_NUM_THREADS"] = "1"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+import yaml  # noqa: E402
+
+from llmrl.conf_files import conf_root  # noqa: E402
+from llmrl.config import checked  # noqa: E402
+from llmrl.envs.clevr_robot import language  # noqa: E402
+from llmrl.envs.clevr_robot.collect import Script, collect  # noqa: E402
+from llmrl.gymnasium_ids import clevr_robot  # noqa: E402
+from llmrl.methods import kalm_model  # noqa: E402
+from llmrl.methods.kalm_model.config import Model  # noqa: E402
+from llmrl.methods.kalm_model.model import make  # noqa: E402
+from llmrl.methods.kalm_model.tasks import Pairs, Told  # noqa: E402
+from llmrl.methods.kalm_model.training import Grounder  # noqa: E402
+from llmrl.methods.kalm_rollouts import cases  # noqa: E402
+from llmrl.methods.kalm_rollouts.imagine import Imagination  # noqa: E402
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rollouts", type=int, default=256)
+    parser.add_argument("--updates", type=int, default=10)
+    parser.add_argument("changes", nargs="*")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    values = yaml.safe_load((conf_root() / "llm_model" / "tiny.yaml").read_text()) | {"encoder": "words"}
+    config = checked(Model, values | {k: yaml.safe_load(v) for k, v in (c.split("=", 1) for c in args.changes)})
+    rng = np.random.default_rng(0)
+    rollouts = collect(clevr_robot().config, Script(random=0.1, dst=0.75), 480, rng)
+    texts, numbers = kalm_model.sentences_of(rollouts)
+    gen, words = torch.Generator().manual_seed(0), kalm_model.vocabulary(texts)
+    model, tokenizer = make(config, words, 64 if config.goal == "encoder" else None, gen)
+    print(f"{sum(p.numel() for p in model.parameters()):,} weights, {len(tokenizer)} words")
+    learner = Grounder(model, config, updates=10**6, device=torch.device("cpu"))
+    pairs = Pairs(Told(rollouts, numbers), kalm_model.writer(config, texts, tokenizer), (0, 1, 3), config.batch_size)
+    worded = language.worded("rephrase")
+    write = kalm_model.writer(config, worded.texts, tokenizer)
+    text, start = cases(len(worded.texts), args.rollouts, rng)
+
+    def train() -> float:
+        """Tokens, states and actions read, padding not counted."""
+        read = 0
+        for _ in range(args.updates):
+            batch = pairs.draw(rng)
+            learner.update(batch)
+            read += sum(int(real_positions(group)) for part in batch for group in part)
+        return read
+
+    def imagine(cache: bool) -> float:
+        Imagination(model.eval(), write, "base", steps=50, tolerance=0.0, batch=args.rollouts, cache=cache)(
+            worded.goals[text], text, start
+        )
+        return args.rollouts
+
+    contenders = {"training, tokens": train, "with cache, rollouts": lambda: imagine(True),
+                  "without cache, rollouts": lambda: imagine(False)}  # fmt: skip
+    speed: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(args.rounds):
+        for name, once in contenders.items():
+            begin = time.process_time()
+            done = once()
+            speed[name].append(done / (time.process_time() - begin))
+    for name, found in speed.items():
+        print(f"{name}/s: {median(found):,.1f} (best round {max(found):,.1f})")
+    ratio = median(speed["with cache, rollouts"]) / median(speed["without cache, rollouts"])
+    print(f"with the cache {ratio:.1f} times as fast as without")
+
+
+def real_positions(group: object) -> int:
+    """Positions of a group that are no padding: in each row up to its last slot, or the last that predicts."""
+    s, width = group.sequences, group.sequences.tokens.shape[1]
+    last = np.full(len(s.tokens), -1)
+    for places in (s.state_at, s.action_at, s.vector_at, group.states.at, group.actions.at, group.tokens.at):
+        row, position = np.divmod(places.numpy(), width)
+        np.maximum.at(last, row, position)
+    return int((last + 1).sum())
+
+
+if __name__ == "__main__":
+    main()

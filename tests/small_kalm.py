@@ -1,0 +1,61 @@
+"""A language model of some thousand weights, and a few made rollouts, for the tests of KALM's models."""
+
+import dataclasses
+
+import numpy as np
+import torch
+import yaml
+
+from llmrl.conf_files import conf_root
+from llmrl.config import checked
+from llmrl.envs.clevr_robot import goals as g
+from llmrl.envs.clevr_robot.rollouts import Rollouts
+from llmrl.methods import kalm_model
+from llmrl.methods.kalm_model.config import Model
+from llmrl.methods.kalm_model.model import make
+from llmrl.methods.kalm_model.tasks import Told
+from llmrl.methods.kalm_model.training import Grounder
+
+SIZES = {"hidden": 16, "layers": 2, "heads": 2, "intermediate": 24}
+
+
+def settings(preset="tiny", **changes):
+    values = yaml.safe_load((conf_root() / "llm_model" / f"{preset}.yaml").read_text())
+    small = {"sizes": SIZES, "encoder": "words"} if preset == "tiny" else {}
+    return checked(Model, values | small | changes)
+
+
+def made_rollouts(n=12, seed=0, longest=4):
+    """Rollouts of the base goals in which nothing makes sense; lengths 1, 2, …, longest, 1, …"""
+    rng = np.random.default_rng(seed)
+    lengths = (np.arange(n) % longest + 1).astype(np.int32)
+    there = np.arange(longest + 1) <= lengths[:, None]
+    last = np.arange(1, longest + 1) == lengths[:, None]
+    return Rollouts(
+        observations=(rng.normal(0, 0.3, (n, longest + 1, 10)) * there[..., None]).astype(np.float32),
+        actions=(rng.integers(40, size=(n, longest)) * there[:, 1:]).astype(np.int32),
+        rewards=np.where(last, 100, 0).astype(np.float32),
+        terminals=last,
+        lengths=lengths,
+        goals=g.BASE[rng.integers(len(g.BASE), size=n)].astype(np.int32),
+        states=None,
+    )
+
+
+class Small:
+    """A model, what writes its prompts, and the rollouts."""
+
+    def __init__(self, config=None, rollouts=None, texts=None, seed=0):
+        torch.set_num_threads(1)
+        self.config, self.rollouts = config or settings(), rollouts or made_rollouts()
+        self.texts, numbers = kalm_model.sentences_of(self.rollouts)
+        self.words = kalm_model.vocabulary(self.texts)
+        self.width = 64 if self.config.goal == "encoder" else None
+        gen = torch.Generator().manual_seed(seed)
+        self.model, self.tokenizer = make(self.config, self.words, self.width, gen)
+        self.write = kalm_model.writer(self.config, texts or self.texts, self.tokenizer)
+        self.told = Told(self.rollouts, numbers)
+
+    def learner(self, updates=10, **changes):
+        config = dataclasses.replace(self.config, **changes)
+        return Grounder(self.model, config, updates=updates, device=torch.device("cpu"))
