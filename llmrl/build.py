@@ -196,8 +196,7 @@ class RunContext:
         try:
             clock = training.run()
         finally:
-            if "_eval_pool" in self.__dict__:
-                self._eval_pool.close()
+            self._close_pool()
         self._keep(agent)
         transforms = [seat.env.facts() for seat in training.seats if hasattr(seat.env, "facts")]
         return asdict(clock) | ({"transform": mean_facts(transforms)} if transforms else {})
@@ -211,7 +210,7 @@ class RunContext:
         schedule = offline.Schedule(
             cfg.budget.updates, cfg.eval.every, cfg.log.every, cfg.compute.checkpoint_every_s
         )  # fmt: skip
-        clock = offline.OfflineTraining(
+        training = offline.OfflineTraining(
             agent,
             source,
             seed=cfg.seed,
@@ -221,9 +220,17 @@ class RunContext:
             checkpoints=self.checkpoints,
             stop=self.stop,
             report=self.report,
-        ).run()
+        )
+        try:
+            clock = training.run()
+        finally:
+            self._close_pool()
         self._keep(agent)
         return asdict(clock)
+
+    def _close_pool(self) -> None:
+        if "_eval_pool" in self.__dict__:
+            self._eval_pool.close()
 
     def _keep(self, agent: Agent) -> None:
         packed = io.BytesIO()  # torch itself would turn a full disk into a RuntimeError

@@ -32,7 +32,7 @@ def test_commands_groups_and_choices() -> None:
 
 
 def test_a_list_is_completed_behind_its_last_comma_with_what_is_not_in_it_yet() -> None:
-    assert after("run agent=td3,d") == ["agent=td3,ddpg", "agent=td3,dqn"]
+    assert after("run agent=td3,d") == ["agent=td3,ddpg", "agent=td3,decision_transformer", "agent=td3,dqn"]
     assert "agent=td3,td3" not in after("run agent=td3,")
 
 
@@ -101,11 +101,11 @@ def test_a_real_bash_gets_what_stands_behind_the_equals_sign(environment: dict[s
     assert done.stdout.splitlines() == [
         "complete -F _llmrl llmrl",
         "list",
-        "td3,ddpg td3,dqn",
+        "td3,ddpg td3,decision_transformer td3,dqn",
         "no space: agent.gamma=",
         "",
         "status",
-        "agent=td3,ddpg agent=td3,dqn",
+        "agent=td3,ddpg agent=td3,decision_transformer agent=td3,dqn",
     ]
 
 
@@ -122,7 +122,7 @@ words=(llmrl run agent.gam) CURRENT=3; _llmrl
 def test_a_real_zsh_gets_whole_words(environment: dict[str, str]) -> None:
     done = subprocess.run(["zsh", "-f", "-c", ZSH], env=environment, capture_output=True, text=True)
     assert done.stderr == ""
-    assert done.stdout.split() == ["agent=td3,ddpg", "agent=td3,dqn", "agent.gamma="]
+    assert done.stdout.split() == ["agent=td3,ddpg", "agent=td3,decision_transformer", "agent=td3,dqn", "agent.gamma="]
 
 
 def test_an_unknown_shell_is_refused(capsys: pytest.CaptureFixture) -> None:

@@ -78,17 +78,19 @@ def _rehearse(method: Any, config: Any, directory: Path) -> Any:
         ctx = _context(config, directory, [], None)
         result = method.run(ctx)
         ctx.log.close()
-        if searches:
+        if searches and "llm" not in method.reads(config.method):
+            yield f"made: {module.ARTIFACT}"
+        elif searches:
             yield f"searched: {result['env_steps']} env_steps, {ctx.llm.usage()['calls']} calls of the scripted LLM"
         else:
             yield f"evaluated: {last_return(directory)}; nothing is trained"
         return
     saved: list[dict] = []
-    for stop_at in (config.budget.env_steps, 0):
+    for stop_at in (config.budget.length, 0):
         ctx = _context(config, directory, saved, stop_at)
         try:
             method.run(ctx)
-            raise RuntimeError(f"the method did not stop when asked to, at {stop_at} env_steps")
+            raise RuntimeError(f"the method did not stop when asked to, at {stop_at} {config.budget.unit}")
         except Stopped:
             ctx.log.close()
         if stop_at:
@@ -110,7 +112,7 @@ def _small(config: Any, outputs: str) -> Any:
     from llmrl.config import class_of, module_of
 
     n_envs = getattr(config.agent, "n_envs", 1)
-    env_steps = -(-ENV_STEPS // n_envs) * n_envs
+    env_steps = -(-ENV_STEPS // n_envs) * n_envs  # offline: updates
     agent = {
         "batch_size": BATCH_SIZE, "replay_size": REPLAY_SIZE + n_envs, "random_steps": env_steps // 2,
         "learning_starts": env_steps - 1, "updates_per_env_step": 1.0, "n_steps": env_steps // n_envs,
@@ -123,7 +125,7 @@ def _small(config: Any, outputs: str) -> Any:
         config,
         method=small(config.method, env_steps),
         agent=dataclasses.replace(config.agent, **{k: v for k, v in agent.items() if k in known}),
-        budget=dataclasses.replace(config.budget, env_steps=env_steps),
+        budget=dataclasses.replace(config.budget, **{config.budget.unit: env_steps}),
         eval=dataclasses.replace(
             config.eval, every=env_steps, episodes=1, max_steps=EVALUATION_STEPS, suite_episodes=1
         ),  # fmt: skip
@@ -135,7 +137,7 @@ def _small(config: Any, outputs: str) -> Any:
 
 def _context(config: Any, directory: Path, saved: list[dict], stop_at: int | None) -> Any:
     """A RunContext with short training episodes (a method may do something between them), which is asked to stop at
-    `stop_at` env_steps and notes in `saved` what every checkpoint was made of."""
+    `stop_at` env_steps (offline: updates) and notes in `saved` what every checkpoint was made of."""
     import copy
     import signal
 
@@ -147,13 +149,13 @@ def _context(config: Any, directory: Path, saved: list[dict], stop_at: int | Non
     from llmrl.runs.stop import Stop
 
     directory.mkdir(exist_ok=True)
-    half = max(1, config.budget.env_steps // getattr(config.agent, "n_envs", 1) // 2)  # two episodes per environment
+    half = max(1, config.budget.length // getattr(config.agent, "n_envs", 1) // 2)  # two episodes per environment
     stop = Stop()
     if stop_at == 0:
         stop.signum = signal.SIGTERM
 
     def report(clock: Any, facts: dict) -> None:
-        if stop_at and clock.env_steps >= stop_at:
+        if stop_at and getattr(clock, config.budget.unit) >= stop_at:
             stop.signum = signal.SIGTERM
 
     class Context(RunContext):

@@ -20,9 +20,9 @@ from llmrl.envs import text
 from llmrl.envs.clevr_robot.rollouts import Rollouts, load
 from llmrl.methods import kalm_data, kalm_rollouts
 from llmrl.methods.kalm_model import sentences_of
+from llmrl.replay.dataset import Timeouts, Transitions
 
 Tier = Literal["rephrase", "easy", "hard"]
-Timeouts = Literal["truncated", "terminated"]
 
 
 @dataclass(frozen=True)
@@ -102,11 +102,9 @@ def check(config: Run) -> None:
     text.width(env.language)
 
 
-def transitions(rollouts: Rollouts, encoder: str, timeouts: Timeouts) -> Any:
+def transitions(rollouts: Rollouts, encoder: str, timeouts: Timeouts) -> Transitions:
     """What an agent learns from rollouts (n): their steps, with the vectors of the sentences that say their goals. Of a
     real rollout any of its goal's 54 sentences is true, of an imagined one it is the one that it was imagined for."""
-    from llmrl.replay.dataset import Transitions
-
     if rollouts.texts is not None and rollouts.sentences is not None:
         texts, first, wordings = rollouts.sentences, rollouts.texts, 1
     else:
@@ -117,7 +115,7 @@ def transitions(rollouts: Rollouts, encoder: str, timeouts: Timeouts) -> Any:
     )
 
 
-def joined(parts: Sequence[Any]) -> Any:
+def joined(parts: Sequence[Transitions]) -> Transitions:
     """Datasets of several tiers as one, so that each of their transitions is as likely as any other."""
     if len(parts) == 1:
         return parts[0]
@@ -125,4 +123,4 @@ def joined(parts: Sequence[Any]) -> Any:
     columns = {name: np.concatenate([getattr(part, name) for part in parts])
                for name in ("state", "action", "reward", "next_state", "terminated", "step", "table")}  # fmt: skip
     text_of = np.concatenate([part.text + first for part, first in zip(parts, above)]).astype(np.int32)
-    return type(parts[0])(**columns, text=text_of, wordings=1)
+    return Transitions(**columns, text=text_of, wordings=1)
