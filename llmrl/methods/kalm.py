@@ -76,13 +76,14 @@ class KALM:
         check(ctx.cfg)
         stages = self.stages(ctx.cfg)
         real = load(ctx.artifact(stages[0], kalm_data.PRODUCT, "artifact-data.json"))
+        imagined = {
+            tier: load(ctx.artifact(stage, kalm_rollouts.PRODUCT, f"artifact-{tier}.json"))
+            for tier, stage in zip(own.imagined, stages[len(stages) - len(own.imagined) :])
+        }
         parts = [transitions(real.first_of_each_goal(own.real_rollouts), env.language, own.timeouts)]
+        dreams = [transitions(rollouts, env.language, own.timeouts) for rollouts in imagined.values()]
         facts: dict[str, Any] = {"real_rollouts": own.real_rollouts, "real_transitions": len(parts[0])}
-        dreams = []
-        for tier, stage in zip(own.imagined, stages[len(stages) - len(own.imagined) :]):
-            directory = ctx.artifact(stage, kalm_rollouts.PRODUCT, f"artifact-{tier}.json")
-            dreams.append(transitions(load(directory), env.language, own.timeouts))
-            facts[f"{tier}_transitions"] = len(dreams[-1])
+        facts |= {f"{tier}_transitions": len(dream) for tier, dream in zip(imagined, dreams)}
         if dreams:
             parts.append(joined(dreams))
         agent = ctx.agent()
