@@ -105,9 +105,9 @@ def test_list_of_an_unknown_group(llmrl: Callable[..., Done]) -> None:
 # --- check ----------------------------------------------------------------------------------------------------------
 
 
-# programs of an LLM run in processes, so some presets stand for all; tests/test_presets_lesr.py and test_explorllm.py
-# show what each changes
-CHECKED = [p for p in options("experiment") if not p.startswith(("lesr/", "explorllm/"))]
+# programs of an LLM and KALM's stages run in processes, so some presets stand for all; test_presets_lesr.py,
+# test_explorllm.py and test_kalm.py show what each changes
+CHECKED = [p for p in options("experiment") if not p.startswith(("lesr/", "explorllm/", "kalm/"))]
 CHECKED += ["lesr/hopper", "lesr/fetch_reach", "lesr/transfer_ppo"]
 CHECKED += ["explorllm/short_horizon", "explorllm/unguided_long"]
 
