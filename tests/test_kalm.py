@@ -128,3 +128,14 @@ def test_the_noisy_script_pushes_towards_every_kind_of_goal(clevr_config):
     for tier in ("base", "easy", "hard"):
         assert shares[tier, 0.4] > shares[tier, 1.0], shares
     assert shares["base", 0.4] > 0.6  # section 10.3: 0.82 of 100
+
+
+def test_an_llm_writes_more_sentences_and_only_those_that_fit_are_imagined_for(llmrl_run, tmp_path):
+    done = llmrl_run("experiment=kalm/clevr_quick", *TINY, "method.rollouts.written=2", "method.imagined=[easy]")
+    assert done.code == 0, done.err
+    (made,) = below(tmp_path / "outputs" / "artifacts" / "kalm_rollouts", "metrics.json")
+    assert read_json(made)["sentences"] == 400 + 2 * 20
+    calls = [row for row in read_jsonl(made.parent / "llm.jsonl") if row.get("purpose") == "kalm.rephrase"]
+    assert len(calls) == 20
+    (run,) = below(tmp_path / "outputs" / "kalm", "llm.jsonl")
+    assert read_jsonl(run) == read_jsonl(made.parent / "llm.jsonl")

@@ -152,7 +152,7 @@ def test_the_authors_file_is_read(tmp_path):
         (lambda a: a["masks"].__setitem__((1, 9), 1), "masks are ones and then zeros.*rollout 1"),
         (lambda a: a["observations"].__setitem__((0, 0, 0), np.nan), "observations hold NaN"),
         (lambda a: a["actions"].__setitem__((0, 0), 40), "actions are 0 to 39, not 0 to 40"),
-        (lambda a: a["goals"].__setitem__((0, 0, 5), 4), "is no goal"),
+        (lambda a: a["goals"].__setitem__((0, slice(None), 5), 4), "is no goal"),
         (lambda a: a["goals"].__setitem__((2, 1, 5), 3), "goals change within"),
     ],
 )

@@ -23,6 +23,7 @@ from llmrl.runs.files import read_json, write_json
 ARTIFACT = "kalm_rollouts"  # its directory is outputs/artifacts/kalm_rollouts/<id>
 PRODUCT = FILE
 METRICS = "metrics.json"
+TRIES = 3  # calls for the further sentences of a goal
 PAPER = {"base": 5600, "rephrase": 5600, "easy": 72_400, "hard": 1680}  # rollouts (section 6); base: ours
 
 
@@ -33,6 +34,7 @@ class Config:
     model: kalm_model.Config
     tier: language.WordedTier
     rollouts: Count | None
+    written: NonNegativeInt
     max_steps: Count
     lag: bool
     drop_failed: bool
@@ -44,7 +46,7 @@ class Config:
 class KALMRollouts:
     @staticmethod
     def reads(config: Config) -> tuple[str, ...]:
-        return ()
+        return ("llm",) if config.written else ()
 
     @staticmethod
     def env_steps(config: Run) -> int:
@@ -79,7 +81,7 @@ class KALMRollouts:
 
         device = torch.device(ctx.cfg.compute.device)
         loaded = kalm_model.load(directory, device)
-        worded, tier = language.worded(own.tier), "base" if own.tier == "rephrase" else own.tier
+        worded, tier = more_words(ctx, own.tier, own.written), "base" if own.tier == "rephrase" else own.tier
         text, start = cases(len(worded.texts), own.rollouts or PAPER[own.tier], seeding.generator(own.seed, own.tier))
         write = kalm_model.writer(loaded.config, worded.texts, loaded.tokenizer)
         imagine = Imagination(
@@ -97,13 +99,36 @@ class KALMRollouts:
             if own.drop_failed and (reached := matches(rollouts, tier)).any():
                 rollouts = rollouts.take(reached)
             save(ctx.dir, rollouts, {"tier": own.tier, "seed": own.seed, "lag": own.lag})
-        return facts | {"tier": own.tier, "dropped_with_nan": dropped, "kept": len(load(ctx.dir))}
+        return facts | {
+            "tier": own.tier,
+            "sentences": len(worded.texts),
+            "dropped_with_nan": dropped,
+            "kept": len(load(ctx.dir)),
+        }
 
 
 def run_of(config: Run, method: Config) -> Run:
     """The run that imagines `method`: the same for every agent, environment tier, evaluation, budget and seed."""
     run = kalm_model.run_of(config, method.model)
     return replace(run, method=method, seed=method.seed, choices=run.choices | {"method": "kalm_rollouts"})
+
+
+def more_words(ctx: Any, tier: language.WordedTier, n: int) -> language.Worded:
+    """Our sentences of a tier, and n more of each of its goals that an LLM writes; fewer where TRIES calls bring not as
+    many that say what the goal is."""
+    worded = language.worded(tier)
+    texts, goals = list(worded.texts), list(worded.goals)
+    for number, goal in enumerate(np.unique(worded.goals, axis=0) if n else ()):
+        found: list[str] = []
+        for attempt in range(TRIES):
+            messages = language.prompt("rephrase" if tier == "base" else tier, goal, n)
+            reply = ctx.llm.ask(messages, purpose=language.PURPOSE, index=f"{number}/{attempt}")
+            found = list(dict.fromkeys([*found, *language.read(reply.text, goal)]))[:n]
+            if len(found) == n:
+                break
+        texts += found
+        goals += [goal] * len(found)
+    return language.Worded(tuple(texts), np.array(goals))
 
 
 def cases(sentences: int, n: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
