@@ -82,6 +82,7 @@ def _transformer(encoder: str, name: str, pool: Callable[[Any, Any], Any]) -> tu
     import torch
 
     transformers = require("transformers", "llmrl[kalm]", f"env.language={encoder}")
+    transformers.utils.logging.disable_progress_bar()  # a run has its own
     try:
         model = transformers.AutoModel.from_pretrained(name).eval()
         tokenizer = transformers.AutoTokenizer.from_pretrained(name)
