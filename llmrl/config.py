@@ -227,6 +227,22 @@ def scaled(config: Any, scale: float) -> Any:
     return dataclasses.replace(config, **inner, **{n: max(1, round(v * scale)) for n in marked if (v := values[n])})
 
 
+def without_training(config: Config, name: str, method: Any, env: Any, seed: int) -> Config:
+    """The run of a method that neither trains an agent nor evaluates one, but makes what others build on: the same for
+    every agent, evaluation, budget and seed of theirs."""
+    return dataclasses.replace(
+        config,
+        method=method,
+        agent=module_of("agent", "fixed").Config(probabilities=None, n_envs=1),
+        env=env,
+        eval=Eval(every=1, episodes=1, max_steps=1, epsilon=0.0, seed=0, workers=1, suites=(), suites_at="end",
+                  suite_episodes=None),
+        budget=dataclasses.replace(config.budget, env_steps=1, paper_updates=None, updates=None),
+        seed=seed,
+        choices={"method": name, "agent": "fixed", "env": config.choices["env"], "llm": config.choices["llm"]},
+    )  # fmt: skip
+
+
 # --- errors ---------------------------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""KALM (Pang et al. 2024, arXiv 2404.09248): a policy learns offline from real rollouts, and from those that a grounded
+"""KALM (arXiv 2404.09248): a policy learns offline from real rollouts, and from those that a grounded
 language model imagines for goals that nobody has played.
 
 Three artifacts come first, shared by all agents and seeds: the rollouts (methods/kalm_data), the language model that is

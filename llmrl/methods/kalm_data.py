@@ -1,4 +1,4 @@
-"""KALM's offline data (Pang et al. 2024, arXiv 2404.09248; kalm.md, section 3.6): rollouts in CLEVR-Robot by a noisy
+"""KALM's offline data (arXiv 2404.09248; kalm.md, section 3.6): rollouts in CLEVR-Robot by a noisy
 script, or those of somebody else.
 
 The run's directory is the artifact. It holds a Minari dataset (envs/clevr_robot/rollouts.py). Collecting is
@@ -14,7 +14,7 @@ import numpy as np
 
 from llmrl.checks import ConfigError, Count, NonNegativeInt
 from llmrl.config import Config as Run
-from llmrl.config import Eval, module_of
+from llmrl.config import without_training
 from llmrl.envs.clevr_robot import goals as g
 from llmrl.envs.clevr_robot.authors import imported
 from llmrl.envs.clevr_robot.collect import Script, collect
@@ -95,17 +95,7 @@ def canonical(env: Any) -> Any:
 
 def run_of(config: Run, data: Config) -> Run:
     """The run that collects `data`: the same for every agent, evaluation, budget and seed."""
-    return replace(
-        config,
-        method=data,
-        agent=module_of("agent", "fixed").Config(probabilities=None, n_envs=1),
-        env=canonical(config.env),
-        eval=Eval(every=1, episodes=1, max_steps=1, epsilon=0.0, seed=0, workers=1, suites=(), suites_at="end",
-                  suite_episodes=None),
-        budget=replace(config.budget, env_steps=1, paper_updates=None, updates=None),
-        seed=data.seed,
-        choices={"method": "kalm_data", "agent": "fixed", "env": config.choices["env"], "llm": config.choices["llm"]},
-    )  # fmt: skip
+    return without_training(config, "kalm_data", data, canonical(config.env), data.seed)
 
 
 def described(rollouts: Rollouts) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from llmrl.checks import Count, NonNegativeInt
 from llmrl.config import Config as Run
-from llmrl.config import Eval, module_of
+from llmrl.config import without_training
 from llmrl.llm.sandbox import SandboxFailure
 from llmrl.methods.explorllm_programs.examples import score, sealing, seen_tables
 from llmrl.methods.explorllm_programs.policy import check_task
@@ -157,18 +157,7 @@ def canonical(env: Any) -> Any:
 
 def run_of(config: Run, programs: Config) -> Run:
     """The run that asks for `programs`: the same for every agent, evaluation, budget and seed."""
-    return replace(
-        config,
-        method=programs,
-        agent=module_of("agent", "fixed").Config(probabilities=None, n_envs=1),
-        env=canonical(config.env),
-        eval=Eval(every=1, episodes=1, max_steps=1, epsilon=0.0, seed=0, workers=1, suites=(), suites_at="end",
-                  suite_episodes=None),
-        budget=replace(config.budget, env_steps=1),
-        seed=programs.seed,
-        choices={"method": "explorllm_programs", "agent": "fixed", "env": config.choices["env"],
-                 "llm": config.choices["llm"]},
-    )  # fmt: skip
+    return without_training(config, "explorllm_programs", programs, canonical(config.env), programs.seed)
 
 
 def read_programs(directory: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""KALM's grounded language model (Pang et al. 2024, arXiv 2404.09248; kalm.md, section 5): a causal language model is
+"""KALM's grounded language model (arXiv 2404.09248; kalm.md, section 5): a causal language model is
 trained on rollouts and their goals in words until it can imagine the ones from the others.
 
 The run's directory is the artifact: model.json names the model, weights.safetensors holds what was trained of it.
@@ -15,7 +15,7 @@ import numpy as np
 
 from llmrl.checks import ConfigError, NonNegativeInt
 from llmrl.config import Config as Run
-from llmrl.config import checked
+from llmrl.config import checked, without_training
 from llmrl.envs import text
 from llmrl.envs.clevr_robot import language
 from llmrl.envs.clevr_robot.rollouts import Rollouts
@@ -50,11 +50,6 @@ class KALMModel:
     @staticmethod
     def reads(config: Config) -> tuple[str, ...]:
         return ()
-
-    @staticmethod
-    def env_steps(config: Run) -> int:
-        """Nothing is trained in the environment."""
-        return 0
 
     @staticmethod
     def stages(config: Run) -> list[Run]:
@@ -131,8 +126,10 @@ def updates_of(config: Config, rollouts: int) -> int:
 
 def run_of(config: Run, method: Config) -> Run:
     """The run that trains `method`: the same for every agent, environment tier, evaluation, budget and seed."""
-    run = kalm_data.run_of(config, method.data)
-    return replace(run, method=method, seed=method.seed, choices=run.choices | {"method": "kalm_model"})
+    run = without_training(config, "kalm_model", method, kalm_data.canonical(config.env), method.seed)
+    held_back = round(method.model.validation * method.data.rollouts)
+    updates = updates_of(method, method.data.rollouts - held_back)  # of imported data by epochs: as if it were so many
+    return replace(run, budget=replace(run.budget, updates=updates))
 
 
 # --- words ----------------------------------------------------------------------------------------------------------

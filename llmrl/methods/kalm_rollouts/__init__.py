@@ -1,4 +1,4 @@
-"""KALM's imagined rollouts (Pang et al. 2024, arXiv 2404.09248; kalm.md, section 6): the grounded language model plays
+"""KALM's imagined rollouts (arXiv 2404.09248; kalm.md, section 6): the grounded language model plays
 the goals of a tier in its head.
 
 The run's directory is the artifact: a Minari dataset like that of the real rollouts (methods/kalm_data), which also
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from llmrl.checks import Count, NonNegativeInt
 from llmrl.config import Config as Run
+from llmrl.config import without_training
 from llmrl.envs.clevr_robot import language
 from llmrl.envs.clevr_robot.rollouts import FILE, load, save
 from llmrl.envs.clevr_robot.start import sample_xy
@@ -109,8 +110,7 @@ class KALMRollouts:
 
 def run_of(config: Run, method: Config) -> Run:
     """The run that imagines `method`: the same for every agent, environment tier, evaluation, budget and seed."""
-    run = kalm_model.run_of(config, method.model)
-    return replace(run, method=method, seed=method.seed, choices=run.choices | {"method": "kalm_rollouts"})
+    return without_training(config, "kalm_rollouts", method, kalm_data.canonical(config.env), method.seed)
 
 
 def more_words(ctx: Any, tier: language.WordedTier, n: int) -> language.Worded:
