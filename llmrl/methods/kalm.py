@@ -9,6 +9,7 @@ the paper.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -80,8 +81,9 @@ class KALM:
             tier: load(ctx.artifact(stage, kalm_rollouts.PRODUCT, f"artifact-{tier}.json"))
             for tier, stage in zip(own.imagined, stages[len(stages) - len(own.imagined) :])
         }
-        parts = [transitions(real.first_of_each_goal(own.real_rollouts), env.language, own.timeouts)]
-        dreams = [transitions(rollouts, env.language, own.timeouts) for rollouts in imagined.values()]
+        kept = Path(ctx.cfg.compute.outputs) / "artifacts" / "sentences"
+        parts = [transitions(real.first_of_each_goal(own.real_rollouts), env.language, own.timeouts, kept)]
+        dreams = [transitions(rollouts, env.language, own.timeouts, kept) for rollouts in imagined.values()]
         facts: dict[str, Any] = {"real_rollouts": own.real_rollouts, "real_transitions": len(parts[0])}
         facts |= {f"{tier}_transitions": len(dream) for tier, dream in zip(imagined, dreams)}
         if dreams:
@@ -103,17 +105,17 @@ def check(config: Run) -> None:
     text.width(env.language)
 
 
-def transitions(rollouts: Rollouts, encoder: str, timeouts: Timeouts) -> Transitions:
-    """What an agent learns from rollouts (n): their steps, with the vectors of the sentences that say their goals. Of a
-    real rollout any of its goal's 54 sentences is true, of an imagined one it is the one that it was imagined for."""
+def transitions(rollouts: Rollouts, encoder: str, timeouts: Timeouts, kept: Path) -> Transitions:
+    """What an agent learns from rollouts (n): their steps, with the vectors of the sentences that say their goals (in
+    the directory `kept` for whoever comes next). Of a real rollout any of its goal's 54 sentences is true, of an
+    imagined one it is the one that it was imagined for."""
     if rollouts.texts is not None and rollouts.sentences is not None:
         texts, first, wordings = rollouts.sentences, rollouts.texts, 1
     else:
         texts, numbers = sentences_of(rollouts)
         first, wordings = numbers[:, 0], numbers.shape[1]
-    return Transitions.of(
-        rollouts, texts=first, table=text.encode(encoder, texts), wordings=wordings, timeouts=timeouts
-    )
+    table = text.encode(encoder, texts, store=kept)
+    return Transitions.of(rollouts, texts=first, table=table, wordings=wordings, timeouts=timeouts)
 
 
 def joined(parts: Sequence[Transitions]) -> Transitions:
