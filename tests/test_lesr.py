@@ -107,6 +107,7 @@ def test_a_killed_search_goes_on_where_it_was(whole, process, tmp_path):
     for name in ("llm.jsonl", "transform.py", "result.json"):
         assert (artifact(outputs) / name).read_bytes() == (artifact(whole) / name).read_bytes()
     assert (final(outputs) / "agent.pt").read_bytes() == (final(whole) / "agent.pt").read_bytes()
+    assert "waiting_for" not in read_json(final(outputs) / "status.json")  # it no longer does
 
 
 def test_a_product_that_changed_is_refused(process, tmp_path):

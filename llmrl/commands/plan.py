@@ -24,6 +24,7 @@ from llmrl.checks import ConfigError
 from llmrl.commands.cells import arguments, cells_of, table_of
 from llmrl.commands.columns import columns
 from llmrl.conf_files import group_file, options
+from llmrl.runs.identity import unit_suffix
 
 FAILURE, BAD_INPUT, TRY_LATER, CTRL_C = 1, 2, 75, 130
 
@@ -88,9 +89,7 @@ def listing(cells, found) -> str:
         for run in cell.runs:
             record = found.get(run.key)
             state = grid.standing(record)
-            length = f"{record.steps if record else 0:,} of {run.steps:,}" + (
-                " updates" if run.unit == "updates" else ""
-            )
+            length = f"{record.steps if record else 0:,} of {run.steps:,}{unit_suffix(run.unit)}"
             place = record.path if record else run.path
             if run.key not in seen:
                 lines.append((cell.row, cell.column, f"s{run.seed}", state, length, place))

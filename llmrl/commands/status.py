@@ -18,7 +18,7 @@ from typing import Any
 
 from llmrl.commands.columns import columns
 from llmrl.runs.files import read_json
-from llmrl.runs.identity import RunDirectory, code_name, unit_of
+from llmrl.runs.identity import RunDirectory, code_name, unit_of, unit_suffix
 
 DAMAGED, NO_STATUS = "DAMAGED", "NO STATUS"
 MARKS_OF_A_RUN = {"status.json", "config.json", "identity.json"}
@@ -173,8 +173,7 @@ def _cells(row: Row, versions: Counter[str]) -> tuple[str, ...]:
 
 
 def _number(value: Any, unit: str = "env_steps") -> str:
-    """Only what is not in env_steps, as the column is called, says so."""
-    return f"{value:,}{' updates' if unit == 'updates' else ''}" if isinstance(value, int) else ""
+    return f"{value:,}{unit_suffix(unit)}" if isinstance(value, int) else ""
 
 
 def age(updated: str) -> str:

@@ -27,7 +27,7 @@ from llmrl.report.page_llm import LIMITS, llm_data
 from llmrl.report.run_files import DamagedFile
 from llmrl.report.searches import shared, tried
 from llmrl.report.store import RunRecord, score
-from llmrl.runs.identity import DONE
+from llmrl.runs.identity import DONE, unit_suffix
 
 HERE = Path(__file__).parent
 MAX_VIDEO_MB, MAX_VIDEOS_MB = 8, 40  # one video, all of them; what is larger is linked
@@ -134,9 +134,8 @@ def _number(value: float | None, digits: int = 1) -> Cell:
 
 
 def _whole(value: float | None, unit: str = "env_steps") -> Cell:
-    """Only what is not in env_steps, as the column is called, says so."""
     cell = _number(value, 0)
-    return Cell(f"{cell.text} {unit}", value) if unit != "env_steps" and value is not None else cell
+    return cell if value is None else cell._replace(text=cell.text + unit_suffix(unit))
 
 
 def _named(group: Group) -> Cell:

@@ -100,7 +100,8 @@ class RunDirectory:
         old = _read_or_none(self / "status.json") or {}
         now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "slurm_job_id": os.environ.get("SLURM_JOB_ID")}
-        old.pop("reason", None)
+        for told in ("reason", "waiting_for"):  # of the status before
+            old.pop(told, None)
         write_json(self / "status.json", old | {"status": status, "updated": now} | owner | facts)
 
     def record_start(self, facts: dict) -> list[str]:
@@ -180,6 +181,11 @@ def code_state() -> dict[str, Any]:
 def unit_of(status: dict) -> str:
     """What a status counts a run in: offline training makes no env_steps."""
     return "updates" if "target_updates" in status else "env_steps"
+
+
+def unit_suffix(unit: str) -> str:
+    """Behind a number of steps where most are env_steps, as the column is called: only another unit is said."""
+    return "" if unit == "env_steps" else f" {unit}"
 
 
 def code_name(code: dict) -> str:
