@@ -1,8 +1,9 @@
 """Policies of the pick-and-place environment without training: the sanity rows of ExploRLLM (9.4), both horizons.
 
 Each row is the mean return with its 95 % interval over episodes, and the share of successes. `programs` is the paper's
-Explore Policy; its dashed lines stand at +0.53 and -1.20. Evaluation leaves no action out. The programs are those of
-llm=scripted, or of an artifact (--programs outputs/artifacts/explorllm/<id>, for the horizon that they were asked for).
+Explore Policy; its dashed lines stand at +0.53 and -1.20. No action is left out, as in evaluation; with --neglect
+hopeless ones are, as in training. The programs are those of llm=scripted, or of an artifact (--programs
+outputs/artifacts/explorllm/<id>, for the horizon that they were asked for).
 
 Usage: python scripts/explore_policy.py [--episodes 300] [--mode physics] [--horizon short] [--programs DIR] [--json]
 With --json the last line is JSON: short_horizon and long_horizon are the returns of `programs`, and all rows follow.
@@ -64,10 +65,11 @@ def programs_for(env_config: Any) -> dict[str, Any]:
     return found
 
 
-def row(horizon: str, mode: str, found: dict[str, Any], episodes: int, arguments: dict[str, Any]) -> dict[str, Any]:
-    """One policy on `episodes` cases: return_mean, its 95 % interval's half width, success, length, failures."""
+def row(found: dict[str, Any], episodes: int, arguments: dict[str, Any], **table: Any) -> dict[str, Any]:
+    """One policy on `episodes` cases: return_mean, its 95 % interval's half width, success, length, failures.
+    table: pick_place's arguments."""
     own = {key: value for key, value in arguments.items() if key == "letters"}
-    env = WithInfo(pick_place(horizon=horizon, mode=mode, **own))
+    env = WithInfo(pick_place(**table, **own))
     act, facts = policy_of(env=env, found=found, **{k: v for k, v in arguments.items() if k not in own})
     scores = evaluate(act, env, cases(0, "eval", episodes), max_steps=100, stop=Stop())
     env.close()
@@ -85,17 +87,19 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=300)
     parser.add_argument("--mode", choices=("analytic", "physics"), default="analytic")
     parser.add_argument("--horizon", choices=("short", "long", "both"), default="both")
+    parser.add_argument("--neglect", action="store_true")
     parser.add_argument("--rows", nargs="*", choices=ROWS, default=list(ROWS), metavar="ROW", help=", ".join(ROWS))
     parser.add_argument("--programs", type=Path, help="an artifact's directory; default: llm=scripted")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     told: dict[str, Any] = {}
+    role = "train" if args.neglect else "eval"
     for horizon in ("short", "long") if args.horizon == "both" else (args.horizon,):
         config = pick_place(horizon=horizon).config
         found = explorllm_programs.read_programs(args.programs) if args.programs else programs_for(config)
         rows = {}
         for name in args.rows:
-            rows[name] = one = row(horizon, args.mode, found, args.episodes, ROWS[name])
+            rows[name] = one = row(found, args.episodes, ROWS[name], horizon=horizon, mode=args.mode, role=role)
             print(
                 f"{horizon:6}{name:26}{one['return_mean']:+7.2f} ±{one['interval']:.2f}   success {one['success']:.2f}"
                 f"   {one['env_steps']:5.2f} env_steps" + (f"   failed: {one['failures']}" if one["failures"] else ""),
