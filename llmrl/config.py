@@ -227,6 +227,15 @@ def scaled(config: Any, scale: float) -> Any:
     return dataclasses.replace(config, **inner, **{n: max(1, round(v * scale)) for n in marked if (v := values[n])})
 
 
+def shared(config: Config) -> Config:
+    """A run as it is; of those that others build on, the one that all of them share, so that who makes it by hand makes
+    just that. Raises ConfigError where it is of another environment."""
+    module = module_of("method", config.choices["method"])
+    if hasattr(module, "ARTIFACT") and hasattr(module, "run_of"):
+        return module.run_of(config, config.method)
+    return config
+
+
 def without_training(config: Config, name: str, method: Any, env: Any, seed: int) -> Config:
     """The run of a method that neither trains an agent nor evaluates one, but makes what others build on: the same for
     every agent, evaluation, budget and seed of theirs."""

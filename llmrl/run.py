@@ -109,9 +109,9 @@ def run_node(node: dict[str, Any], overrides: list[str], place: Path | None = No
     try:
         if not rerun and not place and (finished := finished_before(node)):
             return tell_finished(finished)
-        from llmrl.config import class_of, from_node, identity, module_of, run_path
+        from llmrl.config import class_of, from_node, identity, module_of, run_path, shared
 
-        config = from_node(node, overrides)
+        config = shared(from_node(node, overrides))
         method = class_of(module_of("method", config.choices["method"]), "run")()
         who = identity(config, method.reads(config.method))
         directory = RunDirectory(place or run_path(config, who))

@@ -1,5 +1,7 @@
 """KALM from the command line: all stages, what runs share, controls, and what is refused."""
 
+import csv
+
 import numpy as np
 import pytest
 from command_line import in_process  # noqa: F401 (a fixture)
@@ -43,6 +45,26 @@ def test_all_stages_make_a_policy_that_is_evaluated_on_every_tier(llmrl_run, tmp
         assert [row["policy"] for row in rows] == ["random", *tiers, *tiers, *tiers]
         assert [row["updates"] for row in rows[1::4]] == [0, 10, 20]
         assert all(len(row["success"]) == 3 for row in rows)
+
+
+def test_imagined_by_hand_is_what_policies_share_and_stands_in_tables(llmrl_run, llmrl, tmp_path):
+    assert llmrl_run("experiment=kalm/clevr", *TINY).code == 0
+    artifacts = tmp_path / "outputs" / "artifacts"
+    (made,) = (artifacts / "kalm_rollouts").iterdir()
+    own = ["method.model.data.rollouts=80", *(f"method.model.model.{key}" for key in MODEL), "method.rollouts=6",
+           "method.max_steps=4", "method.drawn=0"]  # fmt: skip
+    again = llmrl_run("method=kalm_rollouts", "env=clevr_robot/easy", "agent=bc", "seed=5", *own)
+    assert again.code == 0 and "nothing to do" in again.out and made.name in again.out
+    asked = ["--row", "rephrase", *(word for text in own for word in ("--set", text))]
+    plan = llmrl("plan", "kalm/match_rate", "--column", "all three", *asked)
+    assert "1 runs: 1 done" in plan.out and made.name in plan.out
+    facts = read_json(made / "metrics.json")
+    for name, column, key in (("match_rate", "all three", "match"), ("unrealistic", "outside", "outside_workbench")):
+        done = llmrl("table", f"kalm/{name}", "--column", column, *asked)
+        assert done.code == 0, done.err
+        (row,) = csv.DictReader((tmp_path / "outputs" / "tables" / "kalm" / f"{name}.csv").open())
+        assert float(row["ours"]) == pytest.approx(facts[key], abs=1e-6) and row["published"]
+    assert len(list((artifacts / "kalm_rollouts").iterdir())) == 1
 
 
 def test_offline_rl_alone_is_the_same_run_whatever_model_there_could_be(llmrl_run, tmp_path):

@@ -50,12 +50,12 @@ def cells_of(table: grid.Table, args: argparse.Namespace, *more: str) -> list[gr
 def identify(overrides: Sequence[str], seeds: Sequence[int]) -> tuple[grid.Wanted, ...]:
     """The runs of one cell: composed once, then only the seed differs. Raises ConfigError."""
     from llmrl.cli import compose
-    from llmrl.config import class_of, from_node, identity, module_of, run_id, run_path
+    from llmrl.config import class_of, from_node, identity, module_of, run_id, run_path, shared
 
     try:
         node = compose(list(overrides))
         node.pop("rerun", None)
-        config = from_node(node, overrides)
+        config = shared(from_node(node, overrides))
     except ConfigError as error:
         raise ConfigError(f"{error}\n(composing: llmrl run {' '.join(overrides)})") from None
     method = class_of(module_of("method", config.choices["method"]), "run")
@@ -63,12 +63,12 @@ def identify(overrides: Sequence[str], seeds: Sequence[int]) -> tuple[grid.Wante
     stages = tuple(stage(config) for config in (method.stages(config) if hasattr(method, "stages") else ()))
     found = []
     for seed in seeds:
-        seeded = dataclasses.replace(config, seed=seed)
+        seeded = shared(dataclasses.replace(config, seed=seed))
         who = identity(seeded, reads)
         found.append(grid.Wanted(
             tuple(overrides), Path(config.compute.outputs), run_path(seeded, who), run_id(who), who,
-            {key: config.choices[key] for key in ("method", "agent", "env")}, seed,
-            config.budget.unit, config.budget.length, config.compute.device,
+            {key: config.choices[key] for key in ("method", "agent", "env")}, seeded.seed,
+            *reversed(_length(method, seeded)), config.compute.device,
             config.llm.model if "llm" in reads else None, stages,
         ))  # fmt: skip
     return tuple(found)

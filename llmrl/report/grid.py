@@ -14,7 +14,7 @@ import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from llmrl.checks import ConfigError
-from llmrl.report.store import RunRecord
+from llmrl.report.store import RunRecord, load_artifact
 from llmrl.runs.identity import DONE, FAILED, RUNNING, WAITING, RunDirectory
 
 Metric = Literal[
@@ -29,6 +29,9 @@ Metric = Literal[
     "llm_calls",
     "prompt_tokens",
     "completion_tokens",
+    "match",
+    "outside_workbench",
+    "beyond_dynamics",
 ]
 DONE_RUN, PARTIAL, RUNNING_RUN, FAILED_RUN = "done", "partial", "running", "failed"
 MISSING, DAMAGED = "missing", "damaged"
@@ -199,12 +202,16 @@ def stage_standing(stage: Stage) -> str:
 
 
 def find(wanted: Iterable[Wanted], records: Iterable[RunRecord]) -> dict[tuple[int, str], RunRecord]:
-    """What there is on disk of each run, by its key. Of several, the one that is furthest."""
+    """What there is on disk of each run, by its key. Of several, the one that is furthest. What others build on has one
+    place, where it is looked for beside the records."""
     keys = {run.key: run for run in wanted}
     found: dict[tuple[int, str], RunRecord] = {}
     for record in records:
         key = record.seed, record.id
         if key in keys and _same(record, keys[key]) and (key not in found or _rank(record) > _rank(found[key])):
+            found[key] = record
+    for key, run in keys.items():
+        if run.path.is_relative_to(run.outputs / "artifacts") and (record := load_artifact(run.path, run.outputs)):
             found[key] = record
     return found
 

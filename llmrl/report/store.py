@@ -111,6 +111,11 @@ def load(outputs: Path, *, studies: Iterable[str] | None = None) -> list[RunReco
     return records
 
 
+def load_artifact(path: Path, outputs: Path) -> RunRecord | None:
+    """The run in a directory of outputs/artifacts; None where there is none."""
+    return _read_run(path, outputs) if (path / "config.json").exists() else None
+
+
 def _load_top(outputs: Path, top: Path) -> list[RunRecord]:
     """The runs below one directory of `outputs`: from the index what has not changed, the rest from its files."""
     file = outputs / ".index" / f"{quote(top.name, safe='')}.npz"
@@ -233,7 +238,8 @@ def _read_run(path: Path, outputs: Path) -> RunRecord:
 def _names(path: Path, outputs: Path, config: dict) -> dict[str, Any]:
     """What a run is called: by its configuration, or, where that is lost, by its path."""
     *study, name, env, run = ("", "", *path.relative_to(outputs).parts)
-    seed, identity = RUN_NAME.fullmatch(run).groups()
+    named = RUN_NAME.fullmatch(run)
+    seed, identity = named.groups() if named else (config.get("seed", 0), run)  # an artifact's name is its id alone
     method, _, agent = name.partition("-")
     by_path = {"method": method, "agent": agent, "env": env.replace("-", "/", 1)}
     names = {key: config.get("choices", {}).get(key, by_path[key]) for key in by_path}

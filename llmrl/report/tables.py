@@ -16,8 +16,12 @@ UNITS = {
     "success": "success rate", "success_authors": "success rate, the authors' rule",
     "success_official": "success rate, the official rule",
     "env_steps_total": "env_steps", "llm_calls": "calls", "prompt_tokens": "tokens", "completion_tokens": "tokens",
+    "match": "share of imagined rollouts that reach their goal",
+    "outside_workbench": "share of imagined steps that end outside of the workbench",
+    "beyond_dynamics": "share of imagined steps that move a ball too far",
 }  # fmt: skip
 SUCCESS = ("success", "success_authors", "success_official")
+IMAGINED = ("match", "outside_workbench", "beyond_dynamics")  # what method=kalm_rollouts says of its rollouts
 SCORES = {
     "train_last_100": "the mean of the last 100 training episodes, under exploration",
     "last": "the last greedy evaluation",
@@ -141,6 +145,8 @@ class _Maker:
                 raise ConfigError(f"metric: human_normalised needs a random and a human score, {record.env} has none")
             random, human = self.reference[record.env]
             return 100 * (value - random) / (human - random)
+        if metric in IMAGINED:
+            return (result.get("kalm_rollouts") or {}).get(metric)
         if metric == "env_steps_total":
             return float(result.get("env_steps_total", record.steps if record.unit == "env_steps" else 0))
         if metric == "hours":
@@ -178,7 +184,8 @@ class _Maker:
         records = [r for run in runs if (r := self.found.get(run.key)) and standing(r) == DONE_RUN]
         seeds = ", ".join(map(str, dict.fromkeys(run.seed for run in runs)))
         lengths = " or ".join(f"{n:,} {unit}" for n, unit in sorted({(run.steps, run.unit) for run in runs}))
-        told = [f"{name}: {self.table.title}", f"Score: {self.kind.told()}; {UNITS[self.table.metric]}.",
+        of_what = "" if self.table.metric in IMAGINED else f"{self.kind.told()}; "
+        told = [f"{name}: {self.table.title}", f"Score: {of_what}{UNITS[self.table.metric]}.",
                 f"Seeds {seeds}; {lengths} a run. Intervals: 95 % over runs "
                 "(Student's t; of summaries: stratified bootstrap)."]  # fmt: skip
         if self.table.published and self.paper is None:
