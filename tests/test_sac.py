@@ -74,6 +74,22 @@ def test_actions_fill_an_asymmetric_range_and_log_pi_does_not_depend_on_it():
     assert torch.equal(*log_pi)
 
 
+def test_it_learns_the_same_whatever_the_units_of_actions_are():
+    """As stable-baselines3, whose networks see every action in -1 … 1."""
+    small, large = box([-1, -1], [1, 1]), box([0, -4], [100, 2])
+    agents = [make("sac", OBS, space, **SMALL) for space in (small, large)]
+    for i in range(3):
+        batch = random_batch(OBS, small, 32, seed=i)
+        scaled = dataclasses.replace(
+            batch, action=torch.tensor([50.0, -1.0]) + torch.tensor([50.0, 3.0]) * batch.action
+        )
+        for agent, own in zip(agents, (batch, scaled)):
+            agent.update(own)
+    for net in ("actor", "critic"):
+        for a, b in zip(*(getattr(agent, net).parameters() for agent in agents)):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
 def test_the_temperature_holds_the_entropy_at_its_target():
     agent = make("sac", vectors(3), TORQUES, hidden=(16,), learning_rate=1e-2, target_entropy=1.0)
     batch = random_batch(vectors(3), TORQUES, 256, seed=0)

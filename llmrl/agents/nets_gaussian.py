@@ -15,30 +15,26 @@ HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
 class SquashedGaussian(nn.Module):
-    """a = middle + half_range * tanh(u), u ~ N(mu(s), sigma(s)): the policy of SAC, inside a bounded Box."""
+    """a = tanh(u), u ~ N(mu(s), sigma(s)): the policy of SAC, inside -1 … 1."""
 
-    def __init__(self, obs_size: int, action_space: spaces.Box, hidden: Sequence[int]) -> None:
+    def __init__(self, obs_size: int, action_size: int, hidden: Sequence[int]) -> None:
         super().__init__()
-        self.mlp = MLP((obs_size, *hidden, 2 * math.prod(action_space.shape)))
-        low, high = (torch.tensor(b, dtype=torch.float32).flatten() for b in (action_space.low, action_space.high))
-        self.register_buffer("middle", (high + low) / 2, persistent=False)
-        self.register_buffer("half_range", (high - low) / 2, persistent=False)
+        self.mlp = MLP((obs_size, *hidden, 2 * action_size))
 
     def forward(self, obs: Tensor, eps: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """(batch, obs_size), standard normal (batch, action) -> (batch, action) in environment units, log pi (batch,).
+        """(batch, obs_size), standard normal (batch, action) -> (batch, action) in -1 … 1, log pi (batch,).
 
-        Without `eps` the action is that of the mean, and there is no log pi. log pi is of tanh(u), whose range is
-        -1 … 1 whatever the units are, so that one target entropy serves all.
+        Without `eps` the action is that of the mean, and there is no log pi.
         """
         mean, log_std = self.mlp(obs).chunk(2, dim=1)
         if eps is None:
-            return torch.addcmul(self.middle, self.half_range, mean.tanh()), None
+            return mean.tanh(), None
         log_std = log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
         squashed = (mean + log_std.exp() * eps).tanh()
         # log pi = log N(u; mu, sigma) - sum log(1 - tanh(u)^2); 1e-6 keeps the logarithm finite
         log_normal = -0.5 * eps.square() - log_std - HALF_LOG_2PI
         log_pi = (log_normal - (1 - squashed.square() + 1e-6).log()).sum(1)
-        return torch.addcmul(self.middle, self.half_range, squashed), log_pi
+        return squashed, log_pi
 
 
 class Temperature(nn.Module):

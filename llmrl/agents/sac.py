@@ -46,7 +46,7 @@ class Config:
 class SAC(BaseAgent):
     """A stochastic actor pi(a | s), two critics Q_i(s, a) with a slow target, and a temperature alpha.
 
-    Critics see actions in environment units; log pi is of the action before it is scaled to them.
+    The networks know actions in -1 … 1, whatever the environment's units are, so that one target entropy serves all.
     """
 
     actions: Literal["continuous"] = "continuous"
@@ -55,6 +55,9 @@ class SAC(BaseAgent):
     def __init__(self, config: Config, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
         self.action_size = math.prod(self.action_space.shape)
+        low, high = (torch.as_tensor(b, dtype=torch.float32, device=self.device).flatten()
+                     for b in (self.action_space.low, self.action_space.high))  # fmt: skip
+        self.middle, self.half_range = (high + low) / 2, (high - low) / 2
         with initialised_by(self.gen):
             self.actor, self.critic = (net.to(self.device) for net in self.networks())
         self.temperature = Temperature(config.temperature).to(self.device)
@@ -67,18 +70,20 @@ class SAC(BaseAgent):
     def networks(self) -> tuple[nn.Module, nn.Module]:
         """New ones: actor and critics. Whoever wants an encoder before them overrides this and `features`."""
         obs_size, hidden = vector_size(self.observation_space), self.config.hidden
-        return SquashedGaussian(obs_size, self.action_space, hidden), Critics(2, obs_size, self.action_size, hidden)
+        return SquashedGaussian(obs_size, self.action_size, hidden), Critics(2, obs_size, self.action_size, hidden)
 
     def act(self, obs: Any, *, explore: bool, gen: Generator) -> NDArray:
         """a ~ pi(. | s) to explore, else the action of the mean."""
         with torch.inference_mode():
             x = self.features(tensors(obs, self.device))
             action, _ = self.actor(x, self._noise(x, gen) if explore else None)
+            action = torch.addcmul(self.middle, self.half_range, action)
         return action.cpu().numpy().reshape(-1, *self.action_space.shape)
 
     def update(self, batch: Batch) -> Mapping[str, Tensor]:
         self.updates += 1
         obs, next_obs = self.features(batch.obs), self.features(batch.next_obs)
+        action = (batch.action.flatten(1) - self.middle) / self.half_range
         new_action, log_pi = self.actor(obs, self._noise(obs, self.gen))
         log_alpha = self.temperature.log_alpha
         alpha = log_alpha.detach().exp()
@@ -93,7 +98,7 @@ class SAC(BaseAgent):
             y = batch.reward + batch.discount * (1 - batch.terminated) * next_value
 
         # minimise 1/2 (Q_1(s, a) - y)^2 + 1/2 (Q_2(s, a) - y)^2
-        q = self.critic(obs, batch.action.flatten(1))
+        q = self.critic(obs, action)
         critic_loss = 0.5 * (q - y).square().mean(1).sum()
         self.critic_descent.step(critic_loss)
 

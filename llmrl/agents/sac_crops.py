@@ -41,7 +41,7 @@ class SACCrops(sac.SAC):
 
     def networks(self) -> tuple[nn.Module, nn.Module]:
         attention, hidden, space = self.config.attention, self.config.hidden, self.observation_space
-        actor = Encoded(encoder(space, attention), SquashedGaussian(FEATURES, self.action_space, hidden))
+        actor = Encoded(encoder(space, attention), SquashedGaussian(FEATURES, self.action_size, hidden))
         critics = Encoded(encoder(space, attention), Critics(2, FEATURES, self.action_size, hidden))
         return actor, critics
 
