@@ -80,11 +80,9 @@ def test_it_learns_the_same_whatever_the_units_of_actions_are():
     agents = [make("sac", OBS, space, **SMALL) for space in (small, large)]
     for i in range(3):
         batch = random_batch(OBS, small, 32, seed=i)
-        scaled = dataclasses.replace(
-            batch, action=torch.tensor([50.0, -1.0]) + torch.tensor([50.0, 3.0]) * batch.action
-        )
-        for agent, own in zip(agents, (batch, scaled)):
-            agent.update(own)
+        scaled = torch.tensor([50.0, -1.0]) + torch.tensor([50.0, 3.0]) * batch.action
+        for agent, action in zip(agents, (batch.action, scaled)):
+            agent.update(batch._replace(action=action))
     for net in ("actor", "critic"):
         for a, b in zip(*(getattr(agent, net).parameters() for agent in agents)):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
