@@ -1,6 +1,7 @@
 """KALM from the command line: all stages, what runs share, controls, and what is refused."""
 
 import csv
+import signal
 
 import numpy as np
 import pytest
@@ -102,6 +103,29 @@ def test_check_tries_all_stages(llmrl, tmp_path, monkeypatch):
     assert done.code == 0, done.err
     assert "20 update(s)" in done.out and "checkpoint: written, read back, equal" in done.out
     assert list(tmp_path.iterdir()) == [scratch]
+
+
+@pytest.mark.timeout(600)  # eight processes that load transformers
+def test_killed_while_the_language_model_learns_and_while_the_policy_does(process, llmrl_run, tmp_path):
+    args = ["experiment=kalm/clevr_quick", *TINY, "method.rollouts.model.model.updates=150",
+            "budget.paper_updates=1500", "budget.evaluations=1", "compute.checkpoint_every_s=0.1"]  # fmt: skip
+    assert llmrl_run(*args, "compute.outputs=whole").code == 0
+    for part in ("artifacts/kalm_model", "kalm"):
+        run = process(*args, "compute.outputs=killed")
+        assert run.until(lambda part=part: below(tmp_path / "killed" / part, "manifest.json")), run.end().err
+        assert run.send(signal.SIGKILL).code == -signal.SIGKILL
+        assert not below(tmp_path / "killed" / part, "result.json")
+    done = process(*args, "compute.outputs=killed").end()
+    assert done.code == 0, done.err
+    compared = {
+        "artifacts/kalm_model": ("weights.safetensors", "metrics.jsonl"),
+        "artifacts/kalm_rollouts": ("metrics.json",),
+        "kalm": ("agent.pt", "metrics.jsonl", "eval.jsonl"),
+    }
+    for part, names in compared.items():
+        for name in names:
+            (killed,), (whole,) = (below(tmp_path / outputs / part, name) for outputs in ("killed", "whole"))
+            assert killed.read_bytes() == whole.read_bytes(), killed
 
 
 @pytest.mark.parametrize("policy", ["language_model", "noisy_greedy", "random"])
