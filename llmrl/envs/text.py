@@ -138,8 +138,8 @@ def _transformer(encoder: str, name: str, pool: Callable[[Any, Any], Any]) -> En
         return out
 
     digest = blake2b(pool.__name__.encode(), digest_size=8)
-    for name, tensor in model.state_dict().items():
-        digest.update(name.encode() + tensor.flatten().view(torch.uint8).numpy().tobytes())
+    for part, weights in model.state_dict().items():
+        digest.update(part.encode() + weights.flatten().view(torch.uint8).numpy().tobytes())
     return Encoder(model.config.hidden_size, many, digest.hexdigest())
 
 
