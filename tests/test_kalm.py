@@ -107,8 +107,8 @@ def test_check_tries_all_stages(llmrl, tmp_path, monkeypatch):
 
 @pytest.mark.timeout(600)  # eight processes that load transformers
 def test_killed_while_the_language_model_learns_and_while_the_policy_does(process, llmrl_run, tmp_path):
-    args = ["experiment=kalm/clevr_quick", *TINY, "method.rollouts.model.model.updates=150",
-            "budget.paper_updates=1500", "budget.evaluations=1", "compute.checkpoint_every_s=0.1"]  # fmt: skip
+    args = ["experiment=kalm/clevr_quick", *TINY, "method.rollouts.model.model.updates=300",
+            "budget.paper_updates=5000", "budget.evaluations=1", "compute.checkpoint_every_s=0.1"]  # fmt: skip
     assert llmrl_run(*args, "compute.outputs=whole").code == 0
     for part in ("artifacts/kalm_model", "kalm"):
         run = process(*args, "compute.outputs=killed")

@@ -1,5 +1,5 @@
-"""KALM (arXiv 2404.09248): a policy learns offline from real rollouts, and from those that a grounded
-language model imagines for goals that nobody has played.
+"""KALM (arXiv 2404.09248): a policy learns offline from real rollouts, and from those that a grounded language model
+imagines for goals that nobody has played.
 
 Three artifacts come first, shared by all agents and seeds: the rollouts (methods/kalm_data), the language model that is
 trained on them (kalm_model), and what it imagines for the sentences of a novel tier (kalm_rollouts). A policy

@@ -1,5 +1,5 @@
-"""KALM's offline data (arXiv 2404.09248; kalm.md, section 3.6): rollouts in CLEVR-Robot by a noisy
-script, or those of somebody else.
+"""KALM's offline data (arXiv 2404.09248; kalm.md, section 3.6): rollouts in CLEVR-Robot by a noisy script, or those of
+somebody else.
 
 The run's directory is the artifact. It holds a Minari dataset (envs/clevr_robot/rollouts.py). Collecting is
 deterministic; a collection that was interrupted begins anew.

@@ -82,14 +82,14 @@ class Scene:
 def sample_centres(rng: np.random.Generator) -> list[tuple[float, float]]:
     """Six centres (x, y) in metres, each APART from the others: centres that are too near are drawn again, and after
     DRAWS in all the whole scene."""
-    nearest = APART**2
+    nearest, (left, right), (low, high) = APART**2, SPAWN_X, SPAWN_Y
     while True:
+        draws = rng.random((DRAWS, 2))
+        xs, ys = left + draws[:, 0] * (right - left), low + draws[:, 1] * (high - low)
         centres: list[tuple[float, float]] = []
-        for a, b in rng.random((DRAWS, 2)).tolist():
-            x = SPAWN_X[0] + a * (SPAWN_X[1] - SPAWN_X[0])
-            y = SPAWN_Y[0] + b * (SPAWN_Y[1] - SPAWN_Y[0])
+        for x, y in zip(xs.tolist(), ys.tolist()):
             for cx, cy in centres:
-                if (x - cx) ** 2 + (y - cy) ** 2 <= nearest:
+                if (dx := x - cx) * dx + (dy := y - cy) * dy <= nearest:
                     break
             else:
                 centres.append((x, y))
