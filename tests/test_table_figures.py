@@ -10,6 +10,7 @@ from llmrl.checks import ConfigError
 from llmrl.report import figures, grid, tables
 from llmrl.report.published import published
 from llmrl.report.store import load
+from llmrl.runs.files import write_json
 
 EXPLORLLM = {
     "base": ["experiment=classic/cart_pole", "budget.env_steps=60", "eval.every=20", "study=lab"],
@@ -47,6 +48,23 @@ def test_ours_and_the_published_curves_stand_side_by_side(lab):
     known = published()["explorllm", "curves_short_horizon", "epsilon 20 %", "10000"]
     assert dict(zip(other.get_xdata(), other.get_ydata()))[10000] == known.value
     assert ours.get_xlim() == theirs.get_xlim() and ours.get_ylim() == theirs.get_ylim()
+
+
+def test_what_learns_nothing_is_a_level(lab):
+    table = lab(**EXPLORLLM | {"columns": {"explore policy": ["method=vanilla"], "learns": ["agent.gamma=0.5"]}})
+    cells = cells_of(table)
+    for cell in cells:
+        for run in cell.runs:
+            path = make_run(run)
+            with_evaluations(path, 0.5, *([1.0, 1.0, 1.0] if cell.column == "learns" else []))
+            if cell.column == "explore policy":
+                write_json(path / "status.json", {"status": "DONE", "env_steps": 0, "target_env_steps": 1})
+    ours, theirs = figures.curves(table, "explorllm", cells, found(cells)).axes
+    level, curve = (next(x for x in ours.lines if x.get_label() == name) for name in ("explore policy", "learns"))
+    assert list(level.get_ydata()) == [0.5, 0.5] and level.get_linestyle() == "--"
+    assert list(curve.get_xdata()) == [0, 20, 40, 60]
+    (other,) = [line for line in theirs.lines if line.get_label() == "explore policy"]
+    assert set(other.get_ydata()) == {0.53}
 
 
 def test_without_an_evaluation_there_is_no_figure(lab):
