@@ -19,7 +19,6 @@ from llmrl.report.published import atari_reference
 from llmrl.report.refreshes import action_names, over_training, vector_name
 from llmrl.report.searches import Tried, shared, tried
 from llmrl.report.store import Kind, RunRecord, score
-from llmrl.runs.identity import DONE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -85,19 +84,14 @@ def units(runs: Iterable[RunRecord]) -> str:
 def draw_runs(axes: "Axes", runs: Sequence[RunRecord], style: dict[str, Any], label: str) -> None:
     """One line: the mean over the runs, with a band where there are several. What learns nothing is a level."""
     steps, means = together(runs)
-    middle = means.mean(axis=0)
-    width = 1.8 if len(means) > 1 else 1
-    if level := all(run.steps == 0 and run.status == DONE for run in runs):
-        axes.axhline(middle[-1], **style | {"linestyle": "--"}, linewidth=width, label=label)
-    else:
-        axes.plot(steps, middle, **style, linewidth=width, label=label)
+    if all(run.learns_nothing for run in runs):  # from edge to edge of the panel
+        steps, means = np.array([0, 1]), means[:, [-1, -1]]
+        style = style | {"linestyle": "--", "transform": axes.get_yaxis_transform()}
+    axes.plot(steps, means.mean(axis=0), **style, linewidth=1.8 if len(means) > 1 else 1, label=label)
     if len(means) > 1:
         ends = [stats.bootstrap({"": column}, "mean", seed=SEED, repetitions=REPETITIONS) for column in means.T]
-        band = {"color": style["color"], "alpha": 0.18, "lw": 0}
-        if level:
-            axes.axhspan(ends[-1].low, ends[-1].high, **band)
-        else:
-            axes.fill_between(steps, [e.low for e in ends], [e.high for e in ends], **band)
+        band = {key: value for key, value in style.items() if key != "linestyle"} | {"alpha": 0.18, "lw": 0}
+        axes.fill_between(steps, [e.low for e in ends], [e.high for e in ends], **band)
 
 
 def together(runs: Sequence[RunRecord]) -> tuple[NDArray, NDArray]:

@@ -69,6 +69,11 @@ class RunRecord:
     def damaged(self) -> bool:
         return bool(self.damage)
 
+    @property
+    def learns_nothing(self) -> bool:
+        """Whether it is done without a step: its evaluation stands for all time."""
+        return self.status == DONE and self.steps == 0
+
     @cached_property
     def config(self) -> dict[str, Any]:
         """The composed configuration."""
