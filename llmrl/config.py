@@ -149,7 +149,7 @@ def from_node(node: dict[str, Any], overrides: Iterable[str] = ()) -> Config:
         try:
             parts[group] = checked(cls, node[group])
         except ValidationError as error:
-            errors += [_explain(group, e, cls, source) for e in error.errors()]
+            errors += [_explain(group, e, cls, source) for e in _distinct(error.errors())]
     if not isinstance(node["seed"], int) or node["seed"] < 0:
         errors.append(f"seed: must be a whole number from 0 on, not {node['seed']!r} (a sweep over seeds needs -m)")
     study = Path(str(node["study"]))
@@ -172,7 +172,7 @@ def checked(cls: type, values: dict) -> Any:
 def _with_later(cls: type, values: dict) -> dict:
     filled = {f.name: f.metadata["neutral"] for f in dataclasses.fields(cls) if "neutral" in f.metadata} | values
     for name, hint in get_type_hints(cls).items():
-        inner = next((part for part in (hint, *get_args(hint)) if dataclasses.is_dataclass(part)), None)
+        inner = _dataclass_in(hint)
         if inner is not None and isinstance(values.get(name), dict):
             filled[name] = _with_later(inner, values[name])
     return filled
@@ -182,9 +182,13 @@ def _forbid_unknown(cls: type) -> None:
     """Tells pydantic to refuse keys that the dataclass, or one inside it, does not have."""
     cls.__pydantic_config__ = ConfigDict(extra="forbid")
     for hint in get_type_hints(cls).values():
-        for inner in (hint, *get_args(hint)):
-            if dataclasses.is_dataclass(inner):
-                _forbid_unknown(inner)
+        if (inner := _dataclass_in(hint)) is not None:
+            _forbid_unknown(inner)
+
+
+def _dataclass_in(hint: Any) -> Any:
+    """The dataclass that a type hint is, or allows beside None; None where there is none."""
+    return next((part for part in (hint, *get_args(hint)) if dataclasses.is_dataclass(part)), None)
 
 
 def _resolve_budget(node: dict) -> dict:
@@ -294,17 +298,27 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f" There are: {', '.join(names)}." if len(names) <= 30 else ""
 
 
+def _distinct(errors: Iterable[Any]) -> list[Any]:
+    """Without the repetitions: a value that the yaml takes over into a second place is wrong in both."""
+    kept: list[Any] = []
+    for e in errors:
+        same = [k for k in kept if (k["msg"], k["input"]) == (e["msg"], e["input"])]
+        if not any(e["loc"][-len(k["loc"]) :] == k["loc"] for k in same):
+            kept.append(e)
+    return kept
+
+
 def _explain(group: str, error: Any, cls: type, source: Source) -> str:
     """One pydantic error -> one sentence with key, place and remedy."""
-    loc = [str(part) for part in error["loc"]]
-    key = ".".join([group, *loc])
+    loc = [group, *(str(part) for part in error["loc"])]
+    key = ".".join(loc)
     if error["type"] == "value_error":  # from a __post_init__, which names its key itself
         text = str(error["ctx"]["error"])
-        named = f"{group}.{text.partition(':')[0]}"
-        return f"{group}.{text} ({source.of(named)})"
+        named = ".".join([*loc, text.partition(":")[0]])
+        return f"{key}.{text} ({source.of(named)})"
     if error["type"] == "unexpected_keyword_argument":
-        for part in loc[:-1]:
-            cls = get_type_hints(cls)[part]
+        for part in loc[1:-1]:
+            cls = _dataclass_in(get_type_hints(cls)[part])
         known = [f.name for f in dataclasses.fields(cls)]
         return f"{key}: unknown key ({source.of(key)}).{nearest(loc[-1], known)}"
     if error["type"] == "missing":

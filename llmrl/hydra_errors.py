@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from hydra.errors import OverrideParseException
@@ -27,33 +28,47 @@ def explain(error: Exception, args: list[str]) -> str:
 
 
 def _unknown_key(key: str, text: str) -> str:
-    names = [n for n in _keys(_defaults()) if n != "choices"] + list(GROUPS) + inner_groups("env")
     if key in inner_groups("env"):
         return f"{key}: the chosen env has no such part. It belongs to env={key.split('/')[1]}/…"
-    near = nearest(key, names)
-    if "." in key and not near.startswith(" Did"):
-        parent = key.rpartition(".")[0]
-        near = nearest(key, [n for n in names if n.startswith(parent + ".")])
+    names = {*_names(), *GROUPS, *(g for g in inner_groups("env") if "/_" not in g)}
+    parent, _, last = key.rpartition(".")
+    beside = {n.rpartition(".")[2] for n in names if n.rpartition(".")[0] == parent}
+    near = nearest(last, beside) if beside else nearest(key, names)
+    if beside and parent:
+        near = near.replace("mean `", f"mean `{parent}.")
     return f"{key}: unknown key (command line).{near}"
 
 
-def _defaults() -> dict[str, Any]:
+def _names() -> Iterator[str]:
     """Every key of every choice of every group: what may stand on a command line."""
     import yaml
 
     from llmrl.conf_files import conf_root, group_file
 
     tree: dict[str, Any] = yaml.safe_load((conf_root() / "run.yaml").read_text())
-    for hidden in ("defaults", "hydra"):
-        tree.pop(hidden, None)
+    yield from _keys({key: value for key, value in tree.items() if key not in ("defaults", "hydra", "choices")})
     for group in GROUPS:
-        if group != "experiment":
-            tree[group] = {}
-            for option in options(group):
-                file = group_file(group, option)
-                tree[group] |= (yaml.safe_load(file.read_text()) if file else {}) or {}
-            tree[group].pop("defaults", None)
-    return tree
+        for option in options(group) if group != "experiment" else ():
+            if file := group_file(group, option):
+                yield from _keys(_with_parts(file), f"{group}.")
+
+
+def _with_parts(file: Path) -> dict[str, Any]:
+    """A yaml's keys, with those of the parts that its defaults put in: `part@key`, or `/group@key: part`."""
+    import yaml
+    from omegaconf import OmegaConf
+
+    from llmrl.conf_files import conf_root
+
+    values = yaml.safe_load(file.read_text()) or {}
+    for entry in values.pop("defaults", ()):
+        name, part = next(iter(entry.items())) if isinstance(entry, dict) else (entry, None)
+        group, _, key = name.partition("@")
+        if key:
+            inner = conf_root() / group.lstrip("/") / f"{part}.yaml" if part else file.with_name(f"{group}.yaml")
+            merged = OmegaConf.merge(_with_parts(inner), values.get(key) or {})
+            values[key] = OmegaConf.to_container(merged, resolve=False)
+    return values
 
 
 def _keys(tree: dict[str, Any], prefix: str = "") -> Iterator[str]:

@@ -15,6 +15,8 @@ HOSTED = [*CART_POLE, "method=llm_explorer", "method.k=1", "llm.retry_wait_s=0.0
 @pytest.mark.parametrize("args, told", [
     # an unknown key, and what was meant
     (["agent.gama=0.9"], ["agent.gama", "unknown key", "command line", "`agent.gamma`"]),
+    (["experiment=kalm/clevr", "method.rollouts.model.model.batchsize=1"],
+     ["method.rollouts.model.model.batchsize", "unknown key", "`method.rollouts.model.model.batch_size`"]),
     (["budgt=smoke"], ["budgt", "unknown key", "`budget`"]),
     (["eval.episode=3"], ["eval.episode", "`eval.episodes`"]),
     (["+agent.gama=0.9"], ["agent.gama", "unknown key", "command line", "`gamma`"]),

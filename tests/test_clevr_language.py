@@ -237,7 +237,7 @@ def test_vectors_are_kept_for_other_processes_under_what_the_encoder_is_made_of(
     text._write(kept, marked)
 
     def as_in_another_process(told):
-        text._encoder.cache_clear()
+        text._loaded.clear()
         return text.encode(name, told, store=store)
 
     both = as_in_another_process(["push", "push red"])
@@ -297,7 +297,7 @@ def test_side_by_side_equals_one_by_one(tier):
     stale = ["language=words", "stale_first_push=true", "max_episode_steps=4"]
     config = whole("base", *stale)
     cases = [(case.seed, case.options) for case in suite_cases(config, tier)[:4]]
-    cases.append((5, {"goal": cases[0][1]["goal"]}))  # a drawn scene, in which the first push is right
+    cases.append((5, {"goal": cases[0][1]["goal"]}))  # a drawn scene
     together, env = SideBySide(config.env, threads=2), made("base", *stale)
     actions = np.random.default_rng(0).integers(40, size=(4, 5))
     begun = together.reset(cases)

@@ -85,6 +85,12 @@ def test_offline_rl_alone_is_the_same_run_whatever_model_there_could_be(llmrl_ru
         ("budget.paper_updates=null", "say for how many budget.updates"),
         ("method.imagined=[rephrase,rephrase]", "each tier once"),
         ("env.language=minilmm", "words, minilm or huggingface:"),
+        ("method.real_rollouts=160", "method.real_rollouts: equally many of 80 goals"),
+        ("env.obs_velocity=true", "env.obs_velocity=true: the language model's states"),
+        ("method.rollouts.model.model.encoder=minilmm", "method.rollouts.model.model.encoder: words, minilm or"),
+        ("method.rollouts.model.model.encoder=huggingface:/no", "method.rollouts.model.model.encoder=huggingface:/no:"),
+        ("method.rollouts.model.tasks=[1]", "method.rollouts.model.tasks: different ones"),
+        ("method.data.rollouts=81", "method.data.rollouts: equally many of 80 goals"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_made(change, told, llmrl_run, tmp_path):

@@ -5,6 +5,7 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from command_line import in_process  # noqa: F401 (the fixture `llmrl`)
@@ -149,6 +150,9 @@ def test_the_authors_file_is_read(tmp_path):
         (lambda a: a.pop("masks"), "masks missing; it has actions"),
         (lambda a: a.update(actions=a["actions"][:, :49]), r"actions has the shape \(3, 49\), and not \(3, 50\)"),
         (lambda a: a.update(observations=a["observations"][..., :9]), r"observations has the shape \(3, 50, 9\)"),
+        (lambda a: a.update(actions=a["actions"] + 0.5), "actions are whole numbers"),
+        (lambda a: a.update(actions=np.array(3)), "no rollout in it"),
+        (lambda a: [a.__setitem__(key, x[:0]) for key, x in a.items()], "no rollout in it"),
         (lambda a: a["masks"].__setitem__((1, 9), 1), "masks are ones and then zeros.*rollout 1"),
         (lambda a: a["observations"].__setitem__((0, 0, 0), np.nan), "observations hold NaN"),
         (lambda a: a["actions"].__setitem__((0, 0), 40), "actions are 0 to 39, not 0 to 40"),
@@ -190,6 +194,18 @@ def test_what_minari_recorded_in_the_environment_is_read(tmp_path, monkeypatch):
     assert np.isin(got.lengths, (1, 2, 3)).all()
     with pytest.raises(ConfigError, match="neither an .npy file"):
         imported(tmp_path)
+
+
+def test_a_dataset_of_another_environment_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    for name, env in (("numbered", gym.make("FrozenLake-v1")), ("continuous", gym.make("Pendulum-v1"))):
+        recorder = minari.DataCollector(env)
+        recorder.reset(seed=0)
+        for _ in range(3):
+            recorder.step(recorder.action_space.sample())
+        recorder.create_dataset(f"{name}-v0", algorithm_name="random")
+        with pytest.raises(ConfigError, match=f"{name}-v0.* was not recorded in CLEVR-Robot"):
+            imported(tmp_path / f"{name}-v0")
 
 
 # --- the run --------------------------------------------------------------------------------------------------------

@@ -224,11 +224,14 @@ def test_a_model_comes_back_from_disk_as_it_was(kind, on_disk, tmp_path):
         kalm_model.load(tmp_path, torch.device("cpu"))
 
 
-def test_a_model_that_is_not_there_is_named_with_what_to_do(tmp_path):
+@pytest.mark.parametrize("key", ["method.model", "method.rollouts.model.model"])
+def test_a_model_that_is_not_there_is_named_with_what_to_do(tmp_path, key):
     with pytest.raises(ConfigError) as caught:
-        check(settings("llama2_7b", pretrained=str(tmp_path / "nowhere")))
-    for part in ("method.model.pretrained", "nowhere", "hf download", "llm_model@method.model=tiny"):
+        check(settings("llama2_7b", pretrained=str(tmp_path / "nowhere")), key)
+    for part in (f"{key}.pretrained", "nowhere", "hf download", f"llm_model@{key}=tiny"):
         assert part in str(caught.value)
+    with pytest.raises(ConfigError, match=rf"{key}.encoder=huggingface:.*no such model"):
+        check(settings(encoder=f"huggingface:{tmp_path / 'nowhere'}"), key)
 
 
 def test_too_little_memory_names_the_settings(monkeypatch):
@@ -246,7 +249,8 @@ def test_too_little_memory_names_the_settings(monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [({"pretrained": "some/model"}, "pretrained"), ({"epochs": 1}, "epochs"), ({"validation": 0}, "validation"),
-     ({"adapter": "lora"}, "adapter"), ({"sizes": SIZES | {"hidden": 18}}, "sizes")],
+     ({"adapter": "lora"}, "adapter"), ({"encoder": "minilmm"}, "encoder: words, minilm or"),
+     ({"sizes": SIZES | {"hidden": 18}}, "sizes")],
 )  # fmt: skip
 def test_settings_that_do_not_fit_are_named(changes, complaint):
     with pytest.raises(ValueError, match=complaint):
@@ -282,7 +286,8 @@ def test_a_stopped_training_ends_byte_for_byte_like_another(tmp_path, monkeypatc
     def live(name, at=None):
         (folder := tmp_path / name).mkdir(exist_ok=True)
         ctx = SimpleNamespace(
-            cfg=SimpleNamespace(method=method, compute=compute, log=SimpleNamespace(every=2)), dir=folder,
+            cfg=SimpleNamespace(method=method, env=SimpleNamespace(obs_velocity=False), compute=compute,
+                                log=SimpleNamespace(every=2)), dir=folder,
             artifact=lambda run, product: data, log=RunLog(folder), checkpoints=Checkpoints(folder / "checkpoint"),
             stop=StopAt(at), report=lambda clock, facts: None,
         )  # fmt: skip

@@ -14,7 +14,7 @@ from llmrl.gymnasium_ids import clevr_robot
 from llmrl.methods.kalm_model.tasks import GENERATION
 from llmrl.methods.kalm_rollouts import cases
 from llmrl.methods.kalm_rollouts.imagine import Imagination, sound
-from llmrl.methods.kalm_rollouts.metrics import measured
+from llmrl.methods.kalm_rollouts.metrics import matches, measured
 from llmrl.methods.kalm_rollouts.picture import draw, film
 
 RED, BLUE, GREEN, PURPLE, CYAN = range(5)
@@ -175,7 +175,7 @@ def test_a_picture_and_a_video(tmp_path):
     import cv2
 
     rollouts = imagining(lively(), steps=12)(*asked(language.worded("rephrase"), 3))
-    draw(rollouts, [0, 1, 2], tmp_path / "plots" / "imagined.png")
+    draw(rollouts, [0, 1, 2], matches(rollouts, "base"), tmp_path / "plots" / "imagined.png")
     picture = cv2.imread(str(tmp_path / "plots" / "imagined.png"))
     assert picture.shape[1] > 1000 and picture.std() > 10
     if not film(rollouts, 0, tmp_path / "video" / "imagined.mp4"):

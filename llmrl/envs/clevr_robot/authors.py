@@ -54,10 +54,14 @@ def _of_authors(arrays: dict[str, NDArray], path: Path) -> Rollouts:
     """Their full states are left out: the one after the last step is not among them."""
     if missing := SHAPES.keys() - arrays.keys():
         raise ConfigError(f"{path}: {', '.join(sorted(missing))} missing; it has {', '.join(sorted(arrays))}")
-    n = len(arrays["actions"])
+    n = len(arrays["actions"]) if arrays["actions"].ndim else 0
+    if not n:
+        raise ConfigError(f"{path}: there is no rollout in it")
     for key, shape in SHAPES.items():
         if arrays[key].shape != (n, *shape):
             raise ConfigError(f"{path}: {key} has the shape {arrays[key].shape}, and not {(n, *shape)}")
+    if (arrays["actions"] != np.rint(arrays["actions"])).any():
+        raise ConfigError(f"{path}: actions are whole numbers")
     made = arrays["masks"].astype(bool)
     lengths = made.sum(1).astype(np.int32)
     if (lengths < 1).any() or (made != (np.arange(STEPS) < lengths[:, None])).any():
@@ -84,7 +88,12 @@ def _of_authors(arrays: dict[str, NDArray], path: Path) -> Rollouts:
 def _of_minari(folder: Path) -> Rollouts:
     """Of a recorder's dataset: infos hold the goal, as the environment's do."""
     minari = require("minari", "llmrl[kalm]", "a Minari dataset")
-    episodes = list(minari.MinariDataset(folder).iterate_episodes())
+    dataset = minari.MinariDataset(folder)
+    for space, kind, shape in ((dataset.observation_space, "Box", 1), (dataset.action_space, "Discrete", 0)):
+        if type(space).__name__ != kind or len(space.shape) != shape:
+            raise ConfigError(f"{folder} was not recorded in CLEVR-Robot, whose observations are rows of numbers and "
+                              f"whose actions are 0 to {ACTIONS - 1}: it has {space}")  # fmt: skip
+    episodes = list(dataset.iterate_episodes())
     if not episodes or "goal" not in (episodes[0].infos or {}):
         raise ConfigError(f"{folder}: every episode needs its goal in infos; it was not recorded in CLEVR-Robot")
     size = np.shape(episodes[0].observations)[1]
@@ -118,7 +127,7 @@ def _arrays(path: Path) -> dict[str, NDArray]:
             read = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
             read(file)
             held = _ArraysOnly(file).load()
-    except (ValueError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # what a damaged pickle raises can be nearly anything
         raise ConfigError(f"{path} is no .npy file of the authors' layout, a dict of arrays ({error})") from error
     held = held.item() if isinstance(held, np.ndarray) and held.shape == () else held
     if not isinstance(held, dict):

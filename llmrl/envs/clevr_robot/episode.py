@@ -30,11 +30,8 @@ def begin(config: Config, rng: np.random.Generator, options: Mapping[str, Any] |
     options = options or {}
     if unknown := set(options) - set(OPTIONS):
         raise ConfigError(f"reset takes the options {', '.join(OPTIONS[:-1])} and {OPTIONS[-1]}, not {sorted(unknown)}")
-    state, drawn = _state(options), sample_xy(rng)
-    # the authors' evaluator sets a scene up and forgets to tell the first push, which starts where balls were drawn
-    stale = config.stale_first_push and state is not None
-    if state is None:
-        state = at_rest(drawn)
+    given, drawn = _state(options), sample_xy(rng)
+    state = at_rest(drawn) if given is None else given
     sentence = options.get("sentence")
     if sentence is not None and config.goals == "google":
         raise ConfigError("the option sentence is for KALM's goals; Google's (goals=google) have no words")
@@ -47,7 +44,12 @@ def begin(config: Config, rng: np.random.Generator, options: Mapping[str, Any] |
     if sentence is None and config.language is not None:
         told = language.of(goal)
         sentence = told[rng.integers(len(told))]
-    return Episode(state, goal, sentence, drawn if stale else xy_of(state))
+    believed = xy_of(state)
+    if config.stale_first_push:
+        # the authors' evaluator sets a scene up and forgets to tell the first push, which starts where balls were
+        # before; where nothing is given these are drawn last, so that the episode is otherwise what it would be
+        believed = drawn if given is not None else sample_xy(rng)
+    return Episode(state, goal, sentence, believed)
 
 
 def _state(options: Mapping[str, Any]) -> NDArray[np.float64] | None:

@@ -37,7 +37,7 @@ class Rollouts:
     observations: NDArray[np.float32]  # (n, L + 1, 10): row t is seen before action t, the last one after the end
     actions: NDArray[np.int32]  # (n, L)
     rewards: NDArray[np.float32]  # (n, L)
-    terminals: NDArray[np.bool_]  # (n, L): True at the last step, if the goal was reached
+    terminals: NDArray[np.bool_]  # (n, L): True at the last step if the goal was reached; of easy goals always
     lengths: NDArray[np.int32]  # (n,)
     goals: NDArray[np.int32]  # (n, 6), or (n, 36) of the hard tier
     states: NDArray[np.float64] | None  # (n, L + 1, 69), as `observations`

@@ -46,6 +46,16 @@ class Config:
             raise ValueError(f"model.batch_size: at least one sample of each of the {len(self.tasks)} tasks")
 
 
+def check(run: Run, config: Config, key: str) -> None:
+    """Raises ConfigError, before anything is collected or trained, where such a model cannot be. `key`: where the run's
+    configuration has it."""
+    from llmrl.methods.kalm_model import model as models
+
+    if run.env.obs_velocity:
+        raise ConfigError("env.obs_velocity=true: the language model's states are where the balls are, and no more")
+    models.check(config.model, f"{key}.model")
+
+
 class KALMModel:
     @staticmethod
     def reads(config: Config) -> tuple[str, ...]:
@@ -62,10 +72,8 @@ class KALMModel:
         return replace(config, data=kalm_data.KALMData.small(config.data, env_steps), model=model)
 
     def run(self, ctx: Any) -> dict[str, Any]:
-        from llmrl.methods.kalm_model.model import check
-
         if not (ctx.dir / PRODUCT).exists():
-            check(ctx.cfg.method.model)  # before the data are collected
+            check(ctx.cfg, ctx.cfg.method, "method")
             (data,) = self.stages(ctx.cfg)
             self._train(ctx, load_rollouts(ctx.artifact(data, kalm_data.PRODUCT)))
         made = read_json(ctx.dir / PRODUCT)
@@ -77,9 +85,12 @@ class KALMModel:
         from llmrl.loops.offline import OfflineTraining, Schedule
         from llmrl.methods.kalm_model import model as models
         from llmrl.methods.kalm_model.tasks import Pairs, split
-        from llmrl.methods.kalm_model.training import Grounder, Validation, measured
+        from llmrl.methods.kalm_model.training import TRAINING, Grounder, Validation, enough_memory, measured
 
         config, device = ctx.cfg.method, torch.device(ctx.cfg.compute.device)
+        if (seen := rollouts.observations.shape[-1]) != models.STATE:
+            raise ConfigError(f"the language model's states are {models.STATE} numbers, where the balls are; those of "
+                              f"method.data have {seen}")  # fmt: skip
         texts, numbers = sentences_of(rollouts)
         words = vocabulary(texts)
         width = text.width(config.model.encoder) if config.model.goal == "encoder" else None
@@ -89,7 +100,8 @@ class KALMModel:
         training, held_back = split(rollouts, numbers, config.model.validation, seeding.generator(config.seed, "split"))
         pairs = Pairs(training, write, config.tasks, config.model.batch_size, config.model.accumulation)
         updates = updates_of(config, len(training.rollouts))
-        learner = Grounder(model.to(device), config.model, updates=updates, device=device)
+        with enough_memory(TRAINING):
+            learner = Grounder(model.to(device), config.model, updates=updates, device=device)
         rng = seeding.generator(config.seed, "validation")
         validation = Validation.of(held_back, write, config, rng)
         rows: list[dict[str, float]] = []
@@ -136,8 +148,8 @@ def run_of(config: Run, method: Config) -> Run:
 
 
 def sentences_of(rollouts: Rollouts) -> tuple[tuple[str, ...], Any]:
-    """(all sentences of the rollouts' goals, the numbers of those of each rollout (n, 54)). Raises ConfigError where a
-    goal is none of the base tier."""
+    """(all sentences of the rollouts' goals, the numbers of those of each rollout (n, 54)). Raises ConfigError where
+    goals are of several tiers."""
     goals, number = np.unique(rollouts.goals, axis=0, return_inverse=True)
     told = [language.of(goal) for goal in goals]
     if len({len(each) for each in told}) > 1:
@@ -189,7 +201,7 @@ def load(directory: Path, device: Any) -> Loaded:
     from safetensors.torch import load as unpacked
 
     from llmrl.methods.kalm_model.model import make
-    from llmrl.methods.kalm_model.training import load_learned
+    from llmrl.methods.kalm_model.training import SMALLER, enough_memory, load_learned
 
     try:
         about, weights = read_json(directory / PRODUCT), (directory / WEIGHTS).read_bytes()
@@ -200,4 +212,5 @@ def load(directory: Path, device: Any) -> Loaded:
     config = checked(Model, about["model"])
     model, tokenizer = make(config, about["words"], about["width"], torch.Generator())
     load_learned(model, unpacked(weights))
-    return Loaded(model.to(device).eval(), tokenizer, config)
+    with enough_memory(f"Train one with {SMALLER}"):
+        return Loaded(model.to(device).eval(), tokenizer, config)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from llmrl.checks import Count, NonNegative, Positive, Probability
+from llmrl.envs import text
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Model:
     validation_rollouts: Count
 
     def __post_init__(self) -> None:
+        text.check_name(self.encoder, "encoder")
         if (self.pretrained is None) == (self.sizes is None):
             raise ValueError("pretrained: give either the name of a language model, or sizes, to train from nothing")
         if self.sizes is not None and self.sizes.hidden % (2 * self.sizes.heads):

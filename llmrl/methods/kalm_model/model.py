@@ -14,6 +14,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from llmrl.checks import ConfigError
+from llmrl.envs import text
 from llmrl.envs.base import require
 from llmrl.methods.kalm_model.config import Model, Sizes
 from llmrl.methods.kalm_model.tokenizer import word_level
@@ -156,13 +157,16 @@ def make(config: Model, words: list[str], width: int | None, gen: Generator) -> 
     return GroundedLM(lm, config, width, gen), tokenizer
 
 
-def check(config: Model) -> None:
-    """Raises ConfigError, before anything is trained, where what `make` needs is not there."""
-    transformers = require("transformers", "llmrl[kalm]", "method=kalm_model")
+def check(config: Model, key: str = "method.model") -> None:
+    """Raises ConfigError, before anything is collected or trained, where what `make` needs is not there. `key`: where
+    the run's configuration has it."""
+    transformers = require("transformers", "llmrl[kalm]", "KALM's language model")
     if config.adapter == "lora":
-        require("peft", "llmrl[kalm]", "method.model.adapter=lora")
+        require("peft", "llmrl[kalm]", f"{key}.adapter=lora")
+    if config.goal == "encoder":
+        text.width(config.encoder, f"{key}.encoder")
     if config.pretrained is not None:
-        with _explained(config.pretrained):
+        with _explained(config.pretrained, key):
             transformers.AutoConfig.from_pretrained(config.pretrained)
 
 
@@ -189,7 +193,7 @@ def _pretrained(config: Model) -> tuple[Any, Any]:
 
 
 @contextmanager
-def _explained(name: str) -> Iterator[None]:
+def _explained(name: str, key: str = "method.model") -> Iterator[None]:
     """What transformers raises for a model that it cannot find, as a ConfigError."""
     try:
         yield
@@ -197,9 +201,9 @@ def _explained(name: str) -> Iterator[None]:
         here = Path(name)
         looked = f"the directory {here}" if here.is_dir() else f"a directory of that name, nor `{name}` on disk"
         raise ConfigError(
-            f"method.model.pretrained: {name} cannot be loaded. Looked for {looked}, nor could it be fetched from the "
+            f"{key}.pretrained: {name} cannot be loaded. Looked for {looked}, nor could it be fetched from the "
             f"Hugging Face hub ({type(error).__name__}: {str(error).splitlines()[0][:160]}). Name a directory that "
-            f"holds it, fetch it beforehand (hf download {name}), or take llm_model@method.model=tiny, which needs none"
+            f"holds it, fetch it beforehand (hf download {name}), or take llm_model@{key}=tiny, which needs none"
         ) from error
 
 

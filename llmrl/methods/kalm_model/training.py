@@ -36,7 +36,7 @@ class Grounder:
         self.model.train()
         self._adam.param_groups[0]["lr"] = self.config.learning_rate * (1 - self.updates / self.total)
         told = torch.zeros(3, device=self.device)
-        with enough_memory():
+        with enough_memory(TRAINING):
             self._adam.zero_grad(set_to_none=True)
             for group in (group for part in batch for group in part):
                 losses = self._losses(group.to(self.device))
@@ -87,20 +87,27 @@ def load_learned(model: GroundedLM, weights: Mapping[str, Tensor]) -> None:
 
 
 def precision(config: Model, device: torch.device) -> torch.autocast:
-    """bf16: matrix products in it, all else, the weights too, in float32."""
+    """bf16: matrix products in it, all else in float32, and so are the weights that are trained."""
     return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
 
 
+# what helps where memory is short
+SMALLER = "precision=bf16, adapter=lora or a smaller llm_model"
+TRAINING = (
+    "Lower batch_size of the language model (method.model.batch_size; of method=kalm method.rollouts.model.model."
+    f"batch_size) and raise its accumulation by as much, or take {SMALLER}. With another setting it is another run, "
+    "which begins anew"
+)
+
+
 @contextmanager
-def enough_memory() -> Iterator[None]:
+def enough_memory(remedy: str) -> Iterator[None]:
+    """Raises ConfigError with what to change where the device has too little memory."""
     try:
         yield
     except torch.OutOfMemoryError as error:
         raise ConfigError(
-            "The language model does not fit into the device's memory "
-            f"({str(error).splitlines()[0][:120]}). Lower method.model.batch_size and raise method.model.accumulation "
-            "by as much (the same training), or set method.model.precision=bf16, or method.model.adapter=lora. The "
-            "run goes on from its last checkpoint."
+            f"The language model does not fit into the device's memory ({str(error).splitlines()[0][:120]}). {remedy}."
         ) from error
 
 
@@ -135,7 +142,7 @@ def measured(
     entropies, shares of right actions, and of explanations that fit the goal (greedy, in two prompts)."""
     learner.model.eval()
     row: dict[str, float] = {}
-    with torch.inference_mode(), precision(learner.config, learner.device), enough_memory():
+    with torch.inference_mode(), precision(learner.config, learner.device), enough_memory(TRAINING):
         for task, groups in data.batches.items():
             sums = sum((_sums(learner, group.to(learner.device), task) for group in groups), torch.zeros(7))
             states, squares, actions, ce, right, tokens, token_ce = sums.tolist()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrl.checks import Count, NonNegativeInt
+from llmrl.checks import ConfigError, Count, NonNegativeInt
 from llmrl.config import Config as Run
 from llmrl.config import without_training
 from llmrl.envs.clevr_robot import language
@@ -77,6 +77,7 @@ class KALMRollouts:
         from llmrl.methods.kalm_rollouts.picture import draw, film
 
         own, env = ctx.cfg.method, kalm_data.canonical(ctx.cfg.env)
+        kalm_model.check(ctx.cfg, own.model, "method.model")
         directory = ctx.artifact(self.stages(ctx.cfg)[-1], kalm_model.PRODUCT)
         import torch
 
@@ -94,10 +95,14 @@ class KALMRollouts:
             rng = seeding.generator(own.seed, "metrics")
             facts = measured(rollouts, tier, rng=rng, threads=ctx.cfg.compute.threads)
             shown = list(range(min(own.drawn, len(rollouts))))
+            reached = matches(rollouts, tier)
             if shown:
-                draw(rollouts, shown, ctx.dir / "plots" / "imagined.png")
+                draw(rollouts, shown, reached, ctx.dir / "plots" / "imagined.png")
                 film(rollouts, 0, ctx.dir / "video" / "imagined.mp4")
-            if own.drop_failed and (reached := matches(rollouts, tier)).any():
+            if own.drop_failed:
+                if not reached.any():
+                    raise ConfigError(f"none of {len(rollouts):,} imagined rollouts of {own.tier} reached its goal, so "
+                                      "drop_failed=true leaves nothing: take false, or a better model")  # fmt: skip
                 rollouts = rollouts.take(reached)
             save(ctx.dir, rollouts, {"tier": own.tier, "seed": own.seed, "lag": own.lag})
         return facts | {

@@ -1,7 +1,6 @@
 """A grounded language model imagines rollouts: action, state, action, state, … until the goal is reached on imagined
 states (kalm.md, section 6)."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,8 @@ from llmrl.envs.clevr_robot.rollouts import Rollouts
 from llmrl.methods.kalm_model.model import Continuation, GroundedLM
 from llmrl.methods.kalm_model.tasks import GENERATION, Writer
 from llmrl.methods.kalm_model.training import enough_memory
+
+REMEDY = "Lower method.batch_size, rollouts imagined side by side (of method=kalm: method.rollouts.batch_size)"
 
 
 class Imagination:
@@ -32,11 +33,9 @@ class Imagination:
         self.steps = 1 if tier == "easy" else steps
         self.tolerance, self.lag, self.cache = tolerance, lag, cache
 
-    def __call__(
-        self, goals: NDArray, text: NDArray, start: NDArray, poll: Callable[[], None] = lambda: None
-    ) -> Rollouts:
+    def __call__(self, goals: NDArray, text: NDArray, start: NDArray) -> Rollouts:
         """Goals (n, k), the numbers of their sentences (n,), first states (n, 10) m -> n rollouts, greedily. Rows that
-        hold NaN are among them. `poll` is called between batches."""
+        hold NaN are among them."""
         n = len(goals)
         out = Rollouts(
             observations=np.zeros((n, self.steps + 1, 2 * BALLS), np.float32),
@@ -51,11 +50,10 @@ class Imagination:
         )
         out.observations[:, 0] = start
         length = self.write.sentences.length[text] * (self.write.sentences.vectors is None)
-        with torch.inference_mode(), enough_memory():
+        with torch.inference_mode(), enough_memory(REMEDY):
             for size in np.unique(length):  # prompts of one length go together, so that nothing is padded
                 alike = np.flatnonzero(length == size)
                 for first in range(0, len(alike), self.batch):
-                    poll()
                     self._together(out, alike[first : first + self.batch])
         return out
 
@@ -98,6 +96,6 @@ def sound(rollouts: Rollouts) -> tuple[Rollouts, int]:
         raise ConfigError(
             f"every one of the {len(rollouts):,} imagined rollouts has a state with NaN: the language model's training "
             "diverged, or its precision is too low. Look at its losses, and train another with a lower "
-            "method.model.model.learning_rate"
+            "learning_rate of its method.model.model (of method=kalm: method.rollouts.model.model)"
         )
     return rollouts.take(whole), int((~whole).sum())

@@ -24,8 +24,9 @@ def replayed(start: NDArray, actions: NDArray) -> NDArray[np.float64]:
     return np.concatenate(states)
 
 
-def draw(rollouts: Rollouts, which: list[int], path: Path) -> None:
-    """Two rows per rollout, imagined and true, seen from above; an arrow is the push that comes next."""
+def draw(rollouts: Rollouts, which: list[int], reached: NDArray[np.bool_], path: Path) -> None:
+    """Two rows per rollout, imagined and true, seen from above; an arrow is the push that comes next. reached: of all
+    rollouts, whether they reach their goals."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -40,8 +41,8 @@ def draw(rollouts: Rollouts, which: list[int], path: Path) -> None:
         if len(moments) > COLUMNS:
             moments = np.append(moments[: COLUMNS - 1], length)
         axes = part.subplots(2, COLUMNS, squeeze=False)
-        end = "" if rollouts.terminals[i, length - 1] else ", without reaching it"
-        part.suptitle(f"{_sentence(rollouts, i)} ({length} steps{end})", x=0.01, ha="left")
+        steps = f"{length} step{'s' * (length > 1)}" + ("" if reached[i] else ", without reaching it")
+        part.suptitle(f"{_sentence(rollouts, i)} ({steps})", x=0.01, ha="left")
         for line, (name, xy) in zip(axes, (("imagined", imagined), ("simulator", real))):
             for axis in line[len(moments) :]:
                 axis.set_visible(False)
