@@ -57,7 +57,7 @@ def test_imagined_by_hand_is_what_policies_share_and_stands_in_tables(llmrl_run,
     again = llmrl_run("method=kalm_rollouts", "env=clevr_robot/easy", "agent=bc", "seed=5", *own)
     assert again.code == 0 and "nothing to do" in again.out and made.name in again.out
     asked = ["--row", "rephrase", *(word for text in own for word in ("--set", text))]
-    plan = llmrl("plan", "kalm/match_rate", "--column", "all three", *asked)
+    plan = llmrl("plan", "table=kalm/match_rate", "--column", "all three", *asked)
     assert "1 runs: 1 done" in plan.out and made.name in plan.out
     facts = read_json(made / "metrics.json")
     for name, column, key in (("match_rate", "all three", "match"), ("unrealistic", "outside", "outside_workbench")):
@@ -66,6 +66,11 @@ def test_imagined_by_hand_is_what_policies_share_and_stands_in_tables(llmrl_run,
         (row,) = csv.DictReader((tmp_path / "outputs" / "tables" / "kalm" / f"{name}.csv").open())
         assert float(row["ours"]) == pytest.approx(facts[key], abs=1e-6) and row["published"]
     assert len(list((artifacts / "kalm_rollouts").iterdir())) == 1
+    one_step = [word for word in own if "max_steps" not in word]
+    none = llmrl_run("method=kalm_rollouts", "env=clevr_robot/base", *one_step, "method.max_steps=1",
+                     "method.tier=hard", "method.drop_failed=true")  # fmt: skip
+    assert none.code == 2 and "none of 6 imagined rollouts of hard reached its goal" in none.err
+    assert not below(artifacts, "metrics.json")[1:]
 
 
 def test_offline_rl_alone_is_the_same_run_whatever_model_there_could_be(llmrl_run, tmp_path):
@@ -137,7 +142,7 @@ def test_killed_while_the_language_model_learns_and_while_the_policy_does(proces
 @pytest.mark.parametrize("policy", ["language_model", "noisy_greedy", "random"])
 def test_controls_are_evaluated_on_every_tier(policy, llmrl_run, tmp_path):
     model = ["method.model.data.rollouts=80", *(f"method.model.model.{key}" for key in MODEL)]
-    done = llmrl_run("experiment=kalm/policy", *WORDS, f"method.policy={policy}", *model)
+    done = llmrl_run("experiment=kalm/policy", *WORDS, f"method.policy={policy}", "method.batch_size=2", *model)
     assert done.code == 0, done.err
     (file,) = below(tmp_path / "outputs" / "kalm", "eval.jsonl")
     rows = {row["policy"]: row for row in read_jsonl(file)}

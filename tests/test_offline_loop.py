@@ -1,6 +1,7 @@
 """The offline loop: whatever interrupts it, it ends byte for byte as if nothing had been; and what it writes."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from test_resume_in_process import StopAtPass, equal
 
 from llmrl.loops.offline import OfflineTraining
 from llmrl.loops.online import TrainingDiverged
+from llmrl.runs.checkpoint import Checkpoints
 from llmrl.runs.stop import Stop, Stopped
 
 
@@ -178,4 +180,8 @@ def test_divergence_is_named_and_the_rows_before_it_are_kept(tmp_path):
     settings = {name: getattr(one, name) for name in ("schedule", "evaluate", "log", "checkpoints", "stop", "report")}
     failing = OfflineTraining(Diverging(), one.source, seed=0, **settings)
     with pytest.raises(TrainingDiverged, match="loss is nan at 7 updates"):
+        failing.run()
+    settings["checkpoints"] = Checkpoints(tmp_path / "other")
+    failing = OfflineTraining(one.learner, one.source, seed=0, validate=lambda: {"mse": math.nan}, **settings)
+    with pytest.raises(TrainingDiverged, match="mse is nan at 0 updates"):
         failing.run()

@@ -13,7 +13,7 @@ from llmrl.report import grid
 def arguments(command: str) -> argparse.ArgumentParser:
     """The arguments that both commands take."""
     parser = argparse.ArgumentParser(f"llmrl {command}", add_help=False)
-    parser.add_argument("name", nargs="?")
+    parser.add_argument("name", nargs="?", type=lambda text: text.removeprefix("table="))  # as overrides are written
     parser.add_argument("--seeds", type=seeds)
     parser.add_argument("--row", action="append", default=[], metavar="LABEL")
     parser.add_argument("--column", action="append", default=[], metavar="LABEL")
