@@ -107,7 +107,9 @@ def clevr_robot_rows(args: argparse.Namespace) -> None:
     env = gym.make("llmrl/ClevrRobot-v0", disable_env_checker=True).unwrapped
     states = np.stack([env.reset(seed=i)[1]["state"] for i in range(128)])
     start = {"goals": np.stack([clevr_robot.goals.BASE[i % 80] for i in range(128)]), "states": states}
-    one, two = Scenes(env.config, threads=1), Scenes(env.config, threads=2)
+    one = Scenes(env.config, threads=1)
+    os.sched_setaffinity(0, set(CORES[-2:]))  # threads keep the cores that they were made with
+    two = Scenes(env.config, threads=2)
     plays = {
         "MuJoCo alone": lambda rng: mujoco_alone(states, args.env_steps, rng),
         "one scene": lambda rng: one_scene(env, args.env_steps, rng),
