@@ -67,6 +67,22 @@ def test_what_learns_nothing_is_a_level(lab):
     assert set(other.get_ydata()) == {0.53}
 
 
+def test_curves_are_of_what_the_table_measures(lab):
+    """The rate of success on the row's own cases, where the table has that."""
+    table = lab(**EXPLORLLM | {"metric": "success", "columns": {"plain": []}, "seeds": [0],
+                               "rows": {"common": [], "strange": {"suite": "strange"}}})  # fmt: skip
+    cells = cells_of(table)  # two rows, of the same run
+    rates = {"greedy": [0.0, 1.0], "greedy on strange": [0.5, 0.75]}
+    rows = [{"env_steps": 60 * i, "policy": policy, "return_mean": 9.0, "returns": [9.0] * 4,
+             "success": [4 * ends[i] > n for n in range(4)]}
+            for i in range(2) for policy, ends in rates.items()]  # fmt: skip
+    (make_run(cells[0].runs[0]) / "eval.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    figure = figures.curves(table, None, cells, found(cells))
+    drawn = {axes.get_title(loc="left"): list(axes.lines[0].get_ydata()) for axes in figure.axes}
+    assert drawn == {"common, ours": rates["greedy"], "strange, ours": rates["greedy on strange"]}
+    assert figure.axes[0].get_ylabel() == "success rate, greedy evaluation"
+
+
 def test_without_an_evaluation_there_is_no_figure(lab):
     table = lab(**EXPLORLLM)
     cells = cells_of(table)

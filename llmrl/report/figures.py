@@ -1,6 +1,7 @@
 """A table's learning curves beside the paper's: a panel of ours and one of theirs for each row, a line per column."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from llmrl.checks import ConfigError
@@ -17,7 +18,9 @@ from llmrl.report.plots import (
     units,
 )
 from llmrl.report.published import published
+from llmrl.report.run_files import evaluations
 from llmrl.report.store import RunRecord
+from llmrl.report.tables import SUCCESS, UNITS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,11 +30,14 @@ if TYPE_CHECKING:
 def curves(
     table: Table, paper: str | None, cells: Sequence[Cell], found: Mapping[tuple[int, str], RunRecord]
 ) -> "Figure":
-    """Greedy evaluations over training, of the runs so far. Raises ConfigError where there is none yet."""
-    runs = {
-        (cell.row, cell.column): [r for run in cell.runs if (r := found.get(run.key)) and len(r.evals.steps)]
-        for cell in cells
-    }
+    """Greedy evaluations over training, of the runs so far, in what the table measures (the return, where that is no
+    rate of success). Raises ConfigError where there is none yet."""
+    metric = table.metric if table.metric in SUCCESS else "return"
+    runs = {}
+    for cell in cells:
+        suite = table.suite(cell.row, cell.column)
+        there = [_measured(found[run.key], metric, suite) for run in cell.runs if run.key in found]
+        runs[cell.row, cell.column] = [run for run in there if len(run.evals.steps)]
     if not any(runs.values()):
         raise ConfigError("no run of this table has an evaluation yet: there is no learning curve to draw")
     rows = list(dict.fromkeys(cell.row for cell in cells))
@@ -54,9 +60,18 @@ def curves(
         axes.set_title(name, loc="left", fontsize=10)
         axes.set_xlabel(units(run for found in runs.values() for run in found) or "env_steps")
         axes.xaxis.set_major_formatter(lambda x, _: thousands(x))
-    name_left(panels, "return, greedy evaluation")
+    name_left(panels, f"{UNITS[metric]}, greedy evaluation")
     legend(figure, panels, f"ours: mean over runs; band: {INTERVAL} (a single run has none)", _counts(cells, runs))
     return figure
+
+
+def _measured(record: RunRecord, metric: str, suite: str | None) -> RunRecord:
+    """The run, whose evaluations are those on a suite, and their `returns` what is measured."""
+    if record.damaged or (metric == "return" and suite is None):
+        return record
+    key = "returns" if metric == "return" else metric
+    evals, _ = evaluations(record.path / "eval.jsonl", standing(record) == DONE_RUN, suite, key)
+    return replace(record, evals=evals)
 
 
 def _published(

@@ -79,6 +79,10 @@ class Table:
     claims: tuple[Claim, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def suite(self, row: str, column: str) -> str | None:
+        """The evaluation cases that a cell is of; None: the common ones."""
+        return self.columns[column].suite or self.rows[row].suite
+
 
 class Stage(NamedTuple):
     """What several runs build on, made once: a search, a dataset. It is a run, in a directory of outputs/artifacts."""

@@ -88,17 +88,21 @@ def rows(path: Path, whole: bool, tail: int | None = None) -> list[dict]:
     return parsed
 
 
-def evaluations(path: Path, whole: bool) -> tuple[Evals, tuple[float, ...] | None]:
-    """The greedy evaluations, and the random policy's returns. Each row's own mean is its check sum."""
+def evaluations(
+    path: Path, whole: bool, suite: str | None = None, key: str = "returns"
+) -> tuple[Evals, tuple[float, ...] | None]:
+    """The greedy evaluations on a suite (None: the common cases), and the random policy's returns. `key`: what of the
+    episodes counts as `returns`, them or a rule of success. Each row's mean return is its check sum."""
     if not path.exists() and not whole:
         return NO_EVALS, None
+    policy = f"greedy on {suite}" if suite else "greedy"
     steps, means, returns, lines, line, random = [], [], [], [], 0, None
     try:
         for line, row in enumerate(rows(path, whole), start=1):
-            if row["policy"] == "greedy":
+            if row["policy"] == policy and (key == "returns" or key in row):
                 steps.append(row["env_steps"] or row.get("updates", 0))  # an offline run makes no env_steps
                 means.append(row["return_mean"])
-                returns.append(row["returns"])
+                returns.append(row[key])
                 lines.append(line)
             elif row["policy"] == "random":
                 random = tuple(map(float, row["returns"]))
@@ -113,7 +117,7 @@ def evaluations(path: Path, whole: bool) -> tuple[Evals, tuple[float, ...] | Non
         evals = Evals(np.array(steps, np.int64), np.array(returns, np.float64))
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedFile(f"{path}, line {line}: no evaluation ({type(error).__name__}: {error})") from None
-    if (bad := ~np.isclose(evals.means, means, rtol=1e-9, atol=1e-9)).any():
+    if key == "returns" and (bad := ~np.isclose(evals.means, means, rtol=1e-9, atol=1e-9)).any():
         raise DamagedFile(f"{path}, line {lines[int(bad.argmax())]}: return_mean is not the mean of returns")
     if (back := np.diff(evals.steps) <= 0).any():
         raise DamagedFile(f"{path}, line {lines[int(back.argmax()) + 1]}: env_steps do not rise")
@@ -124,11 +128,10 @@ def evaluated(path: Path, key: str, suite: str | None, kind: str, k: int) -> flo
     """The mean of `key` ("returns", or a rule of success) of greedy evaluations on a suite (None: the common cases),
     over the "last" or the last k of them, or the "best" one; None where there is no such, or `kind` is no evaluation's.
     Raises DamagedFile."""
-    policy = f"greedy on {suite}" if suite else "greedy"
-    rates = [float(np.mean(r[key])) for r in rows(path, whole=True) if r.get("policy") == policy and key in r]
-    if not rates or kind == "train_last_100":
+    means = evaluations(path, True, suite, key)[0].means
+    if not len(means) or kind == "train_last_100":
         return None
-    return {"last": rates[-1], "best": max(rates), "mean_last_k": float(np.mean(rates[-k:]))}[kind]
+    return float({"last": means[-1], "best": means.max(), "mean_last_k": means[-k:].mean()}[kind])
 
 
 def _episodes(path: Path, whole: bool, tail: int | None = None) -> list[dict]:

@@ -109,7 +109,7 @@ class _Maker:
         metric = column.metric or self.table.metric
         records = [record for run in cell.runs if (record := self.found.get(run.key))]
         done = [r for r in records if standing(r) == DONE_RUN]
-        suite = column.suite or self.table.rows[cell.row].suite
+        suite = self.table.suite(cell.row, cell.column)
         scored = [(r, v) for r in done if (v := self.number(r, metric, self.kind, suite)) is not None]
         values = tuple(v for _, v in scored)
         theirs = self.theirs(cell.row, cell.column)
