@@ -9,7 +9,7 @@ from made_runs import answered, make_run
 
 from llmrl.checks import ConfigError
 from llmrl.report import plots
-from llmrl.report.groups import gather, select
+from llmrl.report.groups import differing, gather, select
 from llmrl.report.refreshes import over_training, refreshes
 from llmrl.runs.files import read_json, write_json
 
@@ -94,6 +94,27 @@ def test_a_panel_per_environment_and_one_colour_per_method(tmp_path):
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["classic/cart_pole", "classic/pendulum"]
     colours = [{line.get_label(): line.get_color() for line in axes.get_lines()} for axes in figure.axes]
     assert colours[0] == colours[1] and colours[0]["vanilla-dqn"] != colours[0]["other-dqn"]
+
+
+def test_a_long_legend_takes_no_room_from_the_panels(tmp_path):
+    make_run(tmp_path)
+    alone = plots.curves(gather(select([tmp_path])))
+    for i in range(20):
+        make_run(tmp_path, method=f"method_{i}")
+    many = plots.curves(gather(select([tmp_path])))
+    heights = []
+    for figure in (alone, many):
+        figure.draw_without_rendering()
+        heights.append(figure.axes[0].get_position().height * figure.get_figheight())
+    assert heights[1] == pytest.approx(heights[0], rel=0.1)
+
+
+def test_a_part_that_is_null_is_named_and_not_all_that_lies_below_it():
+    with_it = {"method.search.k": "4", "method.search.lr": "0.1", "agent.gamma": "0.9"}
+    without = {"method.search": "null", "agent.gamma": "0.9"}
+    assert differing([with_it, without]) == ["method.search"]
+    assert differing([with_it, with_it | {"method.search.k": "5"}, without]) == ["method.search", "method.search.k"]
+    assert differing([with_it, {"agent.gamma": "0.9"}]) == ["method.search.k", "method.search.lr"]
 
 
 def test_the_scripted_llm_is_marked(tmp_path):

@@ -118,10 +118,17 @@ def _rank(record: RunRecord) -> tuple[bool, int]:
 
 
 def differing(settings: Iterable[Mapping[str, str]]) -> list[str]:
-    """The keys whose values are not the same in all of these (a missing one is a value as well), sorted."""
+    """The keys whose values are not the same in all of these, sorted. A missing one is a value as well, except where a
+    part of the configuration is null as a whole: then that part's key tells it, and not all that lies below."""
     settings = list(settings)
     keys = sorted({key for one in settings for key in one})
-    return [key for key in keys if len({one.get(key) for one in settings}) > 1]
+    return [key for key in keys if len({one.get(key) for one in settings if not _parts_above(key) & one.keys()}) > 1]
+
+
+def _parts_above(key: str) -> set[str]:
+    """a.b.c -> {a, a.b}"""
+    names = key.split(".")
+    return {".".join(names[:n]) for n in range(1, len(names))}
 
 
 def flat(tree: Any, prefix: str = "") -> dict[str, str]:

@@ -314,13 +314,12 @@ def panels_for(
 
 def legend(figure: "Figure", panels: dict[str, "Axes"], told: str, counts: dict[str, str]) -> None:
     """One legend for all panels, below them; its title says what line and band are."""
-    handles: dict[str, Any] = {}
-    for axes in panels.values():
-        found, labels = axes.get_legend_handles_labels()
-        handles |= {label: handle for label, handle in zip(labels, found) if label not in handles}
+    handles = {k: h for axes in panels.values() for h, k in zip(*axes.get_legend_handles_labels())}
     handles = {k: handles[k] for k in sorted(handles, key=lambda k: (k not in counts, k))}
     labels = [_wrapped(label + counts.get(label, ""), 60) for label in handles]
     wide = figure.get_figwidth() > 8 and max(map(len, labels)) < 60
+    inches = 0.2 + sum(0.19 + 0.135 * label.count("\n") for label in labels) / (2 if wide else 1)
+    figure.set_figheight(figure.get_figheight() + max(0, inches - 0.6))  # the panels keep their room
     figure.legend(list(handles.values()), labels, loc="outside lower left", ncols=2 if wide else 1, fontsize=8,
                   frameon=False, title=told, title_fontsize=8, alignment="left")  # fmt: skip
 
