@@ -1,5 +1,8 @@
 """Field types of the Config dataclasses: what a value may be, checked once when a run is composed."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 from annotated_types import Ge, Gt, Interval
@@ -14,3 +17,15 @@ HalfOpenUnit = Annotated[float, Interval(gt=0, le=1)]
 
 class ConfigError(Exception):
     """The user asked for something that cannot be run; the text says what, where and what to do (exit code 2)."""
+
+
+@contextmanager
+def damage_named(folder: Path) -> Iterator[None]:
+    """While a library reads the dataset in `folder`: whatever it raises for a file that is not as it should be becomes
+    a ConfigError that names the folder."""
+    try:
+        yield
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, AssertionError) as error:
+        raise ConfigError(
+            f"the dataset in {folder} is damaged ({type(error).__name__}: {error}); bring or record it anew"
+        ) from error

@@ -22,13 +22,18 @@ def pick_place(
     return PickPlace(config, role=role, render_mode=render_mode)
 
 
-def clevr_robot(*, render_mode: str | None = None, goals: str = "base", **values: Any) -> gym.Env:
+def clevr_robot(
+    *, render_mode: str | None = None, goals: str = "base", steps: int | None = None, **values: Any
+) -> gym.Env:
     """`llmrl/ClevrRobot-v0`. goals: "base", "easy", "hard" or "google"; values: keys of conf/env/clevr_robot/, such as
-    obs_velocity. Raises ConfigError for a wrong value."""
+    obs_velocity; steps: max_episode_steps, a name that gym.make keeps for itself and can only shorten an episode
+    with. Raises ConfigError for a wrong value."""
     from llmrl.envs.clevr_robot import ClevrRobot, Config
 
     if goals not in ("base", "easy", "hard", "google"):
         raise ConfigError(f"llmrl/ClevrRobot-v0: goals is base, easy, hard or google, not {goals!r}")
+    if steps is not None:
+        values["max_episode_steps"] = steps
     config = _config(Config, "llmrl/ClevrRobot-v0", "clevr_robot", ["_base", goals], goals, values)
     return ClevrRobot(config, render_mode=render_mode)
 

@@ -2,7 +2,7 @@
 
 One thread, processor time (the machine may be busy), medians of rounds that take turns. The model has its initial
 weights, so hardly a rollout ends before its 50 steps: of a trained one, whose rollouts end sooner, there are more per
-second. Sentences are read through the encoder `words`, since encoding them is no part of it.
+second. Encoding sentences is no part of it.
 
 Usage: python scripts/bench_kalm.py [--rounds 5] [--rollouts 256] [--updates 10] [key=value as in conf/llm_model/ …]
 """
@@ -23,6 +23,7 @@ import yaml  # noqa: E402
 
 from llmrl.conf_files import conf_root  # noqa: E402
 from llmrl.config import checked  # noqa: E402
+from llmrl.envs import text as encoders  # noqa: E402
 from llmrl.envs.clevr_robot import language  # noqa: E402
 from llmrl.envs.clevr_robot.collect import Script, collect  # noqa: E402
 from llmrl.gymnasium_ids import clevr_robot  # noqa: E402
@@ -43,13 +44,18 @@ def main() -> None:
     parser.add_argument("changes", nargs="*")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    values = yaml.safe_load((conf_root() / "llm_model" / "tiny.yaml").read_text()) | {"encoder": "words"}
-    config = checked(Model, values | {k: yaml.safe_load(v) for k, v in (c.split("=", 1) for c in args.changes)})
+    values = yaml.safe_load((conf_root() / "llm_model" / "tiny.yaml").read_text())
+    for key, value in (change.split("=", 1) for change in args.changes):
+        if key not in values:
+            parser.error(f"conf/llm_model/tiny.yaml has no {key}; it has {', '.join(values)}")
+        values[key] = yaml.safe_load(value)
+    config = checked(Model, values)
     rng = np.random.default_rng(0)
     rollouts = collect(clevr_robot().config, Script(random=0.1, dst=0.75), 480, rng)
     texts, numbers = kalm_model.sentences_of(rollouts)
     gen, words = torch.Generator().manual_seed(0), kalm_model.vocabulary(texts)
-    model, tokenizer = make(config, words, 64 if config.goal == "encoder" else None, gen)
+    width = encoders.width(config.encoder) if config.goal == "encoder" else None
+    model, tokenizer = make(config, words, width, gen)
     print(f"{sum(p.numel() for p in model.parameters()):,} weights, {len(tokenizer)} words")
     learner = Grounder(model, config, updates=10**6, device=torch.device("cpu"))
     pairs = Pairs(Told(rollouts, numbers), kalm_model.writer(config, texts, tokenizer), (0, 1, 3), config.batch_size)

@@ -115,6 +115,8 @@ def test_other_sentences_are_understood(said, goal):
         ("Push the redd ball behnd the blue ball", "`red` for `redd`.*`behind` for `behnd`"),
         ("Behind the blue ball, put the red ball", "names red, blue|names blue, red"),  # which one is to be where?
         ("Push the red ball left or right", "left, right"),
+        ("Push the red ball left and the blue ball right", "red, blue, left, right"),
+        ("Put the blue ball left of the red ball, not behind it", "blue, red, behind, left"),
         ("Do not push the red ball left", "red, left"),
         ("Push the red ball beside the blue ball", "red, blue"),
         ("Push the red ball behind the red ball", "red, red"),

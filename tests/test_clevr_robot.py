@@ -420,11 +420,28 @@ def test_the_task_is_told_as_a_whole(name, velocity):
      ({"state": np.ones(68)}, "state is"), ({"positions": APART * np.nan}, "finite"),
      ({"goal": [1, 1, 2, 0, 0, 0]}, "is no goal"),
      ({"goal": [1, 2, 0, 0, 0, 4]}, "is no goal"), ({"goal": [0] * 36}, "is no goal"),
-     ({"positions": APART, "state": np.zeros(69)}, "not both")],
+     ({"positions": APART, "state": np.zeros(69)}, "not both"),
+     ({"positions": [[0, 1], [2]]}, "positions is an array of finite numbers"), ({"goal": "push red"}, "whole numbers"),
+     ({"goal": 3}, "whole numbers"), ({"goal": None}, "whole numbers"), ({"goal": [1, 2, 0, 0, 0, 0.9]}, "whole num"),
+     ({"sentence": 5}, "sentence is a string, not 5")],
 )  # fmt: skip
 def test_a_wrong_option_of_reset_is_named(options, text):
     with pytest.raises(ConfigError, match=text):
         made().reset(seed=0, options=options)
+
+
+def test_an_action_that_there_is_not_is_named():
+    env = made()
+    env.reset(seed=0)
+    for action in (-1, 40, 0.5):
+        with pytest.raises(ConfigError, match=f"actions are 0 to 39, not {action}"):
+            env.step(action)
+
+
+def test_an_episode_may_be_longer():
+    env = gym.make("llmrl/ClevrRobot-v0", goals="google", steps=120)
+    env.reset(seed=0)
+    assert [env.step(0)[3] for _ in range(120)] == [False] * 119 + [True]
 
 
 def test_a_wrong_value_of_make_is_named():

@@ -1,5 +1,6 @@
 """KALM's data: rollouts on disk as a Minari dataset, rollouts of others, and the run that makes them."""
 
+import itertools
 import json
 import signal
 from dataclasses import replace
@@ -19,6 +20,7 @@ from llmrl.envs.clevr_robot.authors import STEPS, imported
 from llmrl.envs.clevr_robot.rollouts import FILE, ID, Rollouts, joined, load, save
 from llmrl.gymnasium_ids import clevr_robot
 from llmrl.methods import kalm_data
+from llmrl.replay.dataset import load_minari
 from llmrl.runs.files import read_json
 
 h5py = pytest.importorskip("h5py")
@@ -115,6 +117,32 @@ def test_a_dataset_that_is_none_or_damaged_is_named(tmp_path):
         load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda a: a.pop("actions"), "missing or unknown: actions"),
+        (lambda a: a.update(masks=a["lengths"]), "missing or unknown: masks"),
+        (lambda a: a.update(observations=a["observations"][:-1]), r"rows of observations, not \d+"),
+        (lambda a: a.update(goals=a["goals"][:1]), "1 rows of goals, not 3"),
+        (lambda a: a.update(actions=a["actions"] + 0.5), "actions are float64"),
+        (lambda a: a["lengths"].__setitem__(0, 0), "a rollout has no step"),
+        (lambda a: a["texts"].__setitem__(0, 99), "texts are numbers of the 2 sentences"),
+        (lambda a: a.update(observations=a["observations"][:, :7]), "observations of 7 numbers, and not 10"),
+        (lambda a: a.update(states=a["states"][:, :7]), "states of 7 numbers, and not 69"),
+        (lambda a: a["states"].__setitem__((0, 3), np.nan), "states hold NaN or infinity, first in rollout 0, step 0"),
+    ],
+)
+def test_arrays_of_other_shapes_are_named_with_their_file(tmp_path, change, text):
+    file = save(tmp_path, played(3), {})
+    with np.load(file) as held:
+        arrays = dict(held)
+    change(arrays)
+    np.savez(file, **arrays)
+    with pytest.raises(ConfigError, match=text) as error:
+        imported(tmp_path)
+    assert str(tmp_path) in str(error.value)
+
+
 # --- rollouts of others ---------------------------------------------------------------------------------------------
 
 
@@ -158,6 +186,10 @@ def test_the_authors_file_is_read(tmp_path):
         (lambda a: a["actions"].__setitem__((0, 0), 40), "actions are 0 to 39, not 0 to 40"),
         (lambda a: a["goals"].__setitem__((0, slice(None), 5), 4), "is no goal"),
         (lambda a: a["goals"].__setitem__((2, 1, 5), 3), "goals change within"),
+        (lambda a: a.update(goals=a["goals"] + 0.4), "goals are whole numbers"),
+        (lambda a: a["masks"].__setitem__((0, 0), np.nan), "masks are whole numbers"),
+        (lambda a: a.update(actions=a["actions"].astype(str)), "actions are <U.*not numbers"),
+        (lambda a: a.update(rewards=a["rewards"].astype(object)), "rewards are object, and not numbers"),
     ],
 )
 def test_what_differs_from_the_authors_layout_is_named(tmp_path, change, text):
@@ -194,6 +226,58 @@ def test_what_minari_recorded_in_the_environment_is_read(tmp_path, monkeypatch):
     assert np.isin(got.lengths, (1, 2, 3)).all()
     with pytest.raises(ConfigError, match="neither an .npy file"):
         imported(tmp_path)
+
+
+class Altered(gym.Wrapper):
+    """The environment with other goals in its infos, `goals` by turns."""
+
+    def __init__(self, goals, **values):
+        super().__init__(clevr_robot(**values))
+        self.goals = itertools.cycle(goals)
+
+    def reset(self, **options):
+        seen, info = self.env.reset(**options)
+        return seen, info | {"goal": next(self.goals)}
+
+    def step(self, action):
+        *rest, info = self.env.step(action)
+        return *rest, info | {"goal": next(self.goals)}
+
+
+BASE_GOAL, HARD_GOAL = g.BASE[0], g.hard_goal(g.ORDER)
+
+
+@pytest.mark.parametrize(
+    ("goals", "text"),
+    [
+        ([BASE_GOAL, BASE_GOAL, HARD_GOAL, HARD_GOAL], "goals of 6 and of 36 numbers: import hard goals apart"),
+        ([BASE_GOAL, g.BASE[1]], "every episode needs one goal in its infos, which episode 0 has not"),
+        ([np.float64(3)], "every episode needs one goal"),
+    ],
+)
+def test_goals_that_a_recording_cannot_have_are_named(tmp_path, monkeypatch, goals, text):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    recorder = minari.DataCollector(Altered(goals, max_episode_steps=1), record_infos=True)
+    for seed in (0, 1):
+        recorder.reset(seed=seed)
+        recorder.step(0)
+    recorder.create_dataset("pushes-v0", algorithm_name="random")
+    with pytest.raises(ConfigError, match=f"pushes-v0.*{text}"):
+        imported(tmp_path / "pushes-v0")
+
+
+def test_a_recording_with_googles_goals_or_a_damaged_one_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    recorder = minari.DataCollector(gym.make("llmrl/ClevrRobot-v0", goals="google", steps=1), record_infos=True)
+    recorder.reset(seed=0)
+    recorder.step(0)
+    recorder.create_dataset("google-v0", algorithm_name="random")
+    with pytest.raises(ConfigError, match="google-v0.*recorded with Google's goals"):
+        imported(tmp_path / "google-v0")
+    (tmp_path / "google-v0" / "data" / "main_data.hdf5").write_bytes(b"no dataset")
+    for read in (lambda: imported(tmp_path / "google-v0"), lambda: load_minari("google-v0")):
+        with pytest.raises(ConfigError, match="google-v0.*is damaged"):
+            read()
 
 
 def test_a_dataset_of_another_environment_is_named(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """KALM's grounded language model: losses, positions, batches, adapters, files, and a training that is stopped."""
 
 import copy
+import shutil
 import signal
 from types import SimpleNamespace
 
@@ -31,6 +32,7 @@ from llmrl.runs.files import read_jsonl
 from llmrl.runs.log import RunLog
 from llmrl.runs.stop import Stop, Stopped
 
+transformers = pytest.importorskip("transformers")
 ALL = (GENERATION, DYNAMICS, CONSEQUENCE, EXPLANATION)
 
 
@@ -232,6 +234,50 @@ def test_a_model_that_is_not_there_is_named_with_what_to_do(tmp_path, key):
         assert part in str(caught.value)
     with pytest.raises(ConfigError, match=rf"{key}.encoder=huggingface:.*no such model"):
         check(settings(encoder=f"huggingface:{tmp_path / 'nowhere'}"), key)
+
+
+@pytest.mark.parametrize(("gone", "why"), [("*.safetensors", "no weights"), ("tokenizer*", "okenizer")])
+def test_a_directory_that_holds_half_a_model_is_named_before_anything_is_collected(on_disk, tmp_path, gone, why):
+    folder = shutil.copytree(on_disk, tmp_path / "half")
+    for file in folder.glob(gone):
+        file.unlink()
+    with pytest.raises(ConfigError, match=rf"method.model.pretrained: .*half cannot be loaded.*{why}"):
+        check(settings("qwen", pretrained=str(folder)), "method.model")
+
+
+def test_a_model_that_sees_what_comes_later_is_named(on_disk, tmp_path):
+    folder = shutil.copytree(on_disk, tmp_path / "encoder")
+    transformers.BertConfig().save_pretrained(folder)
+    with pytest.raises(ConfigError, match="encoder is a model of the kind bert.*a causal one is needed"):
+        check(settings("qwen", pretrained=str(folder)), "method.model")
+
+
+@pytest.fixture(scope="module")
+def gpt2(tmp_path_factory):
+    """One with dropout, and whose linear layers are transformers' own."""
+    folder, tokenizer = tmp_path_factory.mktemp("gpt2"), Small().tokenizer
+    sizes = {"n_embd": 16, "n_layer": 2, "n_head": 2, "vocab_size": len(tokenizer)}
+    transformers.GPT2LMHeadModel(transformers.GPT2Config(**sizes, bos_token_id=0, eos_token_id=0)).save_pretrained(
+        folder
+    )
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_model_with_dropout_learns_the_same_whatever_else_draws(gpt2):
+    trained = []
+    for seed in (0, 1):
+        small = Small(settings("qwen", pretrained=gpt2, adapter="full", precision="float32"))
+        batch = Pairs(small.told, small.write, (0, 1, 3), 6).draw(np.random.default_rng(0))
+        torch.manual_seed(seed)
+        learner = small.learner()
+        trained.append([float(learner.update(batch)["loss"]) for _ in range(3)])
+    assert trained[0] == trained[1]
+
+
+def test_lora_finds_the_linear_layers_of_gpt2(gpt2):
+    learned = Small(settings("qwen", pretrained=gpt2, precision="float32")).model.learned()
+    assert sum("lora_B" in name for name in learned) == 2 * 4
 
 
 def test_too_little_memory_names_the_settings(monkeypatch):

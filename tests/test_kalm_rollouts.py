@@ -12,6 +12,7 @@ from llmrl.envs.clevr_robot.collect import Script, collect
 from llmrl.envs.clevr_robot.rollouts import Rollouts
 from llmrl.gymnasium_ids import clevr_robot
 from llmrl.methods.kalm_model.tasks import GENERATION
+from llmrl.methods.kalm_model.training import precision
 from llmrl.methods.kalm_rollouts import cases
 from llmrl.methods.kalm_rollouts.imagine import Imagination, sound
 from llmrl.methods.kalm_rollouts.metrics import matches, measured
@@ -51,6 +52,16 @@ def test_with_a_cache_and_without_it_is_the_same(goal, lag):
     np.testing.assert_allclose(fast.observations, slow.observations, atol=1e-5)
     assert len(np.unique(fast.actions)) > 3
     assert fast.sentences[fast.texts[3]] == language.worded("rephrase").texts[case[1][3]]
+
+
+@pytest.mark.parametrize("state_head", ["state", "change"])
+@pytest.mark.parametrize("goal", ["encoder", "tokens"])
+def test_in_bf16_states_are_still_exact_to_a_hair(goal, state_head):
+    small = Small(settings(goal=goal, state_head=state_head, precision="bf16"), texts=language.worded("rephrase").texts)
+    with precision(small.config, torch.device("cpu")):
+        rollouts = imagining(small)(*asked(language.worded("rephrase")))
+    seen = torch.from_numpy(rollouts.observations[:, 1])
+    assert rollouts.observations.any() and (seen != seen.bfloat16()).any()
 
 
 def test_an_action_comes_from_the_state_before_it_and_with_the_lag_from_the_one_before_that():

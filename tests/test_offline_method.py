@@ -5,6 +5,7 @@ import json
 import gymnasium as gym
 import numpy as np
 import pytest
+from command_line import in_process  # noqa: F401 (the fixture `llmrl`)
 from conftest import only_run
 from test_dataset import recorded
 
@@ -25,7 +26,7 @@ def dataset(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("agent", TINY)
-def test_a_run_learns_from_the_dataset_and_is_evaluated_on_the_task(agent, dataset, llmrl_run, tmp_path):
+def test_a_run_learns_from_the_dataset_and_is_evaluated_on_the_task(agent, dataset, llmrl_run, llmrl, tmp_path):
     command = [*RUN, f"agent={agent}", *TINY[agent]]
     done = llmrl_run(*command)
     assert done.code == 0, done.err
@@ -41,6 +42,7 @@ def test_a_run_learns_from_the_dataset_and_is_evaluated_on_the_task(agent, datas
     assert result["offline"] == pytest.approx(expected)
     again = llmrl_run(*command)
     assert again.code == 0 and (run / "agent.pt").exists() and len(list(run.parent.iterdir())) == 1
+    assert "at 60 updates" in llmrl("eval", str(run)).out
 
 
 def test_a_dataset_that_has_changed_is_not_learnt_from_unnoticed(dataset, llmrl_run, tmp_path):

@@ -67,12 +67,13 @@ class OfflineAgent(BaseAgent, ABC):
         for data in datasets:
             if data.obs_size != obs_size:
                 raise ConfigError(
-                    f"dataset: its observations have {data.obs_size} numbers, those of the task {obs_size}: choose the "
-                    "env that it is from"
+                    f"{data.source}: its observations have {data.obs_size} numbers, those of the task {obs_size}: "
+                    "choose the env that it is from"
                 )
             if (largest := int(data.action.max())) >= n:
                 raise ConfigError(
-                    f"dataset: it has the action {largest}, the task has 0 to {n - 1}: choose the env that it is from"
+                    f"{data.source}: it has the action {largest}, the task has 0 to {n - 1}: choose the env that "
+                    "it is from"
                 )
 
     def memory(self) -> NoReturn:

@@ -67,7 +67,8 @@ def evaluate_run(run: Path, episodes: int | None, seed: int | None, *, video: bo
     row = {"policy": "greedy", "source": source, "seed": config.eval.seed, **clock, **scores.row()}
     with open(run / "evaluations.jsonl", "a", encoding="utf-8") as file:
         file.write(json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **row}) + "\n")
-    what = f"{len(suite)} greedy episodes at {clock['env_steps']:,} env_steps, from {source}; ±: 95 % over episodes"
+    unit = config.budget.unit
+    what = f"{len(suite)} greedy episodes at {clock[unit]:,} {unit}, from {source}; ±: 95 % over episodes"
     print(f"return  {mean_and_interval(scores.returns)}   ({what})")
     print("each    " + ", ".join(f"{value:,.1f}" for value in scores.returns))
     if scores.capped:

@@ -87,8 +87,10 @@ class KALM:
             for tier, stage in zip(own.imagined, stages[len(stages) - len(own.imagined) :])
         }
         kept = Path(ctx.cfg.compute.outputs) / "artifacts" / "sentences"
-        parts = [transitions(real.first_of_each_goal(own.real_rollouts), env.language, own.timeouts, kept)]
-        dreams = [transitions(rollouts, env.language, own.timeouts, kept) for rollouts in imagined.values()]
+        played = real.first_of_each_goal(own.real_rollouts)
+        parts = [transitions(played, env.language, own.timeouts, kept, "real rollouts")]
+        dreams = [transitions(rollouts, env.language, own.timeouts, kept, f"imagined rollouts of {tier}")
+                  for tier, rollouts in imagined.items()]  # fmt: skip
         facts: dict[str, Any] = {"real_rollouts": own.real_rollouts, "real_transitions": len(parts[0])}
         facts |= {f"{tier}_transitions": len(dream) for tier, dream in zip(imagined, dreams)}
         if dreams:
@@ -112,17 +114,17 @@ def check(config: Run) -> None:
         kalm_model.check(config, config.method.rollouts.model, "method.rollouts.model")
 
 
-def transitions(rollouts: Rollouts, encoder: str, timeouts: Timeouts, kept: Path) -> Transitions:
+def transitions(rollouts: Rollouts, encoder: str, timeouts: Timeouts, kept: Path, source: str) -> Transitions:
     """What an agent learns from rollouts (n): their steps, with the vectors of the sentences that say their goals (in
     the directory `kept` for whoever comes next). Of a real rollout any of its goal's 54 sentences is true, of an
-    imagined one it is the one that it was imagined for."""
+    imagined one it is the one that it was imagined for. Messages call them `source`."""
     if rollouts.texts is not None and rollouts.sentences is not None:
         texts, first, wordings = rollouts.sentences, rollouts.texts, 1
     else:
         texts, numbers = sentences_of(rollouts)
         first, wordings = numbers[:, 0], numbers.shape[1]
     table = text.encode(encoder, texts, store=kept)
-    return Transitions.of(rollouts, texts=first, table=table, wordings=wordings, timeouts=timeouts)
+    return Transitions.of(rollouts, texts=first, table=table, wordings=wordings, timeouts=timeouts, source=source)
 
 
 def joined(parts: Sequence[Transitions]) -> Transitions:
@@ -133,4 +135,4 @@ def joined(parts: Sequence[Transitions]) -> Transitions:
     columns = {name: np.concatenate([getattr(part, name) for part in parts])
                for name in ("state", "action", "reward", "next_state", "terminated", "step", "table")}  # fmt: skip
     text_of = np.concatenate([part.text + first for part, first in zip(parts, above)]).astype(np.int32)
-    return Transitions(**columns, text=text_of, wordings=1)
+    return Transitions(**columns, text=text_of, wordings=1, source=parts[0].source)

@@ -38,8 +38,6 @@ class Config:
     def __post_init__(self) -> None:
         if self.rollouts % len(g.BASE):
             raise ValueError(f"rollouts: equally many of {len(g.BASE)} goals, so a multiple of it, not {self.rollouts}")
-        if self.import_from is not None and not Path(self.import_from).exists():
-            raise ValueError(f"import_from: {self.import_from} does not exist")
 
 
 class KALMData:
@@ -62,6 +60,8 @@ class KALMData:
         if not (ctx.dir / PRODUCT).exists():
             with ctx.stop.interruptible():
                 if own.import_from is not None:
+                    if not Path(own.import_from).exists():
+                        raise ConfigError(f"method.import_from: {own.import_from} does not exist")
                     rollouts, about = imported(Path(own.import_from)), {"imported_from": own.import_from}
                 else:
                     rollouts = collect(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrl.checks import ConfigError
+from llmrl.checks import ConfigError, damage_named
 from llmrl.replay.base import Batch
 
 if TYPE_CHECKING:
@@ -47,17 +47,20 @@ class Transitions:
     text: NDArray[np.int32] | None = None  # (N,) row of `table`: the first of the sentences that say its goal
     table: NDArray[np.float32] | None = None  # (m, w) vectors of sentences
     wordings: int = 1  # sentences of a transition, at rows text, text + 1, …; every draw takes one of them
+    source: str = "dataset"  # where they are from, for messages
 
     def __post_init__(self) -> None:
         n = len(self.action)
         for name in ("state", "reward", "next_state", "terminated", "step", "text"):
             column = getattr(self, name)
             if column is not None and len(column) != n:
-                raise ConfigError(f"dataset: {n:,} actions, but {name} has the shape {column.shape}")
+                raise ConfigError(f"{self.source}: {n:,} actions, but {name} has the shape {column.shape}")
         if n == 0:
-            raise ConfigError("dataset: it holds no transition")
+            raise ConfigError(f"{self.source}: it holds no transition")
         if self.state.ndim != 2 or self.state.shape != self.next_state.shape:
-            raise ConfigError(f"dataset: states {self.state.shape}, next states {self.next_state.shape}: not (N, d)")
+            raise ConfigError(
+                f"{self.source}: states {self.state.shape}, next states {self.next_state.shape}: not (N, d)"
+            )
         for name in ("state", "reward", "next_state"):
             bad = ~np.isfinite(getattr(self, name).reshape(n, -1)).all(1)
             self._refuse(bad, f"{name} is not finite")
@@ -65,7 +68,7 @@ class Transitions:
         before = np.concatenate([[-1], self.step[:-1]])
         self._refuse((self.step != 0) & (self.step != before + 1), "it does not follow on the step before it")
         if (self.text is None) != (self.table is None):
-            raise ConfigError("dataset: text and table are given together, or neither")
+            raise ConfigError(f"{self.source}: text and table are given together, or neither")
         if self.text is not None:
             out = (self.text < 0) | (self.text + self.wordings > len(self.table))
             self._refuse(out, f"its sentences are not in the table of {len(self.table):,} rows")
@@ -73,7 +76,7 @@ class Transitions:
     def _refuse(self, bad: NDArray, why: str) -> None:
         if bad.any():
             at = int(bad.argmax())
-            raise ConfigError(f"dataset: episode {self.episode[at]}, step {self.step[at]}: {why}")
+            raise ConfigError(f"{self.source}: episode {self.episode[at]}, step {self.step[at]}: {why}")
 
     @classmethod
     def of(
@@ -84,6 +87,7 @@ class Transitions:
         table: NDArray | None = None,
         wordings: int = 1,
         timeouts: Timeouts = "truncated",
+        source: str = "dataset",
     ) -> "Transitions":
         """The steps of n rollouts without their padding; `texts` (n,): the first row of each rollout's sentences."""
         there = np.arange(rollouts.actions.shape[1]) < rollouts.lengths[:, None]  # (n, L)
@@ -101,6 +105,7 @@ class Transitions:
             text=None if texts is None else texts[row].astype(np.int32),
             table=None if table is None else np.float32(table),
             wordings=wordings,
+            source=source,
         )
 
     def __len__(self) -> int:
@@ -294,7 +299,8 @@ def load_minari(dataset: str, *, timeouts: Timeouts = "truncated") -> Transition
     from gymnasium import spaces
     from minari import MinariDataset
 
-    data = MinariDataset(str(file.parent))
+    with damage_named(file.parent):
+        data = MinariDataset(str(file.parent))
     space = data.action_space
     if not (isinstance(space, spaces.Discrete) and space.start == 0):
         raise ConfigError(f"dataset: {dataset} has the actions {space}; offline agents here need actions 0, 1, …, n-1")
@@ -304,14 +310,15 @@ def load_minari(dataset: str, *, timeouts: Timeouts = "truncated") -> Transition
         raise ConfigError(f"dataset: {dataset} has the observations {seen}; vectors, or a dict of vectors, are needed")
 
     columns: dict[str, list[NDArray]] = {name: [] for name in ("seen", "action", "reward", "terminated")}
-    for episode in data.iterate_episodes():
-        columns["seen"].append(_flat(episode.observations))
-        columns["action"].append(np.asarray(episode.actions, np.int64))
-        columns["reward"].append(np.float32(episode.rewards))
-        over = np.array(episode.terminations, bool)
-        if timeouts == "terminated":
-            over[-1:] = True
-        columns["terminated"].append(over)
+    with damage_named(file.parent):
+        for episode in data.iterate_episodes():
+            columns["seen"].append(_flat(episode.observations))
+            columns["action"].append(np.asarray(episode.actions, np.int64))
+            columns["reward"].append(np.float32(episode.rewards))
+            over = np.array(episode.terminations, bool)
+            if timeouts == "terminated":
+                over[-1:] = True
+            columns["terminated"].append(over)
     if not columns["action"]:
         raise ConfigError(f"dataset: {dataset} holds no episode")
     return Transitions(
@@ -321,6 +328,7 @@ def load_minari(dataset: str, *, timeouts: Timeouts = "truncated") -> Transition
         next_state=np.concatenate([seen[1:] for seen in columns["seen"]]),
         terminated=np.concatenate(columns["terminated"]),
         step=np.concatenate([np.arange(len(a), dtype=np.int32) for a in columns["action"]]),
+        source=f"dataset {dataset}",
     )
 
 

@@ -11,6 +11,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrl.checks import ConfigError
 from llmrl.envs.base import Role
 from llmrl.envs.clevr_robot import goals, language
 from llmrl.envs.clevr_robot.batch import Scenes
@@ -71,6 +72,8 @@ class ClevrRobot(gym.Env):
         return self._seen(seen), self._info(success=False)
 
     def step(self, action: int) -> tuple[NDArray, float, bool, bool, dict[str, Any]]:
+        if not self.action_space.contains(action):
+            raise ConfigError(f"actions are 0 to {ACTIONS - 1}, not {action}")
         seen, reward, terminated, info = self._scenes.step(np.array([action]))
         self._steps += 1
         over = bool(terminated[0])

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrl.checks import ConfigError
+from llmrl.checks import ConfigError, damage_named
 from llmrl.envs.base import require
 from llmrl.envs.clevr_robot import goals as g
-from llmrl.envs.clevr_robot.model import ACTIONS, BALLS
+from llmrl.envs.clevr_robot.model import ACTIONS, BALLS, STATE
 from llmrl.envs.clevr_robot.rollouts import FILE, Rollouts, load
 
 STEPS = 50  # of every rollout in the authors' file; `masks` says which of them were made
@@ -35,10 +35,16 @@ def imported(path: Path) -> Rollouts:
 
 def checked(rollouts: Rollouts, path: Path) -> Rollouts:
     """The same. Raises ConfigError for a number that is none, and for what CLEVR-Robot has not."""
-    there = np.arange(rollouts.actions.shape[1] + 1) < rollouts.lengths[:, None] + 1
-    for key, values in (("observations", rollouts.observations[there]), ("rewards", rollouts.rewards)):
-        if not np.isfinite(values).all():
-            raise ConfigError(f"{path}: {key} hold NaN or infinity")
+    if not len(rollouts):
+        raise ConfigError(f"{path}: there is no rollout in it")
+    if (size := rollouts.observations.shape[2]) not in (2 * BALLS, 4 * BALLS):
+        raise ConfigError(f"{path}: observations of {size} numbers, and not {2 * BALLS}, the places of the balls")
+    if rollouts.states is not None and rollouts.states.shape[2] != STATE:
+        raise ConfigError(f"{path}: states of {rollouts.states.shape[2]} numbers, and not {STATE}")
+    for key in ("observations", "rewards", "states"):
+        if (rows := getattr(rollouts, key)) is not None and (bad := ~np.isfinite(rows)).any():
+            rollout, step, *_ = np.argwhere(bad)[0]
+            raise ConfigError(f"{path}: {key} hold NaN or infinity, first in rollout {rollout}, step {step}")
     if (rollouts.actions < 0).any() or (rollouts.actions >= ACTIONS).any():
         raise ConfigError(f"{path}: actions are 0 to {ACTIONS - 1}, not {rollouts.actions.min()} to "
                           f"{rollouts.actions.max()}")  # fmt: skip
@@ -60,8 +66,11 @@ def _of_authors(arrays: dict[str, NDArray], path: Path) -> Rollouts:
     for key, shape in SHAPES.items():
         if arrays[key].shape != (n, *shape):
             raise ConfigError(f"{path}: {key} has the shape {arrays[key].shape}, and not {(n, *shape)}")
-    if (arrays["actions"] != np.rint(arrays["actions"])).any():
-        raise ConfigError(f"{path}: actions are whole numbers")
+        if arrays[key].dtype.kind not in "biuf":
+            raise ConfigError(f"{path}: {key} are {arrays[key].dtype}, and not numbers")
+    for key in ("actions", "goals", "masks", "terminals"):
+        if (arrays[key] != np.rint(arrays[key])).any():  # true of NaN
+            raise ConfigError(f"{path}: {key} are whole numbers")
     made = arrays["masks"].astype(bool)
     lengths = made.sum(1).astype(np.int32)
     if (lengths < 1).any() or (made != (np.arange(STEPS) < lengths[:, None])).any():
@@ -88,17 +97,26 @@ def _of_authors(arrays: dict[str, NDArray], path: Path) -> Rollouts:
 def _of_minari(folder: Path) -> Rollouts:
     """Of a recorder's dataset: infos hold the goal, as the environment's do."""
     minari = require("minari", "llmrl[kalm]", "a Minari dataset")
-    dataset = minari.MinariDataset(folder)
+    with damage_named(folder):
+        dataset = minari.MinariDataset(folder)
+        episodes = list(dataset.iterate_episodes())
+    if ((dataset.env_spec and dataset.env_spec.kwargs) or {}).get("goals") == "google":
+        raise ConfigError(f"{folder} was recorded with Google's goals (goals=google), whose y axis is the other way up")
     for space, kind, shape in ((dataset.observation_space, "Box", 1), (dataset.action_space, "Discrete", 0)):
-        if type(space).__name__ != kind or len(space.shape) != shape:
+        if type(space).__name__ != kind or len(space.shape) != shape or getattr(space, "start", 0):
             raise ConfigError(f"{folder} was not recorded in CLEVR-Robot, whose observations are rows of numbers and "
                               f"whose actions are 0 to {ACTIONS - 1}: it has {space}")  # fmt: skip
-    episodes = list(dataset.iterate_episodes())
-    if not episodes or "goal" not in (episodes[0].infos or {}):
-        raise ConfigError(f"{folder}: every episode needs its goal in infos; it was not recorded in CLEVR-Robot")
-    size = np.shape(episodes[0].observations)[1]
-    if size not in (2 * BALLS, 4 * BALLS):
-        raise ConfigError(f"{folder}: observations of {size} numbers, and not {2 * BALLS}, the places of the balls")
+    goals = [np.asarray((episode.infos or {}).get("goal")) for episode in episodes]
+    for i, goal in enumerate(goals):
+        if goal.ndim != 2 or goal.dtype.kind not in "iu" or (goal != goal[0]).any():
+            raise ConfigError(f"{folder}: every episode needs one goal in its infos, which episode {i} has not; it was "
+                              "not recorded in CLEVR-Robot")  # fmt: skip
+        if goal.shape[1] != goals[0].shape[1]:
+            raise ConfigError(f"{folder}: goals of {goals[0].shape[1]} and of {goal.shape[1]} numbers: import hard "
+                              "goals apart from the others")  # fmt: skip
+    if not episodes:
+        raise ConfigError(f"{folder}: there is no rollout in it")
+    size = dataset.observation_space.shape[0]
     n, lengths = len(episodes), np.array([len(episode) for episode in episodes], np.int32)
     longest = lengths.max()
     out = Rollouts(
@@ -107,7 +125,7 @@ def _of_minari(folder: Path) -> Rollouts:
         rewards=np.zeros((n, longest), np.float32),
         terminals=np.zeros((n, longest), bool),
         lengths=lengths,
-        goals=np.array([episode.infos["goal"][0] for episode in episodes], np.int32),
+        goals=np.array([goal[0] for goal in goals], np.int32),
         states=None,
     )
     for i, episode in enumerate(episodes):

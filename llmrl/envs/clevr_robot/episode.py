@@ -1,7 +1,7 @@
 """How an episode begins, and what is seen of it: alike for one scene (ClevrRobot) and for many (SideBySide)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,10 +33,12 @@ def begin(config: Config, rng: np.random.Generator, options: Mapping[str, Any] |
     given, drawn = _state(options), sample_xy(rng)
     state = at_rest(drawn) if given is None else given
     sentence = options.get("sentence")
+    if not isinstance(sentence, str | None):
+        raise ConfigError(f"the option sentence is a string, not {sentence!r}")
     if sentence is not None and config.goals == "google":
         raise ConfigError("the option sentence is for KALM's goals; Google's (goals=google) have no words")
     if "goal" in options:
-        goal = np.asarray(options["goal"], np.int64)
+        goal = _numbers("goal", options["goal"], "whole").astype(np.int64)
     elif sentence is not None:
         goal = language.goal_of(sentence)
     else:
@@ -59,11 +61,21 @@ def _state(options: Mapping[str, Any]) -> NDArray[np.float64] | None:
     state = None
     for key, shape in (("positions", (BALLS, 2)), ("state", (STATE,))):
         if key in options:
-            value = np.asarray(options[key], np.float64)
-            if value.shape != shape or not np.isfinite(value).all():
+            value = _numbers(key, options[key], "finite")
+            if value.shape != shape:
                 raise ConfigError(f"the option {key} is an array {shape} of finite numbers, not {options[key]!r}")
             state = at_rest(value) if key == "positions" else value
     return state
+
+
+def _numbers(key: str, given: Any, kind: Literal["finite", "whole"]) -> NDArray[np.float64]:
+    try:
+        value = np.asarray(given, np.float64)
+    except (TypeError, ValueError):
+        value = np.array(np.nan)
+    if not value.ndim or not np.isfinite(value).all() or (kind == "whole" and (value != np.rint(value)).any()):
+        raise ConfigError(f"the option {key} is an array of {kind} numbers, not {given!r}")
+    return value
 
 
 def size(config: Config) -> int:

@@ -172,7 +172,7 @@ def goal_of(text: str) -> NDArray[np.int64]:
         if all(block is not None for block in blocks):
             if len(blocks) > 1 and not turned:
                 return g.hard_goal(len(blocks) - 2, *blocks)
-            if len(blocks) == 1:
+            if len(blocks) == 1 and len(set(sides)) == 1:  # one that stands elsewhere might be meant
                 if turned:
                     blocks[0][5] = (blocks[0][5] + 2) % 4
                 return blocks[0]

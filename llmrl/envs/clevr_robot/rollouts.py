@@ -58,8 +58,8 @@ class Rollouts:
         each, left = divmod(n, len(counts))
         if left or each > counts.min():
             raise ConfigError(
-                f"{n:,} rollouts, equally many of each goal, cannot be had: there are {len(counts)} goals with "
-                f"{counts.min():,} rollouts or more; take a multiple of {len(counts)} up to "
+                f"method.real_rollouts: {n:,} rollouts, equally many of each goal, cannot be had: there are "
+                f"{len(counts)} goals with {counts.min():,} rollouts or more; take a multiple of {len(counts)} up to "
                 f"{counts.min() * len(counts):,}"
             )
         order = np.argsort(goal.ravel(), kind="stable")
@@ -86,6 +86,11 @@ def joined(parts: Sequence[Rollouts]) -> Rollouts:
 
 LAST = ("observations", "states")  # have a row more, after the end
 STEPS = ("actions", "rewards", "terminals")
+LAYOUT = {  # of the file of arrays: kind of number, dimensions
+    "observations": ("f", 2), "actions": ("i", 1), "rewards": ("f", 1), "terminals": ("b", 1), "lengths": ("i", 1),
+    "goals": ("i", 2), "states": ("f", 2), "texts": ("i", 1), "sentences": ("U", 1),
+}  # fmt: skip
+OPTIONAL = {"states", "texts", "sentences"}
 
 
 def save(directory: Path, rollouts: Rollouts, about: dict[str, Any]) -> Path:
@@ -118,11 +123,33 @@ def load(directory: Path, *, with_states: bool = False) -> Rollouts:
         raise ConfigError(f"{directory} holds no rollouts: there is no {FILE}") from None
     except (BadZipFile, ValueError, OSError, EOFError) as error:
         raise ConfigError(f"{file} is damaged ({error}); make the dataset anew") from error
+    if wrong := _wrong(there):
+        raise ConfigError(f"{file} is damaged ({wrong}); make the dataset anew")
     lengths = there["lengths"]
     sentences = tuple(there.pop("sentences").tolist()) if "sentences" in there else None
     padded = {key: _padded(there.pop(key), lengths + 1) for key in LAST if key in there}
     padded |= {key: _padded(there.pop(key), lengths) for key in STEPS}
     return Rollouts(**{"states": None, **there, **padded}, sentences=sentences)
+
+
+def _wrong(arrays: dict[str, NDArray]) -> str:
+    """What is not as `_write_arrays` writes it; empty where all is."""
+    if names := (LAYOUT.keys() - OPTIONAL - arrays.keys()) | (arrays.keys() - LAYOUT.keys()):
+        return f"missing or unknown: {', '.join(sorted(names))}"
+    for name, x in arrays.items():
+        if (x.dtype.kind, x.ndim) != LAYOUT[name]:
+            return f"{name} are {x.dtype} of the shape {x.shape}"
+    n, steps = len(arrays["lengths"]), int(arrays["lengths"].sum())
+    if (arrays["lengths"] < 1).any():
+        return "a rollout has no step"
+    rows = dict.fromkeys(STEPS, steps) | dict.fromkeys(LAST, steps + n) | dict.fromkeys(("goals", "texts"), n)
+    for name in rows.keys() & arrays.keys():
+        if len(arrays[name]) != rows[name]:
+            return f"{len(arrays[name]):,} rows of {name}, not {rows[name]:,}"
+    texts, sentences = (arrays.get(name, np.zeros(0, int)) for name in ("texts", "sentences"))
+    if not ((texts >= 0) & (texts < len(sentences))).all():
+        return f"texts are numbers of the {len(sentences):,} sentences"
+    return ""
 
 
 def _write_arrays(file: Path, rollouts: Rollouts) -> None:

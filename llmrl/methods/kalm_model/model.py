@@ -22,6 +22,7 @@ from llmrl.methods.kalm_model.tokenizer import word_level
 STATE, ACTIONS = 10, 40  # numbers in a state (x, y of five balls, m); actions
 INIT = 0.02  # standard deviation of the initial weights of a language model from nothing, as Llama's
 MLP = 512  # hidden units of the state embedding `mlp`: the width that the authors wrote down
+WEIGHTS = ("*.safetensors", "*.bin")  # files, one of which a directory of a pretrained model needs
 MAX_POSITIONS = 512  # of a model from nothing; a rollout of 50 steps with its words has some 150
 
 
@@ -95,12 +96,17 @@ class GroundedLM(nn.Module):
 
     def predicted_states(self, hidden: Tensor, before: Tensor) -> Tensor:
         """(n, hidden) and the states that came before (n, 10), zeros if none -> the next states (n, 10) in m."""
-        out = self.grounding["state_out"](hidden.float()) * self.unit
+        out = self._head("state_out", hidden) * self.unit
         return before + out if self.changes else out
 
     def action_logits(self, hidden: Tensor) -> Tensor:
         """(n, hidden) -> (n, 40)"""
-        return self.grounding["action_out"](hidden.float())
+        return self._head("action_out", hidden)
+
+    def _head(self, name: str, hidden: Tensor) -> Tensor:
+        """In float32 whatever the language model's precision is: half of it would place balls to some mm."""
+        with torch.autocast(hidden.device.type, enabled=False):
+            return self.grounding[name](hidden.float())
 
     def token_logits(self, hidden: Tensor) -> Tensor:
         """(n, hidden) -> (n, vocabulary)"""
@@ -148,7 +154,7 @@ class Continuation:
 
 def make(config: Model, words: list[str], width: int | None, gen: Generator) -> tuple[GroundedLM, Any]:
     """(model, its tokenizer) on the CPU. `words`: the texts that a tokenizer from nothing shall know. Raises
-    ConfigError where transformers, peft or the pretrained model are missing."""
+    ConfigError where the pretrained model is missing, or cannot be adapted."""
     if config.sizes is not None:
         tokenizer = word_level(words)
         lm = _from_nothing(config.sizes, tokenizer)
@@ -167,7 +173,28 @@ def check(config: Model, key: str = "method.model") -> None:
         text.width(config.encoder, f"{key}.encoder")
     if config.pretrained is not None:
         with _explained(config.pretrained, key):
-            transformers.AutoConfig.from_pretrained(config.pretrained)
+            about = transformers.AutoConfig.from_pretrained(config.pretrained)
+            transformers.AutoTokenizer.from_pretrained(config.pretrained)
+            here = Path(config.pretrained)
+            if here.is_dir() and not any(found for kind in WEIGHTS for found in here.glob(kind)):
+                raise OSError(f"no weights: {' or '.join(WEIGHTS)}")
+        if not _causal(about):
+            raise ConfigError(
+                f"{key}.pretrained: {config.pretrained} is a model of the kind {about.model_type}, which sees all of a "
+                "text at once; a causal one is needed, such as of the kinds llama, qwen2 or opt"
+            )
+
+
+def _causal(about: Any) -> bool:
+    """Encoders have a causal class too, which stays one that sees what comes later unless it is made a decoder."""
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    )
+
+    kind = about.model_type
+    encoder = kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not about.is_decoder
+    return kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not encoder
 
 
 def _from_nothing(sizes: Sizes, tokenizer: Any) -> Any:
@@ -193,26 +220,31 @@ def _pretrained(config: Model) -> tuple[Any, Any]:
 
 
 @contextmanager
-def _explained(name: str, key: str = "method.model") -> Iterator[None]:
-    """What transformers raises for a model that it cannot find, as a ConfigError."""
+def _explained(name: str, key: str | None = None) -> Iterator[None]:
+    """What transformers raises for a model that it cannot find, as a ConfigError. `key`: as in `check`, if known."""
     try:
         yield
     except (OSError, ValueError) as error:  # ValueError: a configuration of a kind that it does not know
         here = Path(name)
         looked = f"the directory {here}" if here.is_dir() else f"a directory of that name, nor `{name}` on disk"
+        said = str(error).splitlines()[0][:160]
+        field, group = (f"{key}.pretrained", f"llm_model@{key}") if key else ("pretrained", "llm_model")
         raise ConfigError(
-            f"{key}.pretrained: {name} cannot be loaded. Looked for {looked}, nor could it be fetched from the "
-            f"Hugging Face hub ({type(error).__name__}: {str(error).splitlines()[0][:160]}). Name a directory that "
-            f"holds it, fetch it beforehand (hf download {name}), or take llm_model@{key}=tiny, which needs none"
+            f"{field}: {name} cannot be loaded. Looked for {looked}, nor could it be fetched from the Hugging Face hub "
+            f"({type(error).__name__}: {said}). Name a directory that holds it, fetch it beforehand (hf download "
+            f"{name}), or take {group}=tiny, which needs none"
         ) from error
 
 
 def _adapt(lm: Any, config: Model, gen: Generator) -> None:
     """LoRA beside every linear layer but the last; all that was there before stays as it is."""
     from peft import LoraConfig, inject_adapter_in_model
+    from transformers.pytorch_utils import Conv1D  # GPT-2's linear layers
 
     last = lm.get_output_embeddings()
-    names = {n.rpartition(".")[2] for n, m in lm.named_modules() if isinstance(m, nn.Linear) and m is not last}
+    names = {n.rpartition(".")[2] for n, m in lm.named_modules() if isinstance(m, nn.Linear | Conv1D) and m is not last}
+    if not names:
+        raise ConfigError(f"adapter=lora: {config.pretrained} has no linear layer to adapt; use adapter=full")
     settings = LoraConfig(r=config.lora_rank, lora_alpha=config.lora_alpha, lora_dropout=0.0,
                           target_modules=sorted(names))  # fmt: skip
     with torch.random.fork_rng(devices=[]):

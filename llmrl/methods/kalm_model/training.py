@@ -33,7 +33,7 @@ class Grounder:
     def update(self, batch: list[list[Group]]) -> Mapping[str, Tensor]:
         """One update from parts of equal weight, whose gradients are added up. Raises ConfigError, with the settings
         to change, where the device's memory does not suffice."""
-        self.model.train()
+        self.model.eval()  # the dropout of some would draw from a generator that no checkpoint holds
         self._adam.param_groups[0]["lr"] = self.config.learning_rate * (1 - self.updates / self.total)
         told = torch.zeros(3, device=self.device)
         with enough_memory(TRAINING):
