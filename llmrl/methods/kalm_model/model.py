@@ -104,7 +104,7 @@ class GroundedLM(nn.Module):
         return self._head("action_out", hidden)
 
     def _head(self, name: str, hidden: Tensor) -> Tensor:
-        """In float32 whatever the language model's precision is: half of it would place balls to some mm."""
+        """In float32 whatever the language model's precision is: bfloat16 would place balls to some mm."""
         with torch.autocast(hidden.device.type, enabled=False):
             return self.grounding[name](hidden.float())
 
