@@ -1,4 +1,5 @@
-"""Field types of the Config dataclasses: what a value may be, checked once when a run is composed."""
+"""What a user may give: field types of the Config dataclasses, checked once when a run is composed, and the error for
+what cannot be."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -421,8 +421,9 @@ def test_the_task_is_told_as_a_whole(name, velocity):
      ({"goal": [1, 1, 2, 0, 0, 0]}, "is no goal"),
      ({"goal": [1, 2, 0, 0, 0, 4]}, "is no goal"), ({"goal": [0] * 36}, "is no goal"),
      ({"positions": APART, "state": np.zeros(69)}, "not both"),
-     ({"positions": [[0, 1], [2]]}, "positions is an array of finite numbers"), ({"goal": "push red"}, "whole numbers"),
-     ({"goal": 3}, "whole numbers"), ({"goal": None}, "whole numbers"), ({"goal": [1, 2, 0, 0, 0, 0.9]}, "whole num"),
+     ({"positions": [[0, 1], [2]]}, r"positions is an array \(5, 2\) of finite numbers"),
+     ({"goal": "push red"}, "whole numbers"), ({"goal": 3}, "whole numbers"), ({"goal": None}, "whole numbers"),
+     ({"goal": [1, 2, 0, 0, 0, 0.9]}, "whole numbers"),
      ({"sentence": 5}, "sentence is a string, not 5")],
 )  # fmt: skip
 def test_a_wrong_option_of_reset_is_named(options, text):

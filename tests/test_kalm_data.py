@@ -337,6 +337,21 @@ def test_wrong_values_are_named_and_nothing_is_left(llmrl, tmp_path, wrong, text
     assert not run_directories(tmp_path)
 
 
+def test_what_was_imported_may_go_but_must_have_been_there(llmrl, tmp_path):
+    rollouts = played(80, states=False, sentences=None)
+    rollouts = replace(rollouts, goals=g.BASE.astype(np.int32))
+    np.save(tmp_path / "theirs.npy", in_authors_layout(rollouts))
+    imports = [*RUN, f"method.import_from={tmp_path / 'theirs.npy'}"]
+    assert llmrl("run", *imports).code == 0
+    (tmp_path / "theirs.npy").unlink()
+    assert "nothing to do" in llmrl("run", *imports).out
+    kalm = ["experiment=kalm/clevr_quick", "env.language=words", "log.progress=false"]
+    for alone in ([], ["method.imagined=[]"]):
+        done = llmrl("run", *kalm, *alone, "method.data.import_from=/nowhere")
+        assert done.code == 2 and "import_from: /nowhere does not exist" in done.err
+    assert len(run_directories(tmp_path / "outputs")) == 1
+
+
 def test_a_signal_ends_collecting_and_leaves_no_half_dataset(process, tmp_path):
     run: Process = process(*RUN, "method.rollouts=100000")
     outputs = tmp_path / "outputs"

@@ -56,12 +56,14 @@ def test_with_a_cache_and_without_it_is_the_same(goal, lag):
 
 @pytest.mark.parametrize("state_head", ["state", "change"])
 @pytest.mark.parametrize("goal", ["encoder", "tokens"])
-def test_in_bf16_states_are_still_exact_to_a_hair(goal, state_head):
+def test_in_bf16_rollouts_are_imagined_and_the_heads_stay_exact(goal, state_head):
     small = Small(settings(goal=goal, state_head=state_head, precision="bf16"), texts=language.worded("rephrase").texts)
+    hidden, before = torch.randn(4, 16), torch.zeros(4, 10)
+    exact = small.model.predicted_states(hidden, before), small.model.action_logits(hidden)
     with precision(small.config, torch.device("cpu")):
         rollouts = imagining(small)(*asked(language.worded("rephrase")))
-    seen = torch.from_numpy(rollouts.observations[:, 1])
-    assert rollouts.observations.any() and (seen != seen.bfloat16()).any()
+        in_bf16 = small.model.predicted_states(hidden, before), small.model.action_logits(hidden)
+    assert rollouts.lengths.all() and all(torch.equal(a, b) for a, b in zip(exact, in_bf16, strict=True))
 
 
 def test_an_action_comes_from_the_state_before_it_and_with_the_lag_from_the_one_before_that():

@@ -130,9 +130,12 @@ def test_a_task_without_a_sheet_is_refused(llmrl_run, args, tmp_path):
     assert not below(tmp_path, "metrics.jsonl")
 
 
-@pytest.mark.parametrize(("agent", "why"), [("dqn", "acts in discrete actions"), ("bc", "acts in discrete actions")])
-def test_an_agent_that_cannot_act_here_is_refused_before_the_llm_is_asked(llmrl_run, agent, why, tmp_path):
-    done = llmrl_run(*[a for a in SMALL if not a.startswith("agent")], f"agent={agent}")
+@pytest.mark.parametrize(
+    ("agent", "env", "why"),
+    [("dqn", "classic/pendulum", "acts in discrete actions"), ("bc", "classic/cart_pole", "learns from a dataset")],
+)
+def test_an_agent_that_cannot_act_here_is_refused_before_the_llm_is_asked(llmrl_run, agent, env, why, tmp_path):
+    done = llmrl_run(*[a for a in SMALL if not a.startswith(("agent", "env"))], f"agent={agent}", f"env={env}")
     assert done.code == 2 and why in done.err
     assert not below(tmp_path, "llm.jsonl")
 

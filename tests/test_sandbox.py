@@ -478,6 +478,7 @@ def test_the_gate_names_what_it_found(code, name, told):
     with pytest.raises(SandboxFailure) as caught:
         check_source(code, ["f"])
     assert caught.value.name == name and told in caught.value.detail
+    assert not caught.value.detail.endswith(": ")  # the parser's own word, or at least the error's name
 
 
 @pytest.mark.parametrize(

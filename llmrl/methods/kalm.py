@@ -103,6 +103,7 @@ def check(config: Run) -> None:
     """Before anything is collected, trained or imagined. Raises ConfigError where the pieces do not fit."""
     env, name = config.env, config.choices["agent"]
     kalm_data.canonical(env)
+    kalm_data.check(config, config.method.data, "method.data")
     if env.language is None:
         raise ConfigError("method=kalm: its policy reads goals in words; choose env.language=minilm, or words")
     if not hasattr(class_of(module_of("agent", name), "act"), "source"):

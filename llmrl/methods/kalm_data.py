@@ -14,7 +14,7 @@ import numpy as np
 
 from llmrl.checks import ConfigError, Count, NonNegativeInt
 from llmrl.config import Config as Run
-from llmrl.config import without_training
+from llmrl.config import identity, run_path, without_training
 from llmrl.envs.clevr_robot import goals as g
 from llmrl.envs.clevr_robot.authors import imported
 from llmrl.envs.clevr_robot.collect import Script, collect
@@ -40,6 +40,15 @@ class Config:
             raise ValueError(f"rollouts: equally many of {len(g.BASE)} goals, so a multiple of it, not {self.rollouts}")
 
 
+def check(run: Run, config: Config, key: str) -> None:
+    """Raises ConfigError, before anything is collected, where what is to be imported is not there; once it has been it
+    may go. `key`: where the run's configuration has it."""
+    own = run_of(run, config)
+    made = run_path(own, identity(own)) / PRODUCT
+    if config.import_from is not None and not made.exists() and not Path(config.import_from).exists():
+        raise ConfigError(f"{key}.import_from: {config.import_from} does not exist")
+
+
 class KALMData:
     @staticmethod
     def reads(config: Config) -> tuple[str, ...]:
@@ -58,10 +67,9 @@ class KALMData:
     def run(self, ctx: Any) -> dict[str, Any]:
         own, env = ctx.cfg.method, canonical(ctx.cfg.env)
         if not (ctx.dir / PRODUCT).exists():
+            check(ctx.cfg, own, "method")
             with ctx.stop.interruptible():
                 if own.import_from is not None:
-                    if not Path(own.import_from).exists():
-                        raise ConfigError(f"method.import_from: {own.import_from} does not exist")
                     rollouts, about = imported(Path(own.import_from)), {"imported_from": own.import_from}
                 else:
                     rollouts = collect(

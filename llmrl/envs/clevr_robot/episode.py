@@ -1,7 +1,7 @@
 """How an episode begins, and what is seen of it: alike for one scene (ClevrRobot) and for many (SideBySide)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,7 @@ def begin(config: Config, rng: np.random.Generator, options: Mapping[str, Any] |
     if sentence is not None and config.goals == "google":
         raise ConfigError("the option sentence is for KALM's goals; Google's (goals=google) have no words")
     if "goal" in options:
-        goal = _numbers("goal", options["goal"], "whole").astype(np.int64)
+        goal = _numbers("goal", options["goal"]).astype(np.int64)
     elif sentence is not None:
         goal = language.goal_of(sentence)
     else:
@@ -61,20 +61,21 @@ def _state(options: Mapping[str, Any]) -> NDArray[np.float64] | None:
     state = None
     for key, shape in (("positions", (BALLS, 2)), ("state", (STATE,))):
         if key in options:
-            value = _numbers(key, options[key], "finite")
-            if value.shape != shape:
-                raise ConfigError(f"the option {key} is an array {shape} of finite numbers, not {options[key]!r}")
+            value = _numbers(key, options[key], shape)
             state = at_rest(value) if key == "positions" else value
     return state
 
 
-def _numbers(key: str, given: Any, kind: Literal["finite", "whole"]) -> NDArray[np.float64]:
+def _numbers(key: str, given: Any, shape: tuple[int, ...] | None = None) -> NDArray[np.float64]:
+    """Finite numbers of this shape; without one, a row of whole numbers. Raises ConfigError."""
     try:
         value = np.asarray(given, np.float64)
     except (TypeError, ValueError):
         value = np.array(np.nan)
-    if not value.ndim or not np.isfinite(value).all() or (kind == "whole" and (value != np.rint(value)).any()):
-        raise ConfigError(f"the option {key} is an array of {kind} numbers, not {given!r}")
+    fits = value.shape == shape if shape else value.ndim == 1 and (value == np.rint(value)).all()
+    if not fits or not np.isfinite(value).all():
+        wanted = f"an array {shape} of finite numbers" if shape else "a row of whole numbers"
+        raise ConfigError(f"the option {key} is {wanted}, not {given!r}")
     return value
 
 

@@ -63,8 +63,9 @@ def check_source(code: str, functions: Sequence[str], limits: Limits = Limits())
         tree = ast.parse(code)
     except SyntaxError as error:
         raise SandboxFailure("syntax", error.msg + (f" (line {error.lineno})" if error.lineno else "")) from None
-    except (ValueError, RecursionError, MemoryError) as error:  # half a letter, too many brackets; null bytes: < 3.11.4
-        raise SandboxFailure("syntax", f"cannot be read: {error or type(error).__name__}") from None
+    except (ValueError, RecursionError, MemoryError) as error:  # half a letter, too many brackets
+        why = str(error) or type(error).__name__  # older Pythons tell of null bytes here
+        raise SandboxFailure("syntax", f"cannot be read: {why}") from None
     try:
         bound = set(_bound_names(tree))
         for node in ast.walk(tree):

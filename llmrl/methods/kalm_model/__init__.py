@@ -53,6 +53,7 @@ def check(run: Run, config: Config, key: str) -> None:
 
     if run.env.obs_velocity:
         raise ConfigError("env.obs_velocity=true: the language model's states are where the balls are, and no more")
+    kalm_data.check(run, config.data, f"{key}.data")
     models.check(config.model, f"{key}.model")
 
 

@@ -22,7 +22,7 @@ from llmrl.methods.kalm_model.tokenizer import word_level
 STATE, ACTIONS = 10, 40  # numbers in a state (x, y of five balls, m); actions
 INIT = 0.02  # standard deviation of the initial weights of a language model from nothing, as Llama's
 MLP = 512  # hidden units of the state embedding `mlp`: the width that the authors wrote down
-WEIGHTS = ("*.safetensors", "*.bin")  # files, one of which a directory of a pretrained model needs
+WEIGHT_FILES = ("*.safetensors", "*.bin")  # files, one of which a directory of a pretrained model needs
 MAX_POSITIONS = 512  # of a model from nothing; a rollout of 50 steps with its words has some 150
 
 
@@ -176,8 +176,8 @@ def check(config: Model, key: str = "method.model") -> None:
             about = transformers.AutoConfig.from_pretrained(config.pretrained)
             transformers.AutoTokenizer.from_pretrained(config.pretrained)
             here = Path(config.pretrained)
-            if here.is_dir() and not any(found for kind in WEIGHTS for found in here.glob(kind)):
-                raise OSError(f"no weights: {' or '.join(WEIGHTS)}")
+            if here.is_dir() and not any(found for kind in WEIGHT_FILES for found in here.glob(kind)):
+                raise OSError(f"no weights: {' or '.join(WEIGHT_FILES)}")
         if not _causal(about):
             raise ConfigError(
                 f"{key}.pretrained: {config.pretrained} is a model of the kind {about.model_type}, which sees all of a "
