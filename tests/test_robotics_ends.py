@@ -1,4 +1,4 @@
-"""What ends an episode of Gymnasium-Robotics, in training and in evaluation: every task, success forced in the simulator.
+"""What ends an episode of Gymnasium-Robotics, in training and evaluation: every task, success forced in the simulator.
 
 LESR's trainer (lesr_train.py at 946628d) tests for success in its evaluation alone; its mazes end at their goal by
 themselves, in both.
