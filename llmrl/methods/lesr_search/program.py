@@ -25,7 +25,7 @@ FUNCTIONS = ("revise_state", "intrinsic_reward")
 # Rejections that can be switched off (method.search.reject), beside the limits; docs/papers/lesr.md has the whole list.
 Rejection = Literal["duplicate", "no_features", "not_finite", "fails_on_extremes", "too_slow", "ignores_features"]
 DEFAULT_REJECT = ("duplicate", "no_features", "not_finite", "fails_on_extremes", "too_slow")
-RESERVED = {"step", "_np", "_given", "_check", "_sensitivity"}  # of ENTRY and CHECKS
+RESERVED = {"step", "_np", "_given", "_check", "_sensitivity", "_needs_features"}  # of ENTRY and CHECKS
 REJECTIONS = {  # beside the sandbox's own names
     "no_code": "the reply holds no Python",
     "reserved_name": "a helper has a name that the harness needs",
@@ -65,7 +65,7 @@ def step(s):
 """
 
 # The checks' part: many states in one call. `_check` returns (number of the broken rule or 0, at which state, X, G).
-RULES = ("", "input_mutated", "wrong_length", "prefix_changed", "reward_not_scalar")
+RULES = ("", "input_mutated", "wrong_length", "no_features", "prefix_changed", "reward_not_scalar")
 CHECKS = (
     ENTRY
     + """
@@ -80,8 +80,10 @@ def _check(states):
             return 1, i, *empty
         if x.ndim != 1 or len(x) < d or (rows and len(x) != len(rows[0])):
             return 2, i, *empty
-        if not (x[:d] == state).all():
+        if len(x) == d and _needs_features:
             return 3, i, *empty
+        if not (x[:d] == state).all():
+            return 4, i, *empty
         rows.append(x.copy())
     for i, row in enumerate(rows):
         x = row.copy()
@@ -89,7 +91,7 @@ def _check(states):
         if x.tobytes() != row.tobytes():
             return 1, i, *empty
         if _np.ndim(g) != 0:
-            return 4, i, *empty
+            return 5, i, *empty
         rewards.append(float(g))
     return 0, 0, _np.array(rows), _np.array(rewards)
 
@@ -256,12 +258,11 @@ def validate(
     if not revise and FUNCTIONS[0] in defined(code):
         raise Rejected("unwanted_features", "write intrinsic_reward(s) alone, without revise_state")
     functions = FUNCTIONS if revise else FUNCTIONS[1:]
+    checks = f"{CHECKS}\n_needs_features = {revise and 'no_features' in reject}\n"
     try:
-        with Sandbox(code, functions, CHECKS, limits=limits) as sandbox:
+        with Sandbox(code, functions, checks, limits=limits) as sandbox:
             x, g = _within_time(sandbox, states) if "too_slow" in reject else _checked(sandbox, states)
             features = x.shape[1] - states.shape[1]
-            if features == 0 and revise and "no_features" in reject:
-                raise Rejected("no_features", REJECTIONS["no_features"])
             if max_features is not None and features > max_features:
                 raise Rejected("too_many_features", f"it appends {features} dimensions, at most {max_features} may be")
             if "not_finite" in reject:
@@ -269,7 +270,7 @@ def validate(
             not_finite = int((~np.isfinite(x)).sum() + (~np.isfinite(g)).sum())
             not_finite += _on_extremes(sandbox, states) if "fails_on_extremes" in reject else 0
             _check_random_state(sandbox, states.shape[1], max_reward, seed)
-            with Sandbox(code, functions, CHECKS, limits=limits) as another:
+            with Sandbox(code, functions, checks, limits=limits) as another:
                 for process in (sandbox, another):
                     again = _checked(process, states[::-1])
                     if not (_equal(again[0], x[::-1]) and _equal(again[1], g[::-1])):
