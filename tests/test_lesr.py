@@ -153,7 +153,7 @@ def test_a_transform_of_ones_own_is_refused(llmrl_run, tmp_path):
 
 @pytest.fixture
 def searched(tmp_path, monkeypatch):
-    """The directory of a search with overrides, on Pendulum; a candidate's score is its number of features."""
+    """The directory of a search with overrides, on Hopper; a candidate's score is the length of its program."""
 
     def train(directories, parallel, stop):
         for directory in directories:
@@ -164,7 +164,7 @@ def searched(tmp_path, monkeypatch):
                 scores.pop("fails")
                 continue
             features = 3
-            facts = {"features": features, "lipschitz": [1.5] * (3 + features)}
+            facts = {"features": features, "lipschitz": [1.5] * (11 + features)}
             counts = {"env_steps": 60, "updates": 50, "episodes": 3}
             write_json(directory / "result.json", {**counts, "transform": facts})
             value = float(len(code))
@@ -183,8 +183,8 @@ def searched(tmp_path, monkeypatch):
 
         if fails:
             scores["fails"] = True
-        sized = [a for a in SMALL if a.startswith(("method.search", "budget", "env=", "env.max", "eval", "log"))]
-        sized.append("method.search.k=2")
+        sized = [a for a in SMALL if a.startswith(("method.search", "budget", "env.max", "eval", "log"))]
+        sized += ["env=mujoco/hopper", "method.search.k=2"]
         config = lesr.search_of(from_node(compose([*overrides, *sized])))
         directory = tmp_path / f"search{len(list(tmp_path.iterdir()))}"
         directory.mkdir()

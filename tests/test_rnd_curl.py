@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from conftest import compose
 from gymnasium import spaces
 from small_agents import FRAMES, make, random_batch, vectors
 from test_resume_in_process import equal
@@ -164,6 +165,27 @@ def test_the_bonus_is_its_formula_and_part_of_the_target():
             torch.testing.assert_close(mine.data, theirs.data, rtol=1e-4, atol=1e-5)
     for mine, theirs in zip(agent.random.parameters(), plain.random.parameters(), strict=True):
         assert torch.equal(mine, theirs)  # the random network stays what it was
+
+
+@pytest.mark.parametrize("space", [vectors(4), FRAMES])
+@pytest.mark.parametrize(("away", "bonus"), [(0.1, 0.03), (0.5, 0.75), (20.0, 1.0)])  # min(3 away^2, 1)
+def test_a_clipped_bonus_is_the_summed_error_and_at_most_1(space, away, bonus):
+    q = {"hidden": (8,), "hidden_after_convolutions": (8,)}
+    rnd = {"bonus_scale": "clipped", "bonus_weight": 0.1, "rnd_size": 3}
+    agent = make("rnd_dqn", space, ARMS, **q, **rnd, rnd_target_hidden=(5,), rnd_predictor_hidden=(5,))
+    agent.predictor.load_state_dict(agent.random.state_dict())
+    with torch.no_grad():
+        agent.predictor.mlp.layers[-1].bias.add_(away)  # so wrong it is about every state
+    batch = random_batch(space, ARMS, 16, seed=1)
+    expected = make("dqn", space, ARMS, **q).update(batch._replace(reward=batch.reward + 0.1 * bonus))
+    out = agent.update(batch)
+    assert out["bonus"].item() == pytest.approx(bonus, rel=1e-4)
+    assert out["loss"].item() == pytest.approx(expected["loss"].item(), rel=1e-5)
+
+
+def test_the_paper_presets_bonus_is_the_authors():
+    agent = compose(["experiment=llm_explorer/atari_rnd_dqn"])["agent"]
+    assert (agent["bonus"], agent["bonus_weight"], agent["bonus_scale"]) == ("target", 0.1, "clipped")
 
 
 @pytest.mark.parametrize("space", [vectors(4), FRAMES])

@@ -24,9 +24,9 @@ TABLE_5_1 = {"fetch_push": (28, 4, 50), "adroit_hand_door": (39, 28, 200), "adro
 TABLE_5_1 |= {task: (29, 8, limit) for task, limit in MAZES.items()}
 
 
-def made(task, *overrides, **kwargs):
+def made(task, *overrides, role="train", **kwargs):
     config = from_node(compose([f"env={task if '/' in task else 'robotics/' + task}", *overrides])).env
-    return module_of("env", config.suite).make(config, "train", **kwargs)
+    return module_of("env", config.suite).make(config, role, **kwargs)
 
 
 def play(env, seed, actions):
@@ -103,11 +103,11 @@ def reach(env):
     return step, steps
 
 
-def test_the_first_touch_ends_fetch_as_the_authors_have_it_and_not_as_the_package_has_it():
-    (_, reward, terminated, truncated, info), steps = reach(made("fetch_reach"))
+def test_the_first_touch_ends_fetchs_evaluation_as_the_authors_have_it_and_not_as_the_package_has_it():
+    (_, reward, terminated, truncated, info), steps = reach(made("fetch_reach", role="eval"))
     assert terminated and not truncated and steps < 20 and -0.05 < reward <= 0
     assert info["success_authors"] is True and info["success_official"] is True
-    (_, reward, terminated, truncated, info), steps = reach(made("fetch_reach", "env.ends=package"))
+    (_, reward, terminated, truncated, info), steps = reach(made("fetch_reach", "env.ends=package", role="eval"))
     assert not terminated and truncated and steps == 50 and info["success_authors"] is True
 
 
@@ -144,7 +144,7 @@ def test_a_fallen_ant_goes_on_and_no_file_of_the_maze_stays_behind():
 
 
 def test_the_door_is_open_beyond_1_35_radians():
-    env = made("adroit_hand_door")
+    env = made("adroit_hand_door", role="eval")
     env.reset(seed=0)
     base = env.unwrapped
     for angle, success in ((1.0, False), (1.25, False), (1.5, True)):

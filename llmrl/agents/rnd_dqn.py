@@ -19,10 +19,11 @@ CLIP = 5.0  # normalised observations are clipped to -CLIP … CLIP (Burda et al
 
 @dataclass(frozen=True)
 class Config(dqn.Config):
-    """DQN's keys and six more; see conf/agent/rnd_dqn.yaml for what each means and where its value is from."""
+    """DQN's keys and seven more; see conf/agent/rnd_dqn.yaml for what each means and where its value is from."""
 
     bonus: Literal["target", "authors_unused"]
     bonus_weight: NonNegative
+    bonus_scale: Literal["deviation", "clipped"]
     rnd_learning_rate: Positive
     rnd_size: Count
     rnd_target_hidden: tuple[Count, ...]
@@ -50,10 +51,13 @@ class RNDDQN(dqn.DQN):
         # the error |f^(s~) - f(s~)|^2 / size, which the predictor minimises
         error = (self.predictor(x) - self.random(x)).square().mean(1)
         self.predictor_descent.step(error.mean())
-        # the bonus is that error in units of its standard deviation so far, before this step of the predictor
+        # the bonus is made of that error, before this step of the predictor
         error = error.detach()
         self.errors.add(error)
-        bonus = (error / self.errors.std).float()
+        if self.config.bonus_scale == "deviation":
+            bonus = (error / self.errors.std).float()  # in units of its standard deviation so far
+        else:
+            bonus = (error * self.config.rnd_size).clamp(max=1)  # min(|f^(s~) - f(s~)|^2, 1)
         if self.config.bonus == "target":
             # y = r + weight * bonus + gamma (1 - d) max_a' Q'(s', a')
             batch = batch._replace(reward=batch.reward + self.config.bonus_weight * bonus)

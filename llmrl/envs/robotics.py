@@ -37,8 +37,10 @@ class Config:
 
 
 def make(config: Config, role: Role, *, render: bool = False) -> gym.Env:
-    """Training and evaluation are alike. Raises ConfigError where the package is missing, has no such task, or pictures
-    cannot be drawn."""
+    """In evaluation `ends: authors` ends an episode with its first success; in training the environment alone ends one.
+
+    Raises ConfigError where the package is missing, has no such task, or pictures cannot be drawn.
+    """
     with redirect_stderr(io.StringIO()):  # the package's note on Adroit's version; docs/environments.md has it
         require("gymnasium_robotics", "llmrl[robotics]", f"env.id={config.id}")
     if render:
@@ -55,7 +57,7 @@ def make(config: Config, role: Role, *, render: bool = False) -> gym.Env:
         )  # the maze's model was loaded; the package keeps it
     if config.id.startswith("Fetch"):
         _read_only_the_fingers(env.unwrapped)
-    env = GoalTask(env, config)
+    env = GoalTask(env, config, role)
     if render:
         try_to_draw(env)
     return env
@@ -64,10 +66,11 @@ def make(config: Config, role: Role, *, render: bool = False) -> gym.Env:
 class GoalTask(gym.Wrapper):
     """Observations as one array, both success rules in the infos, and the end that `config.ends` asks for."""
 
-    def __init__(self, env: gym.Env, config: Config) -> None:
+    def __init__(self, env: gym.Env, config: Config, role: Role) -> None:
         super().__init__(env)
         self._below, self._above = config.success_below, config.success_above
-        self._ends_with_success = config.ends == "authors"
+        # LESR's trainer tests for success in evaluation alone: while it learns, an agent can go on collecting reward.
+        self._ends_with_success = config.ends == "authors" and role == "eval"
         self._keys = ["observation", "desired_goal"] + ["achieved_goal"] * (config.goal_obs == "with_achieved")
         space = env.observation_space
         self._parts = isinstance(space, gym.spaces.Dict)

@@ -48,16 +48,18 @@ def describe(prompt: str) -> str:
 
 
 def explore(prompt: str) -> str:
-    """LLM-Explorer, stage 2: JSON with more probability for rare actions, or a small bias against the mean."""
+    """LLM-Explorer, stage 2: more probability for rare actions, or a small bias against the mean."""
     if found := re.search(r"distribution over the (\d+) actions", prompt):
         n = int(found[1])
         shares = np.zeros(n)
         for action, percent in re.findall(rf"action (\d+): ({NUMBER})%", prompt):
             shares[int(action)] = float(percent) / 100
         weights = 1 / (shares + 1 / n)
-        return json.dumps({str(a): round(p, 4) for a, p in enumerate((weights / weights.sum()).tolist())})
+        why = f"Action {int(shares.argmin())} was chosen least, so it is explored most."
+        return _answered(prompt, why, (weights / weights.sum()).tolist())
     means = np.array([float(mean) for mean in re.findall(rf"dimension \d+: ({NUMBER})", prompt)])
-    return json.dumps({str(d): round(b, 4) for d, b in enumerate((-BIAS * np.clip(means, -1, 1)).tolist())})
+    why = "Each dimension is explored a little against its mean."
+    return _answered(prompt, why, (-BIAS * np.clip(means, -1, 1)).tolist())
 
 
 def explore_directly(prompt: str) -> str:
@@ -70,9 +72,15 @@ def constant(prompt: str) -> str:
     """LLM-Explorer's control without an episode: any fixed answer will do, as long as it is not plain exploration."""
     if found := re.search(r"distribution over the (\d+) actions", prompt):
         n = int(found[1])
-        return json.dumps({str(a): round(2 * (a + 1) / (n * (n + 1)), 4) for a in range(n)})
+        return _answered(prompt, "Nothing is known of the training.", [2 * (a + 1) / (n * (n + 1)) for a in range(n)])
     dimensions = re.search(r"each of the (\d+) action dimensions", prompt)
-    return json.dumps({str(d): BIAS for d in range(int(dimensions[1]) if dimensions else 0)})
+    return _answered(prompt, "Nothing is known of the training.", [BIAS] * (int(dimensions[1]) if dimensions else 0))
+
+
+def _answered(prompt: str, analysis: str, values: list[float]) -> str:
+    """The numbers as JSON, after the analysis where the prompt asks for one."""
+    numbers = json.dumps({str(i): round(value, 4) for i, value in enumerate(values)})
+    return f"{analysis}\n{numbers}" if "First analyse" in prompt else numbers
 
 
 def _actions(prompt: str) -> np.ndarray:

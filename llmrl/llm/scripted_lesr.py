@@ -119,7 +119,7 @@ POOR = table(
     ("first_again", "s[0]", 0.01),
 )
 KINDS = ("good", "broken", "poor", "good", "broken", "good", "good", "poor", "broken", "good")  # by the try's number
-BROKEN = ("wrong_length", "syntax", "not_finite", "ignores_features", "reward_not_scalar")
+BROKEN = ("wrong_length", "syntax", "not_finite", "prefix_changed", "reward_not_scalar")
 BROKEN_REWARD = ("syntax", "not_finite", "reward_not_scalar")
 KEPT = 5  # features taken over from the best program
 
@@ -205,8 +205,8 @@ def spoilt(code: str, fault: str, features: list[Feature], d: int) -> str:
             return code.replace(f"[s, [{names}]]", f"[s, np.full(1 + int(1000 * abs(s[1])) % 2, {first.name})]")
         case "not_finite":
             return code.replace(f"{first.name} = {first.code}", f"{first.name} = np.log(0.0 * ({first.code}))")
-        case "ignores_features":
-            return f"{body}    return 0.1 * updated_s[0]\n"
+        case "prefix_changed":
+            return code.replace("np.concatenate([s, [", "np.concatenate([2.0 * s, [")
         case _:  # reward_not_scalar
             return f"{body}    return np.array([{reward.strip()}])\n"
 

@@ -42,6 +42,8 @@ class Config:
     m: Count
     stages: Literal[1, 2]
     prompt: Literal["full", "name"]
+    tell: Literal["authors", "reward"]
+    analysis: bool
     sampler: Sampler
     parser: Parser
     floor: Probability
@@ -106,7 +108,8 @@ class LLMExplorer:
             )
         self._n = int(action_space.n) if self._discrete else int(np.prod(action_space.shape))
         self._half_range = 1.0 if self._discrete else (action_space.high - action_space.low).ravel() / 2
-        self._task = "" if config.answer in ASKS_NOBODY else task_text(task, config.prompt)
+        tells_reward = self._discrete or config.tell == "reward"  # the authors' texts of continuous tasks do not
+        self._task = "" if config.answer in ASKS_NOBODY else task_text(task, config.prompt, tells_reward=tells_reward)
         if self._task and config.prompt == "full" and len(task.actions) != self._n:
             raise ConfigError(
                 f"env.task.actions tells of {len(task.actions)} actions of {task.name}, but the environment has "
@@ -205,6 +208,7 @@ class LLMExplorer:
         shown = sample_actions(last.actions, self._config.m, self._config.sampler, rng)
         facts = {
             "n": self._n, "last": self._n - 1, "format": _format(self._n, kind), "count": len(shown),
+            "answer": fill("answer_analysis" if self._config.analysis else "answer_object"),
             "actions": _listed(shown), "episode_return": _number(last.episode_return),
         }  # fmt: skip
         request = fill(f"strategy_{kind}", **facts)
@@ -231,7 +235,7 @@ class LLMExplorer:
         numeric = purpose != "llm_explorer.status"
         for attempt in range(self._config.max_tries):
             index = f"{episode}/{attempt}"
-            json = numeric and self._config.parser == "json"
+            json = numeric and self._config.parser == "json" and not self._config.analysis  # JSON mode forbids thinking
             reply = self._llm.ask(messages, purpose=purpose, index=index, json=json)
             try:
                 value = read(reply.text)
@@ -289,8 +293,11 @@ def sample_actions(actions: NDArray, m: int, sampler: Sampler, rng: np.random.Ge
     return actions[length % m :: length // m]
 
 
-def task_text(task: "Task", prompt: Literal["full", "name"]) -> str:
-    """What the LLM is told of the task. Raises ConfigError where a `full` prompt has no text to tell."""
+def task_text(task: "Task", prompt: Literal["full", "name"], *, tells_reward: bool = True) -> str:
+    """What the LLM is told of the task, with its reward and its end or without.
+
+    Raises ConfigError where a `full` prompt has no text to tell.
+    """
     if prompt == "name":
         return fill("task_name", name=task.name)
     parts = ("description", "actions", "reward", "end", "goal")
@@ -302,7 +309,8 @@ def task_text(task: "Task", prompt: Literal["full", "name"]) -> str:
         )
     actions = "\n".join(f"{number}: {meaning}" for number, meaning in enumerate(task.actions))
     texts = {part: str(getattr(task, part)).strip() for part in parts if part != "actions"}
-    return fill("task_full", actions=actions, **texts)
+    told = fill("task_told", **texts) + "\n" if tells_reward else ""
+    return fill("task_full", actions=actions, told=told, **texts)
 
 
 def fill(template: str, **values: Any) -> str:

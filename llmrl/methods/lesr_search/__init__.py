@@ -20,7 +20,7 @@ from llmrl.envs.base import PROGRAM, Task, Transform
 from llmrl.methods import vanilla
 from llmrl.methods.lesr_search import prompts
 from llmrl.methods.lesr_search.lipschitz import spectral
-from llmrl.methods.lesr_search.program import Rejected, extract, fingerprint, real_steps, validate
+from llmrl.methods.lesr_search.program import Rejected, Rejection, extract, fingerprint, real_steps, validate
 from llmrl.runs import seeding
 from llmrl.runs.children import outcome_of, prepare, result_of, run_all
 from llmrl.runs.files import read_jsonl, write_text
@@ -40,6 +40,7 @@ class Config:
     iterations: Count
     seeds: Count
     writes: Literal["features_and_reward", "reward"]
+    tell: Literal["authors", "reward"]
     w: NonNegative
     state: Literal["augmented", "source"]
     reward: Literal["add", "replace"]
@@ -54,8 +55,10 @@ class Config:
     score_window: Count = field(metadata={"scales": True})
     score_evaluations: Count
     max_tries: Count
-    max_features: Count
+    reject: tuple[Rejection, ...]
+    max_features: Count | None
     max_reward: Positive
+    max_real_reward: Positive | None
     max_reward_share: Positive | None = field(metadata={"neutral": None})
     states: Count
 
@@ -165,13 +168,14 @@ class _Search:
     def _check(self, reply: str, index: str) -> dict | None:
         """None where the program may be trained, else the recorded rejection. The verdict is recorded either way."""
         own = self.config
-        limits = {key: getattr(own, key) for key in ("max_features", "max_reward", "max_reward_share")}
+        limits = ("max_features", "max_reward", "max_real_reward", "max_reward_share", "reject", "seed")
+        asked = {key: getattr(own, key) for key in limits}
         try:
             code = extract(reply)
-            if fingerprint(code) in self.known:
+            if "duplicate" in own.reject and fingerprint(code) in self.known:
                 raise Rejected("duplicate", "the same program was proposed before")
             revise = own.writes != "reward"
-            facts = validate(code, self.states, rewards=self.rewards, w=own.w, revise=revise, **limits)
+            facts = validate(code, self.states, rewards=self.rewards, w=own.w, revise=revise, **asked)
         except Rejected as error:
             self.ctx.llm.event(SAMPLE, index, "rejected", reason=error.name, detail=error.detail[:500])
             self._tell(f"{index}: rejected, {error.name}: {error.detail[:100]}")

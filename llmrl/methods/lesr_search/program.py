@@ -9,7 +9,9 @@ import hashlib
 import re
 import textwrap
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Literal
 
 import gymnasium as gym
 import numpy as np
@@ -20,7 +22,10 @@ from llmrl.runs import seeding
 from llmrl.runs.evaluate import uniform_policy
 
 FUNCTIONS = ("revise_state", "intrinsic_reward")
-RESERVED = {"step", "_np", "_given", "_check", "_sensitivity"}  # of ENTRY and CHECKS
+# Rejections that can be switched off (method.search.reject), beside the limits; docs/papers/lesr.md has the whole list.
+Rejection = Literal["duplicate", "no_features", "not_finite", "fails_on_extremes", "too_slow", "ignores_features"]
+DEFAULT_REJECT = ("duplicate", "no_features", "not_finite", "fails_on_extremes", "too_slow")
+RESERVED = {"step", "_np", "_given", "_check", "_sensitivity", "_needs_features"}  # of ENTRY and CHECKS
 REJECTIONS = {  # beside the sandbox's own names
     "no_code": "the reply holds no Python",
     "reserved_name": "a helper has a name that the harness needs",
@@ -32,7 +37,7 @@ REJECTIONS = {  # beside the sandbox's own names
     "input_mutated": "a function changed its argument",
     "not_finite": "a value on a real state is infinite or not a number",
     "reward_not_scalar": "the intrinsic reward is not one number",
-    "reward_too_large": "the intrinsic reward on real states is beyond the limit",
+    "reward_too_large": "the intrinsic reward is beyond a limit",
     "impure": "the same state gave another result the second time, in another order or in another process",
     "ignores_features": "the intrinsic reward depends on none of the added dimensions",
     "too_slow": "a state takes too long",
@@ -75,7 +80,7 @@ def _check(states):
             return 1, i, *empty
         if x.ndim != 1 or len(x) < d or (rows and len(x) != len(rows[0])):
             return 2, i, *empty
-        if len(x) == d and "revise_state" in _given:
+        if len(x) == d and _needs_features:
             return 3, i, *empty
         if not (x[:d] == state).all():
             return 4, i, *empty
@@ -119,7 +124,7 @@ class Facts:
 
     features: int  # appended dimensions
     ignored: list[int]  # indices of those that the intrinsic reward does not depend on
-    not_finite: int  # values on made-up extreme states that are not finite; in training such a value counts as 0
+    not_finite: int  # values that are not finite, on real states and extreme ones; in training such a value counts as 0
     reward_median: float  # of |G| on real states
     reward_max: float
     reward_share: float | None  # mean |w G| / mean |r| on real steps; None where r is 0 on all of them, or not given
@@ -231,45 +236,56 @@ def validate(
     states: NDArray[np.float64],
     *,
     w: float,
-    max_features: int,
+    max_features: int | None,
     max_reward: float,
     revise: bool = True,
     rewards: NDArray[np.float64] | None = None,
+    max_real_reward: float | None = None,
     max_reward_share: float | None = None,
+    reject: Collection[Rejection] = DEFAULT_REJECT,
+    seed: int = 0,
     limits: Limits = Limits(),  # noqa: B008  (frozen)
 ) -> Facts:
     """Checks a program on real `states` (n, d) and on extreme ones made of them (section 8.3). Raises Rejected.
 
-    On real states every value must be finite. On the extremes (zeros, ten deviations, single large entries) it must
-    keep the shape and raise nothing; what is not finite there is counted, as in training, where it counts as 0.
-    `max_reward` bounds |G|; `max_reward_share` bounds mean |w G| / mean |r|, r being the `rewards` (n,) of the steps
-    that left the states. `revise=False`: a program with a reward alone.
+    `max_reward` bounds |G| on one standard normal state of `seed`, the authors' own check; `max_real_reward` on every
+    real state; `max_reward_share` bounds mean |w G| / mean |r|, r being the `rewards` (n,) of the steps that left the
+    states. With their names in `reject`: values on real states must be finite (not_finite); on the extremes (zeros, ten
+    deviations, single large entries) the program must keep the shape and raise nothing (fails_on_extremes), and what is
+    not finite there is counted. `revise=False`: a program with a reward alone.
     """
     states = np.ascontiguousarray(states, np.float64)
     if not revise and FUNCTIONS[0] in defined(code):
         raise Rejected("unwanted_features", "write intrinsic_reward(s) alone, without revise_state")
     functions = FUNCTIONS if revise else FUNCTIONS[1:]
+    checks = f"{CHECKS}\n_needs_features = {revise and 'no_features' in reject}\n"
     try:
-        with Sandbox(code, functions, CHECKS, limits=limits) as sandbox:
-            x, g = _within_time(sandbox, states)
+        with Sandbox(code, functions, checks, limits=limits) as sandbox:
+            x, g = _within_time(sandbox, states) if "too_slow" in reject else _checked(sandbox, states)
             features = x.shape[1] - states.shape[1]
-            if features > max_features:
+            if max_features is not None and features > max_features:
                 raise Rejected("too_many_features", f"it appends {features} dimensions, at most {max_features} may be")
-            _check_finite(x, g, states.shape[1])
-            extremes = _on_extremes(sandbox, states)
-            with Sandbox(code, functions, CHECKS, limits=limits) as another:
+            if "not_finite" in reject:
+                _check_finite(x, g, states.shape[1])
+            not_finite = int((~np.isfinite(x)).sum() + (~np.isfinite(g)).sum())
+            not_finite += _on_extremes(sandbox, states) if "fails_on_extremes" in reject else 0
+            _check_random_state(sandbox, states.shape[1], max_reward, seed)
+            with Sandbox(code, functions, checks, limits=limits) as another:
                 for process in (sandbox, another):
                     again = _checked(process, states[::-1])
                     if not (_equal(again[0], x[::-1]) and _equal(again[1], g[::-1])):
                         raise Rejected("impure", REJECTIONS["impure"])
-            share = _check_size(g, w, max_reward, rewards, max_reward_share)
-            ignored = _ignored(sandbox, x, states.shape[1]) if revise else []
+            g = np.nan_to_num(g, posinf=0, neginf=0)  # as in training
+            share = _check_size(g, w, max_real_reward, rewards, max_reward_share)
+            ignored = _ignored(sandbox, x, states.shape[1]) if features else []
+            if features and len(ignored) == features and "ignores_features" in reject:
+                raise Rejected("ignores_features", REJECTIONS["ignores_features"])
     except SandboxFailure as failure:
         if isinstance(failure, Rejected) or failure.name == "not_started":  # the latter is not the program's fault
             raise
         raise Rejected(failure.name, failure.detail) from failure
     return Facts(
-        features=features, ignored=ignored, not_finite=extremes,
+        features=features, ignored=ignored, not_finite=not_finite,
         reward_median=_rounded(np.median(np.abs(g))), reward_max=_rounded(np.abs(g).max()), reward_share=share,
     )  # fmt: skip
 
@@ -314,11 +330,22 @@ def _on_extremes(sandbox: Sandbox, states: NDArray) -> int:
     return int((~np.isfinite(x)).sum() + (~np.isfinite(g)).sum())
 
 
+def _check_random_state(sandbox: Sandbox, d: int, max_reward: float, seed: int) -> None:
+    """What the authors' code checks: both functions run on one standard normal state, and |G| is at most a bound."""
+    state = seeding.generator(seed, "random_state").standard_normal((1, d))
+    try:
+        size = abs(_checked(sandbox, state)[1][0])
+    except SandboxFailure as failure:
+        raise Rejected(failure.name, f"on a state of standard normal numbers: {failure.detail}") from None
+    if not size <= max_reward:  # what is no number is beyond any bound
+        raise Rejected("reward_too_large", f"{size:.4g} in size on a state of normal numbers, at most {max_reward:g}")
+
+
 def _check_size(
-    g: NDArray, w: float, max_reward: float, rewards: NDArray | None, max_reward_share: float | None
+    g: NDArray, w: float, max_real_reward: float | None, rewards: NDArray | None, max_reward_share: float | None
 ) -> float | None:
-    if (largest := np.abs(g).max()) > max_reward:
-        raise Rejected("reward_too_large", f"up to {largest:.4g} in size on real states, at most {max_reward:g}")
+    if max_real_reward is not None and (largest := np.abs(g).max()) > max_real_reward:
+        raise Rejected("reward_too_large", f"up to {largest:.4g} in size on real states, at most {max_real_reward:g}")
     if rewards is None or not np.abs(rewards).mean():
         return None
     share = _rounded(w * np.abs(g).mean() / np.abs(rewards).mean())
@@ -333,8 +360,6 @@ def _ignored(sandbox: Sandbox, x: NDArray, d: int) -> list[int]:
     rows = x[np.linspace(0, len(x) - 1, SENSITIVITY_STATES).astype(int)]
     deviation = x[:, d:].std(axis=0)
     (depends,) = sandbox.call("_sensitivity", np.ascontiguousarray(rows), np.where(deviation > 0, deviation, 1.0))
-    if not depends.any():
-        raise Rejected("ignores_features", REJECTIONS["ignores_features"])
     return (d + np.flatnonzero(~depends)).tolist()
 
 

@@ -88,11 +88,10 @@ class Asker:
         dimensions = "\n".join(f"- s[{i}]: {meaning}" for i, meaning in enumerate(self._task.observation))
         text = {key: str(getattr(self._task, key)).strip() for key in ("name", "description", "reward", "end", "goal")}
         hint = "\n" + fill("hint", what=self._what()) if self._hinted else ""
-        replaces = self._config.reward == "replace"
-        use = "the whole reward that the agent learns from" if replaces else "added to the task's reward"
+        told = fill("task_told", **text) + "\n" if self._config.tell == "reward" else ""
         return {
-            "task": fill("task", dimensions=dimensions, **text, **facts),
-            "assignment": fill(f"assignment_{writes}", hint=hint, use=use, **facts),
+            "task": fill("task", dimensions=dimensions, told=told, **text, **facts),
+            "assignment": fill(f"assignment_{writes}", hint=hint, use=self._use(), **facts),
             "output": fill(f"output_{writes}"),
         }
 
@@ -109,6 +108,14 @@ class Asker:
 
     def score(self) -> str:
         return "return" if self._config.score == "return" else "success rate"
+
+    def _use(self) -> str:
+        """What becomes of the number that intrinsic_reward gives."""
+        if self._config.reward == "replace":
+            return "the whole reward that the agent learns from"
+        if self._config.tell == "authors":
+            return "an intrinsic reward for the task"
+        return f"added to the task's reward with the weight {self._config.w:g}"
 
     def _what(self) -> str:
         return "both functions" if self._features else "the function"
