@@ -1,5 +1,6 @@
 """The online loop by absolute values: a scripted environment, and spies for agent, replay buffer, explorer and log."""
 
+import copy
 import math
 import signal
 
@@ -152,7 +153,7 @@ class SpyCheckpoints:
         return Loaded()
 
     def save(self, state, memory, offsets):
-        self.saved.append((state, memory, offsets))
+        self.saved.append((copy.deepcopy(state), memory, offsets))
 
 
 def training_of(envs, explorer=None, *, env_steps, replay=None, agent=None, seed=7, evaluate_every=1000, log_every=1000,
@@ -366,6 +367,7 @@ def test_random_numbers_come_from_the_named_streams_of_the_seed():
 @pytest.mark.parametrize(
     ("n", "every", "env_steps", "at"),
     [
+        (1, 1, 3, [0, 1, 2, 3]),
         (1, 3, 9, [0, 3, 6, 9]),
         (1, 4, 9, [0, 4, 8, 9]),
         (3, 5, 18, [0, 6, 12, 15, 18]),  # 5, 10 and 15 are reached or passed at 6, 12, 15; 18 is the end
