@@ -457,6 +457,9 @@ def test_a_stop_leaves_a_checkpoint_of_the_pass_that_was_about_to_begin(at):
     with pytest.raises(Stopped):
         one.run()
     assert [state["clock"]["env_steps"] for state, *_ in one.checkpoints.saved] == [at]
+    if at == 0:
+        (seat,) = one.checkpoints.saved[0][0]["seats"]
+        assert (seat["number"], seat["over"], seat["return"]) == (-1, True, 0.0)
     assert one.log.was_cut == [{}]
 
 
