@@ -178,3 +178,32 @@ def test_a_sticky_frame_repeats_what_was_executed_before(game):
         "NOOP",
         "FIRE",
     ]
+
+
+def test_nothing_of_an_episode_is_left_in_the_next(game):
+    """Neither the action that a sticky frame would repeat nor the picture that the first one is pooled with."""
+    console = Console([0] * 99, [1] * 99, pictures=[5, *[200] * 98])
+    env = game(console, sticky=1.0, max_pool=True)
+    env.reset(seed=0)
+    played(env, 3)
+    assert set(console.played) == {"NOOP"}, "always repeated, from the start on"
+    env._held = Action.RIGHT
+    obs, _ = env.reset(seed=0)
+    assert obs[:, 0, 0].tolist() == [5, 5, 5]
+    env.step(1)
+    assert console.played[-2:] == ["NOOP", "NOOP"]
+
+
+def test_a_crop_of_130x144_is_cut_and_not_scaled(game):
+    picture = np.arange(210 * 160).reshape(210, 160) % 251
+    env = game(Console([0] * 9, [1] * 9, pictures=[picture] * 9), resize="crop_130x144", frame_stack=1)
+    obs, _ = env.reset(seed=0)
+    assert env.observation_space.shape == obs.shape == (1, 130, 144)
+    np.testing.assert_array_equal(obs[0], picture[28:158, 8:152])
+
+
+def test_pooling_wants_two_frames():
+    assert Preprocess(**PLAIN | {"max_pool": True, "frame_skip": 2}).max_pool
+    with pytest.raises(ValueError, match="needs two frames"):
+        Preprocess(**PLAIN | {"max_pool": True, "frame_skip": 1})
+    assert not Preprocess(**PLAIN | {"frame_skip": 1}).max_pool

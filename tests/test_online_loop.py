@@ -501,7 +501,7 @@ class Found(SpyCheckpoints):
         return self.found
 
 
-def test_a_resumed_training_plays_its_episodes_again_and_goes_on_with_every_counter():
+def test_a_resumed_training_plays_its_episodes_again_and_goes_on_with_every_counter(seconds):
     def envs(*first):
         return [Scripted(*first, steps_of(3, 4, 5, 6), number=0), Scripted(steps_of(*range(10, 20)), number=1)]
 
@@ -531,6 +531,8 @@ def test_a_resumed_training_plays_its_episodes_again_and_goes_on_with_every_coun
         {"env_steps": 12, "updates": 0, "episodes": 2, "number": 2, "return": 18.0, "length": 4}]  # fmt: skip
     assert one.evaluated == [(8, 0, 1), (12, 0, 2)]
     assert one.next_episode == 3 and one.explorer.starts == []
+    # two env_steps in the four seconds of the replay and their own two; those of the first life do not count
+    assert one.log.times[0]["env_steps_per_s"] == 0.3
 
 
 def test_an_environment_that_counts_across_episodes_is_put_back_after_the_replay():

@@ -81,3 +81,4 @@ def test_the_authors_regex_loses_signs_and_is_shifted_by_later_decimals() -> Non
 
 def test_a_percentage_is_a_hundredth_also_as_a_bias() -> None:
     assert parse_biases("{0: 10%, 1: -250 %, 2: 0.5}", 3).tolist() == [0.1, -2.5, 0.5]
+    assert str(parse_biases("{0: -0.0, 1: -0%}", 2)) == "[0. 0.]"

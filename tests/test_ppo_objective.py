@@ -6,6 +6,7 @@ import torch
 from gymnasium import spaces
 from small_agents import box, make, vectors
 
+from llmrl.checks import ConfigError
 from llmrl.replay.base import Batch
 
 OBS = vectors(4)
@@ -78,3 +79,9 @@ def test_a_single_step_keeps_its_advantage(monkeypatch):
     monkeypatch.setattr(agent.descent, "step", lambda loss: None)
     assert float(agent.update(batch)["policy_loss"]) == pytest.approx(-1.2 * 5.0)
     assert agent.updates == 1
+
+
+def test_a_budget_of_exactly_one_rollout_is_enough():
+    assert make("ppo", OBS, spaces.Discrete(3), n_steps=10, n_envs=2, env_steps=20).memory().size == 20
+    with pytest.raises(ConfigError, match="ends before the first update"):
+        make("ppo", OBS, spaces.Discrete(3), n_steps=10, n_envs=2, env_steps=19)
