@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from conftest import CART_POLE, only_run
 
+from llmrl.envs.history import History
 from llmrl.runs import seeding
 from llmrl.runs.evaluate import (
     Case,
@@ -88,6 +89,8 @@ def test_epsilon_mixes_in_random_actions():
     mixed = with_epsilon(always_three, 0.5, space)
     share = np.mean([mixed(None, rng)[0] == 3 for _ in range(2000)])
     assert 0.5 < share < 0.6  # 0.5 + 0.5 / 10 expected
+    rare = with_epsilon(always_three, 0.1, space)
+    assert 0.88 < np.mean([rare(None, rng)[0] == 3 for _ in range(2000)]) < 0.94  # 0.91 expected
 
 
 def test_two_methods_are_alike_until_the_first_refresh(llmrl_run, tmp_path):
@@ -221,3 +224,20 @@ def test_the_random_policy_fills_its_space():
 def test_the_policy_gets_one_observation_with_a_batch_dimension():
     assert batch_of_one({"a": np.zeros(2), "b": np.ones((3, 1))})["b"].shape == (1, 3, 1)
     assert batch_of_one(np.zeros(2)).shape == (1, 2) and batch_of_one(3).tolist() == [3]
+
+
+def test_a_policy_with_history_sees_that_of_the_episodes_that_are_left():
+    seen, draws = [], []
+
+    def act(obs, rng):
+        seen.append({name: part.tolist() for name, part in obs.items()})
+        draws.append(rng.random())
+        return np.arange(len(obs["length"])) + 5
+
+    suite = [Case(10 + n, {"n": n}) for n in range(4)]
+    evaluate_together(act, Lockstep(), suite, 3, Stop(), lambda obs: History(obs, 2))
+    assert [s["length"] for s in seen] == [[1] * 4, [2] * 4, [2] * 2]
+    assert seen[1]["action"] == [[5, 0], [6, 0], [7, 0], [8, 0]] and seen[2]["action"] == [[7, 0], [8, 0]]
+    assert seen[1]["earned"] == [[0, 1], [0, 1], [0, -1], [0, 5]] and seen[2]["earned"] == [[-1, -2], [5, 10]]
+    rng = seeding.generator(10, "act")
+    assert draws == [rng.random() for _ in range(3)]

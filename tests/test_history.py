@@ -48,6 +48,11 @@ class Counted(gym.Env):
 
 def test_an_environment_with_history_begins_anew_at_a_reset_and_sorts_its_parts():
     env = WithHistory(Counted(), 2)
+    numbers = gym.spaces.Box(-np.inf, np.inf, (2, 3)), gym.spaces.Box(-np.inf, np.inf, (2,))
+    assert env.observation_space == gym.spaces.Dict(
+        state=numbers[0], action=gym.spaces.Box(0, 3, (2,), np.int64), earned=numbers[1],
+        length=gym.spaces.Box(1, 2, (), np.int64),
+    )  # fmt: skip
     for _ in range(2):
         obs, info = env.reset(seed=4)
         assert info == {"seed": 4} and obs["state"].tolist() == [[0, 0, 7], [0, 0, 0]] and obs["length"] == 1

@@ -558,3 +558,10 @@ def test_an_environment_that_counts_across_episodes_is_put_back_after_the_replay
     over = online.Seat(Counting())
     over.restore(saved | {"over": True}, seed=5)
     assert over.env.seeds == [] and over.env.count == 17
+
+
+def test_streams_of_random_numbers_are_what_they_always_were():
+    """Who runs an old command anew gets the old run."""
+    assert seeding.integer(3, "env", 17) == 1201808263
+    assert seeding.generator(3, "env", 17).integers(1000, size=3).tolist() == [85, 618, 300]
+    assert seeding.torch_generator(3, "act").initial_seed() == seeding.integer(3, "act") == 674521423

@@ -1,5 +1,6 @@
 """Tables, differences and claims by hand-computed values."""
 
+import json
 import math
 
 import pytest
@@ -7,7 +8,7 @@ from lab_tables import cells_of, make_run, written_lab  # noqa: F401
 from scipy import stats as distributions
 from test_tables import ALIEN, made
 
-from llmrl.report import claims
+from llmrl.report import claims, run_files
 from llmrl.report.grid import Claim
 
 
@@ -74,3 +75,40 @@ def test_a_claim_of_some_rows_is_judged_on_these_and_wants_three_runs_of_each():
     scores["a", "base"] = [1.0, 2.0]
     assert claims.judge(Claim("t", "ours", "base", "mean", ("a",)), scores, ["a", "b"]).verdict == "undecided"
     assert claims.judge(Claim("t", "ours", "base", "mean", ("b",)), scores, ["a", "b"]).verdict == "undecided"
+
+
+# --- numbers of evaluations -------------------------------------------------------------------------------------------
+
+
+def test_the_number_of_a_run_is_of_the_evaluations_that_are_asked_for(tmp_path):
+    """The last, the best, or the mean of the last k greedy ones, of one suite and of one rule of success."""
+    rows = [{"env_steps": 0, "policy": "random", "returns": [900.0, 900.0], "success": [True, True]}]
+    for at, returns, success, hard in (
+        (0, [1.0, 3.0], [False, True], [False, False]), (10, [8.0, 10.0], [True, True], [False, True]),
+        (20, [3.0, 5.0], [False, False], [False, False]), (30, [5.0, 5.0], [True, False], [True, True]),
+    ):  # fmt: skip
+        rows.append({"env_steps": at, "policy": "greedy", "returns": returns, "success": success})
+        rows.append({"env_steps": at, "policy": "greedy on hard", "returns": [0.5, 0.5 + at], "success": hard})
+    path = tmp_path / "eval.jsonl"
+    path.write_text("".join(json.dumps(row | {"return_mean": sum(row["returns"]) / 2}) + "\n" for row in rows))
+
+    def number(key, suite, kind, k=5):
+        return run_files.evaluated(path, key, suite, kind, k)
+
+    assert [number("returns", None, kind) for kind in ("last", "best")] == [5.0, 9.0]
+    assert [number("returns", None, "mean_last_k", k) for k in (1, 2, 3, 4, 9)] == [5.0, 4.5, 6.0, 5.0, 5.0]
+    assert [number("success", None, kind) for kind in ("last", "best", "mean_last_k")] == [0.5, 1.0, 0.5]
+    assert number("success", None, "mean_last_k", 2) == 0.25
+    assert [number("success", "hard", kind) for kind in ("last", "best")] == [1.0, 1.0]
+    assert number("returns", "hard", "last") == 15.5 and number("success", "hard", "mean_last_k", 3) == 0.5
+    assert number("returns", "easy", "last") is None and number("returns", None, "train_last_100") is None
+
+
+def test_the_speed_of_a_run_is_the_median_of_what_was_measured(tmp_path):
+    path = tmp_path / "timing.jsonl"
+    speeds = [0.0, 10.0, 30.0, 20.0, 1000.0, 25.0]
+    path.write_text("".join(json.dumps({"env_steps": 1, "env_steps_per_s": speed}) + "\n" for speed in speeds))
+    assert run_files.steps_per_s(path) == 25.0
+    path.write_text('{"updates": 1, "updates_per_s": 4.0}\n{"event": "x"}\n{"updates_per_s": 0.0}\n')
+    assert run_files.steps_per_s(path) == 4.0
+    assert run_files.steps_per_s(tmp_path / "none") is None
