@@ -241,3 +241,11 @@ def test_a_policy_with_history_sees_that_of_the_episodes_that_are_left():
     assert seen[1]["earned"] == [[0, 1], [0, 1], [0, -1], [0, 5]] and seen[2]["earned"] == [[-1, -2], [5, 10]]
     rng = seeding.generator(10, "act")
     assert draws == [rng.random() for _ in range(3)]
+
+
+def test_what_a_policy_draws_follows_from_the_case_alone():
+    drawn = []
+    suite = [Case(10, {"n": 0}), Case(11, {"n": 1})]
+    evaluate(lambda obs, rng: drawn.append(rng.random()) or np.array([0]), Played(), suite, 4, Stop())
+    streams = [seeding.generator(seed, "act") for seed in (10, 11)]
+    assert drawn == [rng.random() for rng in streams for _ in range(2)]

@@ -535,6 +535,23 @@ def test_a_resumed_training_plays_its_episodes_again_and_goes_on_with_every_coun
     assert one.log.times[0]["env_steps_per_s"] == 0.3
 
 
+def test_an_evaluation_that_was_made_before_a_stop_is_not_made_again():
+    class Kept(SpyAgent):
+        def load_state_dict(self, state):
+            pass
+
+    first = training_of([Scripted(steps_of(*[0] * 9))], env_steps=9, stop=StopAt(6), evaluate_every=3)
+    with pytest.raises(Stopped):
+        first.run()
+    assert [at for at, *_ in first.evaluated] == [0, 3, 6]
+    explorer = SpyExplorer()
+    explorer.load_state_dict = lambda state: None
+    one = training_of([Scripted(steps_of(*[0] * 9))], explorer, env_steps=9, agent=Kept(SpyReplay()), evaluate_every=3)
+    one.checkpoints = Found(first.checkpoints.saved[0][0], {})
+    one.run()
+    assert [at for at, *_ in one.evaluated] == [9]
+
+
 def test_an_environment_that_counts_across_episodes_is_put_back_after_the_replay():
     class Counting(Scripted):
         count = 0
