@@ -139,3 +139,77 @@ def test_state_is_restored():
     other = Gaussian(ARM, sigma=0.1)
     other.load_state_dict(biased.state_dict())
     assert other.bias.tolist() == [0.1, 0.2]
+
+
+# --- by hand ----------------------------------------------------------------------------------------------------------
+
+
+class Draws:
+    """A generator whose numbers are given."""
+
+    def __init__(self, random, normal=None):
+        self.numbers, self.normal = np.array(random, float), np.array(normal)
+
+    def random(self, shape):
+        assert self.numbers.shape == tuple(np.atleast_1d(shape))
+        return self.numbers
+
+    def standard_normal(self, shape):
+        assert self.normal.shape == shape
+        return self.normal
+
+
+def test_an_epsilon_greedy_step_by_hand():
+    """Explores where the first number is below epsilon; the second one is its place in the cumulative distribution."""
+    gate, draw = [0.0, 0.29, 0.3, 0.31], [0.0, 0.24, 0.5, 0.99]
+    explorer = EpsilonGreedy(4, epsilon=lambda t: 0.3)
+    policy = Policy([9, 9, 9, 9])
+    assert propose(explorer, policy, rng=Draws([gate, draw]), n_envs=4).tolist() == [0, 0, 9, 9]
+    explorer.distribution = np.array([1.0, 0.0, 3.0, 4.0])
+    for draws, actions in (([0.0, 0.124, 0.125, 0.49], [0, 0, 2, 2]), ([0.5, 0.51, 0.9, 0.999], [3, 3, 3, 3])):
+        assert propose(explorer, policy, rng=Draws([[0.0] * 4, draws]), n_envs=4).tolist() == actions
+    explorer.distribution = None
+    assert propose(explorer, policy, rng=Draws([[0.0] * 4, [0.25, 0.49, 0.5, 0.999]]), n_envs=4).tolist() == [
+        1,
+        1,
+        2,
+        3,
+    ]
+    never = EpsilonGreedy(4, epsilon=lambda t: 0.0)
+    assert never.metrics() == {"epsilon": 1.0} and never.distribution is None
+    assert propose(never, policy, rng=Draws([[0.0] * 4, draw]), n_envs=4).tolist() == [9] * 4
+    assert never.metrics() == {"epsilon": 0.0}
+
+
+def test_the_warm_up_ends_with_its_last_step_and_the_schedule_counts_from_the_start():
+    explorer = EpsilonGreedy(2, epsilon=lambda t: t / 1000, random_steps=100)
+    for env_steps, epsilon in ((0, 1.0), (99, 1.0), (100, 0.1), (101, 0.101)):
+        propose(explorer, Policy([0]), env_steps)
+        assert explorer.metrics()["epsilon"] == epsilon
+
+
+def test_schedules_at_their_ends():
+    assert [linear(0.8, 0.2, 4)(t) for t in (0, 1, 3, 4, 5)] == pytest.approx([0.8, 0.65, 0.35, 0.2, 0.2])
+    assert [linear(0.8, 0.2, 0)(t) for t in (0, 1)] == pytest.approx([0.8, 0.2])
+    assert [linear(0.2, 0.8, 2)(t) for t in (0, 1, 9)] == pytest.approx([0.2, 0.5, 0.8])
+    assert [exponential(0.8, 0.1, 0.5)(t) for t in (0, 1, 2, 3, 4)] == pytest.approx([0.8, 0.4, 0.2, 0.1, 0.1])
+    for schedule, at_300 in (("linear", 0.8 + (0.2 - 0.8) * 0.5), ("exponential", 0.8 * 0.999**300)):
+        dqn = make("dqn", vectors(2), spaces.Discrete(2), env_steps=1000, epsilon_schedule=schedule, epsilon_start=0.8,
+                   epsilon_end=0.2, epsilon_fraction=0.6, epsilon_decay=0.999, random_steps=0)  # fmt: skip
+        explorer = dqn.explorer()
+        propose(explorer, Policy([0]), 300)
+        assert explorer.metrics()["epsilon"] == pytest.approx(at_300)
+
+
+def test_a_gaussian_step_by_hand():
+    """clip(policy + sigma * noise + bias); warming up, low + u (high - low)."""
+    explorer = Gaussian(ARM, sigma=np.array([0.1, 2.0]), random_steps=3)
+    policy, rng = Policy([[0.5, -1.0]]), Draws([[0.25, 0.5]], [[2.0, -0.5]])
+    assert propose(explorer, policy, 2, rng).tolist() == [[0.25, -1.0]]
+    assert propose(explorer, policy, 3, rng)[0] == pytest.approx([0.7, -2.0])
+    explorer.bias = np.array([-0.1, 0.5])
+    assert propose(explorer, policy, 3, rng)[0] == pytest.approx([0.6, -1.5])
+    explorer.bias = np.array([9.0, -9.0])
+    assert propose(explorer, policy, 3, rng)[0] == pytest.approx([1.0, -4.0])
+    assert policy.action.tolist() == [[0.5, -1.0]], "the policy's own array stays as it is"
+    assert explorer.metrics() == {}

@@ -19,6 +19,8 @@ from llmrl.llm.parse import ParseError, parse_biases, parse_probabilities
         '{"probabilities": {"0": 0.25, "1": 0.75, "2": 0}}',
         "At first {0: 1, 1: 0, 2: 0}.\n```json\n{\n 0: 0.25, // rest\n 1: 0.75,\n 2: 0\n}\n```\nThe sum is 1.0.",
         "{2: 0, 1: 0.75, 0: 0.25}",
+        "{0: 25%, 1: 0.75, 2: 0}",
+        "{0: 0.25, 1: 75 %, 2: 0%}",
     ],
 )
 def test_ways_to_write_the_same_distribution(answer: str) -> None:
@@ -75,3 +77,8 @@ def test_the_authors_regex_loses_signs_and_is_shifted_by_later_decimals() -> Non
     )
     with pytest.raises(ParseError, match="wrong_length: 1 decimal"):
         parse_probabilities("{0: 0, 1: 0.5}", 2, "authors_regex")
+
+
+def test_a_percentage_is_a_hundredth_also_as_a_bias() -> None:
+    assert parse_biases("{0: 10%, 1: -250 %, 2: 0.5}", 3).tolist() == [0.1, -2.5, 0.5]
+    assert str(parse_biases("{0: -0.0, 1: -0%}", 2)) == "[0. 0.]"

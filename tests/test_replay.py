@@ -248,3 +248,41 @@ def test_more_than_one_update_a_step_and_more_than_one_environment():
 def test_the_memory_follows_the_observation_space():
     assert isinstance(make("dqn", FRAMES, spaces.Discrete(2), replay_size=50).memory(), FrameReplay)
     assert isinstance(make("dqn", vectors(2), spaces.Discrete(2), replay_size=50).memory(), UniformReplay)
+
+
+# --- by hand ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_ring_knows_where_each_row_lies():
+    ring = Ring(row=np.zeros(4, int))
+    assert (ring.oldest, ring.total, ring.capacity) == (0, 0, 4)
+    written = 0
+    for n, where in ((3, slice(0, 3)), (1, slice(3, 4)), (2, slice(0, 2)), (3, [2, 3, 0]), (1, slice(1, 2))):
+        at = ring.advance(n)
+        assert at == where if isinstance(at, slice) else at.tolist() == where
+        ring.columns["row"][at] = np.arange(written, written + n)
+        written += n
+        assert (ring.total, ring.oldest) == (written, max(0, written - 4))
+        for start in range(ring.oldest, written + 1):
+            for stop in range(start, written + 1):
+                assert ring.rows(start, stop)["row"].tolist() == list(range(start, stop))
+    for start, stop in ((5, 8), (6, 11), (8, 7)):
+        with pytest.raises(IndexError, match="which holds 6 to 10"):
+            ring.rows(start, stop)
+
+
+def test_updates_are_owed_from_the_step_after_learning_starts_and_less_what_was_done():
+    plan = Sampling(8, learning_starts=10, updates_per_env_step=0.25, discount=0.9, with_replacement=True)
+    assert [plan.due(Clock(env_steps=t)) for t in (0, 10, 11, 12, 15, 16, 20)] == [0, 0, 0, 1, 1, 2, 3]
+    assert [plan.due(Clock(env_steps=20, updates=u)) for u in (0, 1, 3, 4)] == [3, 2, 0, 0]
+    often = Sampling(8, learning_starts=0, updates_per_env_step=2.5, discount=0.9, with_replacement=True)
+    assert [often.due(Clock(env_steps=t)) for t in (0, 1, 2, 3, 4)] == [0, 2, 5, 7, 10]
+
+
+def test_a_batch_is_drawn_with_replacement_only_where_it_is_asked_for_or_rows_are_too_few():
+    rng = np.random.default_rng(0)
+    plan = Sampling(4, 0, 1.0, 0.9, with_replacement=False)
+    assert sorted(plan.draw(1, rng, 4)[0]) == [0, 1, 2, 3] and plan.draw(3, rng, 9).shape == (3, 4)
+    assert plan.draw(1, rng, 3).max() <= 2 and {int(i) for i in plan.draw(50, rng, 5).ravel()} == {0, 1, 2, 3, 4}
+    loose = Sampling(4, 0, 1.0, 0.9, with_replacement=True)
+    assert any(len(set(row)) < 4 for row in loose.draw(50, rng, 5).tolist())

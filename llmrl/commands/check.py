@@ -54,6 +54,7 @@ def check(node: dict[str, Any], overrides: list[str]) -> Any:
         yield f"llm={names['llm']}: {_llm(config.llm)}"
     with tempfile.TemporaryDirectory(prefix="llmrl-check-") as folder:
         yield from _rehearse(method, _small(config, folder), Path(folder) / "run")
+    yield f"arrays: {_arrays(config)}"
     yield f"the run's directory: {path}/{' (exists)' if path.exists() else ''}"
 
 
@@ -64,6 +65,33 @@ def _llm(config: Any) -> str:
         return "no language model, answers by rule"
     key = f"the key in {config.key_env} is set" if config.key_env else "needs no key"
     return f"{config.model}, {key}; it was not called, a scripted LLM stood in"
+
+
+def _arrays(config: Any) -> str:
+    """Which arrays the environment changes in place, as some random steps show. No harm is done here, but elsewhere."""
+    import pickle
+
+    from llmrl.config import module_of
+
+    env = module_of("env", config.env.suite).make(config.env, "train")
+    env.action_space.seed(0)
+    changed, over = [], True
+    for _ in range(ENV_STEPS):
+        if over:
+            obs, _ = env.reset(seed=0)
+        action = env.action_space.sample()
+        arrays = {"the observation that it returned": obs, "the action that it is given": action}
+        before = {name: pickle.dumps(array) for name, array in arrays.items()}
+        obs, _, terminated, truncated, _ = env.step(action)
+        changed += [name for name in arrays if pickle.dumps(arrays[name]) != before[name] and name not in changed]
+        over = terminated or truncated
+    env.close()
+    if not changed:
+        return "the environment leaves the observations that it returned, and the actions, as they are"
+    return (
+        f"the environment changes {' and '.join(changed)} in place. llmrl copies both, so nothing is wrong here; other "
+        "libraries may store the changed ones"
+    )
 
 
 def _rehearse(method: Any, config: Any, directory: Path) -> Any:

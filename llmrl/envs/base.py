@@ -6,7 +6,8 @@ A suite is one module with `Config` and `make(config, role, *, render=False) -> 
 The contract of every environment: `reset(seed=s)` starts an episode that s and the actions determine, whatever was
 played before (a resume resets with the seed and replays the actions). The reward returned is the one to learn from;
 where that is not the environment's own, `info["reward_env"]` holds the own one. `info["life_lost"]` is True on a step
-whose lost life is terminal for learning although the episode goes on.
+whose lost life is terminal for learning although the episode goes on. Arrays that it returned it may change later, and
+the action that it is given too: whoever plays it (runs/play.py) copies both.
 """
 
 import warnings

@@ -17,7 +17,7 @@ import torch
 from llmrl.agents.base import Agent, executed
 from llmrl.explore.base import Clock, EpisodeSummary, Explorer
 from llmrl.replay.base import Step
-from llmrl.runs import seeding
+from llmrl.runs import play, seeding
 from llmrl.runs.checkpoint import Checkpoints
 from llmrl.runs.log import RunLog
 from llmrl.runs.stop import Stop
@@ -51,9 +51,9 @@ class Seat:
         self.number, self.over, self.episode_return = state["number"], state["over"], state["return"]
         self.actions = list(state["actions"])
         if not self.over:
-            self.obs, self.info = self.env.reset(seed=seed)
+            self.obs, self.info = play.reset(self.env, seed=seed)
             for action in self.actions:
-                self.obs, _, _, _, self.info = self.env.step(action)
+                self.obs, _, _, _, self.info = play.step(self.env, action)
         if state["env"] is not None:  # last: the replay would count twice
             self.env.load_state_dict(state["env"])
 
@@ -134,21 +134,22 @@ class OnlineTraining:
         for seat in self.seats:
             if seat.over:
                 self.explorer.on_episode_start(self.clock, self.next_episode, self.last_episode)
-                seat.obs, seat.info = seat.env.reset(seed=self._episode_seed(self.next_episode))
+                seat.obs, seat.info = play.reset(seat.env, seed=self._episode_seed(self.next_episode))
                 seat.number, seat.over, seat.episode_return, seat.actions = self.next_episode, False, 0.0, []
                 self.next_episode += 1
 
     def _step(self) -> Step:
         obs = _stack([seat.obs for seat in self.seats])
         infos = [seat.info for seat in self.seats]
-        actions = self.explorer.propose(
+        proposed = self.explorer.propose(
             obs, lambda: self.agent.act(obs, explore=True, gen=self.gen_act), self.clock, infos, self.rng_explore
         )
+        actions = np.array(proposed)  # a copy: whoever proposed them may reuse the array
         n = len(self.seats)
         reward = np.empty(n, np.float32)
         terminated, last = np.empty(n, bool), np.empty(n, bool)
         for i, (seat, action) in enumerate(zip(self.seats, executed(self.agent, actions))):
-            seat.obs, paid, ended, truncated, seat.info = seat.env.step(action)
+            seat.obs, paid, ended, truncated, seat.info = play.step(seat.env, action)
             seat.actions.append(action)
             reward[i] = paid
             seat.episode_return += float(seat.info.get("reward_env", paid))

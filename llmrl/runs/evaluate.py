@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrl.runs import seeding
+from llmrl.runs import play, seeding
 from llmrl.runs.stop import Stop
 
 Act = Callable[[Any, np.random.Generator], NDArray]  # ((1, *obs), the episode's generator) -> (1, *action)
@@ -87,10 +87,10 @@ def evaluate(act: Act, env: gym.Env, suite: Sequence[Case], max_steps: int, stop
     with stop.interruptible():
         for case in suite:
             rng = seeding.generator(case.seed, "act")
-            obs, _ = env.reset(seed=case.seed, options=case.options)
+            obs, _ = play.reset(env, seed=case.seed, options=case.options)
             total, length, over, reached = 0.0, 0, False, {}
             while not over and length < max_steps:
-                obs, reward, terminated, truncated, info = env.step(act(batch_of_one(obs), rng)[0])
+                obs, reward, terminated, truncated, info = play.step(env, act(batch_of_one(obs), rng)[0])
                 total += float(info.get("reward_env", reward))
                 length += 1
                 over = terminated or truncated
@@ -118,7 +118,7 @@ def evaluate_together(
         history = None if remember is None else remember(obs)
         for _ in range(max_steps):
             actions = act(obs if history is None else history.seen(), rng)
-            obs, rewards, terminated, truncated, info = episodes.step(actions)
+            obs, rewards, terminated, truncated, info = episodes.step(actions.copy())
             totals[playing] += rewards
             lengths[playing] += 1
             reached[playing] |= info["success"]
