@@ -51,7 +51,9 @@ def test_an_answer_is_recorded_and_never_asked_for_twice(tmp_path: Path) -> None
         again = ask(client(tmp_path, hosted(server)))
         assert len(server.requests) == 1
     assert first == again
-    assert first == Reply("0.5", "served-by-test", prompt_tokens=1000, completion_tokens=100, usd=None, finish_reason="stop")
+    assert first == Reply(
+        "0.5", "served-by-test", prompt_tokens=1000, completion_tokens=100, usd=None, finish_reason="stop"
+    )
     assert [row["event"] for row in timings] == ["llm_call"]
     assert "seconds" not in (tmp_path / "llm.jsonl").read_text()
 

@@ -108,10 +108,11 @@ class Transcript:
             self._append(row)
 
     def usage(self) -> dict[str, Any]:
-        """Calls, tokens, usd (of the calls with a known price), calls without one, failures by reason."""
+        """Calls, tokens, usd (of the calls with a known price), calls without one, failures and rejections by reason."""
         with self.lock:
             calls = list(self.calls.values())
             reasons = Counter(row["reason"] for rows in self.failures.values() for row in rows)
+            rejected = Counter(row["reason"] for row in self.events.values() if row["event"] == "rejected")
         return {
             "calls": len(calls),
             "prompt_tokens": sum(row["prompt_tokens"] or 0 for row in calls),
@@ -119,6 +120,7 @@ class Transcript:
             "usd": sum(row["usd"] or 0.0 for row in calls),
             "calls_without_price": sum(row["usd"] is None for row in calls),
             "failures": dict(sorted(reasons.items())),
+            "rejected": dict(sorted(rejected.items())),
         }
 
     def holdings(self) -> str:

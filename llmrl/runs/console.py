@@ -57,6 +57,14 @@ class TrainingProgress:
             self._line_at = time.monotonic()
             print(f"{steps:>9,}/{self._total:,} {self._unit} · {told}", file=sys.stderr, flush=True)
 
+    def waiting(self, text: str) -> None:
+        """Shows what training waits for, until it goes on."""
+        if self._bar:
+            self._bar.update(self._task, facts=text)
+        elif self._enabled and time.monotonic() - self._line_at > LINE_EVERY_S:
+            self._line_at = time.monotonic()
+            print(text, file=sys.stderr, flush=True)
+
     def _per_second(self, steps: int) -> float:
         now = time.monotonic()
         then, before, speed = self._speed

@@ -16,6 +16,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrl.llm.answer import FAULTS
 from llmrl.llm.sandbox import Limits, Sandbox, SandboxFailure
 from llmrl.runs import seeding
 from llmrl.runs.evaluate import uniform_policy
@@ -37,6 +38,7 @@ REJECTIONS = {  # beside the sandbox's own names
     "impure": "the same state gave another result the second time, in another order or in another process",
     "ignores_features": "the intrinsic reward depends on none of the added dimensions",
     "too_slow": "a state takes too long",
+    **FAULTS,
 }
 REPLY_CHARS = 200_000
 PROGRAM_CHARS = Limits().source_chars  # a longer one is refused by the sandbox anyway
