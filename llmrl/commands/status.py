@@ -1,8 +1,8 @@
 """llmrl status [directory]
 
 A table of all runs below a directory (outputs/ where none is named): where each stands, its latest greedy evaluation,
-its LLM's calls, how many failed (attempts without an answer, answers that could not be used), what they cost, and when it
-last wrote something. Runs of one study that were made by different versions of the code are marked with *.
+its LLM's calls, how many attempts and answers failed, what they cost, and when it last wrote something. Runs of one
+study that were made by different versions of the code are marked with *.
 """
 
 import argparse

@@ -43,7 +43,7 @@ class Reply:
     fault: str = ""  # "truncated" where the answer, or a thought before it, was not ended
 
 
-class LLMRefused(Paused):
+class LLMRefused(LLMUnavailable):
     """The server will refuse this for ever: something in the configuration is wrong. What was trained is kept."""
 
     later = False

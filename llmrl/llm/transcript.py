@@ -108,7 +108,7 @@ class Transcript:
             self._append(row)
 
     def usage(self) -> dict[str, Any]:
-        """Calls, tokens, usd (of the calls with a known price), calls without one, failures and rejections by reason."""
+        """Calls, tokens, usd (of the calls with a known price), calls without, failures and rejections by reason."""
         with self.lock:
             calls = list(self.calls.values())
             reasons = Counter(row["reason"] for rows in self.failures.values() for row in rows)
