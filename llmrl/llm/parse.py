@@ -68,9 +68,9 @@ def _last_block(text: str, n: int) -> list[float]:
     for entry in _COMMENT.sub("", blocks[-1][0][1:-1]).split(","):
         if not entry.strip():
             continue
-        name, _, value = entry.partition(":")
+        name, colon, value = entry.partition(":")
         match = _KEY.fullmatch(name.strip())
-        if match is None:
+        if match is None or not colon:
             raise ParseError("not_json", f"{entry.strip()[:60]!r} is no number: value pair")
         key = int(match[2])
         if key in found:

@@ -60,7 +60,8 @@ def _pattern(secrets: tuple[str, ...]) -> re.Pattern[str]:
 def _forms(secret: str) -> set[str]:
     """How a secret may stand in a text: as it is, escaped, quoted, or within something in base64 or hex."""
     raw = secret.encode(errors="surrogateescape")
-    forms = {secret, json.dumps(secret)[1:-1], json.dumps(secret)[1:-1].replace("/", "\\/"), html.escape(secret), repr(secret)[1:-1], raw.hex(),
+    in_json = json.dumps(secret)[1:-1]
+    forms = {secret, in_json, in_json.replace("/", r"\/"), html.escape(secret), repr(secret)[1:-1], raw.hex(),
              quote(raw, safe=""), quote(raw), quote_plus(raw)}  # fmt: skip
     for before in range(3):  # bytes in front of it move the bits of base64; its ends depend on the neighbours
         coded = base64.b64encode(b"\0" * before + raw).decode().rstrip("=")
