@@ -224,12 +224,12 @@ class StatusReport:
             self._directory.set_status(RUNNING, env_steps=clock.env_steps, updates=clock.updates)
         self._progress(clock, facts)
 
-    def waiting(self, text: str) -> None:
+    def waiting(self, text: str, failed: bool) -> None:
         """Tells both what training waits for."""
         if time.monotonic() - self._at > self.EVERY_S:
             self._at = time.monotonic()
             self._directory.set_status(RUNNING, waiting_for=text)
-        self._progress.waiting(text)
+        self._progress.waiting(text, failed)
 
 
 def mirrors_of(config: Any, path: Path, node: dict) -> list[Any]:

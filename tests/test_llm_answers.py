@@ -323,7 +323,9 @@ def test_the_defaults_outlast_a_limit_per_minute_twice(tmp_path: Path) -> None:
 def test_waiting_is_told_with_the_call_the_try_and_the_key_to_change(tmp_path: Path) -> None:
     told: list[str] = []
     with Server(503, "fine") as server:
-        ask(client(tmp_path, hosted(server), waiting=told.append), "12/0")
+        ask(
+            client(tmp_path, hosted(server), waiting=lambda text, failed: told.append(text) if failed else None), "12/0"
+        )
     assert told == [
         "waits 0 s after test 12/0, try 1 of 3: server_error. llm.retries and llm.retry_wait_max_s say how long it is "
         "waited."

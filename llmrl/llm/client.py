@@ -55,7 +55,7 @@ class BudgetReached(Paused):
 
 class LLM:
     """One run's language model. `timing` receives a row per call that was really made, for timing.jsonl; `waiting`
-    what is waited for, now and then, where training waits."""
+    what is waited for, where training waits, and whether a try has just failed."""
 
     def __init__(
         self,
@@ -63,13 +63,13 @@ class LLM:
         transcript: Transcript,
         stop: Interruptible,
         timing: Callable[[dict], None] | None = None,
-        waiting: Callable[[str], None] | None = None,
+        waiting: Callable[[str, bool], None] | None = None,
     ) -> None:
         self.config = config
         self.transcript = transcript
         self._stop, self._aside = stop, Aside()
         self._timing = timing or (lambda row: None)
-        self._waiting = waiting or (lambda text: None)
+        self._waiting = waiting or (lambda text, failed: None)
         self.tape = _open_tape(config.replay) if config.replay is not None else None
         refused = (row["reason"] == "json_mode_refused" for rows in transcript.failures.values() for row in rows)
         self._json_mode = config.json and not any(refused)
@@ -164,7 +164,9 @@ class LLM:
                 raise LLMUnavailable(self._no_answer(purpose, index, reasons, detail, "The run is paused"))
             wait = min(config.retry_wait_s * 2**attempt, config.retry_wait_max_s)
             wait = max(wait, min(exchange.asked_wait(), config.retry_after_max_s))
-            self._tell(f"waits {wait:,.0f} s after {call}: {reason}.{failures.hint(reasons, config.key_env)}")
+            self._tell(
+                f"waits {wait:,.0f} s after {call}: {reason}.{failures.hint(reasons, config.key_env)}", failed=True
+            )
             self._waits().wait(wait)
             attempt += 1
 
@@ -204,9 +206,9 @@ class LLM:
         tokens = believed(messages, answer)
         return Reply(text, model[:DETAIL_CHARS], *tokens, _usd(self.config, *tokens), finish[:DETAIL_CHARS] or None)
 
-    def _tell(self, text: str) -> None:
+    def _tell(self, text: str, *, failed: bool = False) -> None:
         if threading.current_thread() is threading.main_thread():  # a job's call is not what training waits for
-            self._waiting(text)
+            self._waiting(text, failed)
 
     def _waits(self) -> Interruptible:
         """A signal interrupts what the main thread waits for; a job's wait is no reason to leave a step half done."""

@@ -57,11 +57,11 @@ class TrainingProgress:
             self._line_at = time.monotonic()
             print(f"{steps:>9,}/{self._total:,} {self._unit} · {told}", file=sys.stderr, flush=True)
 
-    def waiting(self, text: str) -> None:
-        """Shows what training waits for, until it goes on."""
+    def waiting(self, text: str, failed: bool) -> None:
+        """Shows what training waits for, until it goes on; a line for each try that failed, else now and then."""
         if self._bar:
             self._bar.update(self._task, facts=text)
-        elif self._enabled and time.monotonic() - self._waiting_at > LINE_EVERY_S:
+        elif self._enabled and (failed or time.monotonic() - self._waiting_at > LINE_EVERY_S):
             self._waiting_at = time.monotonic()
             print(text, file=sys.stderr, flush=True)
 
