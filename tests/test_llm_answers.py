@@ -9,14 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llm_server import Answer, Raw, Server
+from llm_server import HANG, Answer, Raw, Server
 from test_llm_client import QUESTION, ask, client, config, hosted
 
 from llmrl.checks import ConfigError
+from llmrl.commands.status import row_of, table
+from llmrl.llm import waits
 from llmrl.llm.answer import without_thoughts
 from llmrl.llm.client import BudgetReached, LLMRefused, LLMUnavailable, preflight
 from llmrl.llm.redact import redact
 from llmrl.llm.transcript import Transcript
+from llmrl.run import StatusReport
+from llmrl.runs.console import TrainingProgress
+from llmrl.runs.identity import RunDirectory
 from llmrl.runs.stop import Stop
 
 HTML = {"Content-Type": "text/html"}
@@ -277,12 +282,12 @@ def test_a_key_that_cannot_be_one_is_refused_before_training(monkeypatch: pytest
 
 
 def waits_of(tmp_path: Path, server: Server, **settings: Any) -> list[float]:
-    waits: list[float] = []
+    found: list[float] = []
     stop = Stop()
-    stop.wait = waits.append  # type: ignore[method-assign]
+    stop.wait = found.append  # type: ignore[method-assign]
     with server, pytest.raises(LLMUnavailable):
         ask(client(tmp_path, hosted(server, **settings), stop))
-    return waits
+    return found
 
 
 @pytest.mark.parametrize("status", [429, 500, 503, 529])
@@ -314,10 +319,10 @@ def test_a_time_of_day_is_waited_for(tmp_path: Path) -> None:
 def test_the_defaults_outlast_a_limit_per_minute_twice(tmp_path: Path) -> None:
     default = config("openai_compatible", model="m", api_base="http://localhost:1/v1")
     server = Server(429)
-    waits = waits_of(
+    found = waits_of(
         tmp_path, server, **{k: getattr(default, k) for k in ("retries", "retry_wait_s", "retry_wait_max_s")}
     )
-    assert sum(waits) == 183
+    assert sum(found) == 183
 
 
 def test_waiting_is_told_with_the_call_the_try_and_the_key_to_change(tmp_path: Path) -> None:
@@ -379,3 +384,28 @@ def test_what_is_refused_for_ever_does_not_say_later(tmp_path: Path, status: int
         ask(client(tmp_path, hosted(server)))
     assert not refused.value.later and len(server.requests) == 1
     assert LLMUnavailable.later and "same command goes on" in str(refused.value)
+
+
+def test_a_request_under_way_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waits, "TICK_S", 0.01)
+    told: list[str] = []
+    with Server(HANG) as server, pytest.raises(LLMUnavailable, match=r"llm\.timeout_s says how long"):
+        settings = hosted(server, retries=0, timeout_s=0.2)
+        ask(client(tmp_path, settings, waiting=lambda text, failed: told.append(text)), "12/0")
+    assert told[0] == "waits for test 12/0, try 1 of 1: 0 of 0.2 s (llm.timeout_s says how long an answer may take)"
+
+
+def test_progress_and_status_say_what_is_waited_for(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    directory.acquire({})
+    with TrainingProgress(100, enabled=True) as progress:
+        report = StatusReport(directory, progress)
+        for text, failed in (("waits for a", False), ("waits for a, still", False), ("waits 2 s after a", True)):
+            report.waiting(text, failed)
+    assert capsys.readouterr().err.splitlines() == ["waits for a", "waits 2 s after a"]
+    assert directory.status()["waiting_for"] == "waits for a"
+    assert "RUNNING, waits for a" in table([row_of(directory.path)])
+    directory.release()
+    with TrainingProgress(100, enabled=False) as progress:
+        progress.waiting("silence", True)
+    assert capsys.readouterr().err == ""
