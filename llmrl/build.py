@@ -176,7 +176,8 @@ class RunContext:
 
     @cached_property
     def llm(self) -> LLM:
-        return LLM(self.cfg.llm, Transcript(self.dir / "llm.jsonl"), self.stop, self.log.timing)
+        waiting = getattr(self.report, "waiting", None)
+        return LLM(self.cfg.llm, Transcript(self.dir / "llm.jsonl"), self.stop, self.log.timing, waiting)
 
     def train(self, agent: Agent, explorer: Explorer) -> dict[str, Any]:
         """Trains online to the end of the budget, from the newest checkpoint if there is one. Returns what came out."""

@@ -189,8 +189,8 @@ def carry_out(config: Any, method: Any, directory: RunDirectory, node: dict[str,
         stop.chain()
         return 128 + stopped.signum
     except Paused as paused:
-        directory.set_status(PAUSED, reason=str(paused))
-        return say(str(paused), TRY_LATER)
+        directory.set_status(PAUSED if paused.later else FAILED, reason=str(paused))
+        return say(str(paused), TRY_LATER if paused.later else BAD_INPUT)
     except ConfigError:
         raise
     except Exception as error:
@@ -223,6 +223,13 @@ class StatusReport:
             self._at = time.monotonic()
             self._directory.set_status(RUNNING, env_steps=clock.env_steps, updates=clock.updates)
         self._progress(clock, facts)
+
+    def waiting(self, text: str, failed: bool) -> None:
+        """Tells both what training waits for."""
+        if time.monotonic() - self._at > self.EVERY_S:
+            self._at = time.monotonic()
+            self._directory.set_status(RUNNING, waiting_for=text)
+        self._progress.waiting(text, failed)
 
 
 def mirrors_of(config: Any, path: Path, node: dict) -> list[Any]:

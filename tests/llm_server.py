@@ -3,12 +3,14 @@
     with Server("{0: 1.0}", 429, HANG) as server:   # one behaviour per request, the last one for all that follow
         … api_base=server.url …
 
-A behaviour is a text (or None) to answer with, a status code to fail with, or one of the names below.
+A behaviour is a text (or None) to answer with, a status code to fail with, one of the names below, an Answer, or a Raw
+response. A function of the request's body returns one of these.
 """
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -19,6 +21,26 @@ NO_CHOICES = object()  # 200, JSON, but nothing in it
 REFUSE_JSON = object()  # 400 to whoever asks for response_format, else an answer
 
 Behaviour = Any
+USAGE = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}
+
+
+@dataclass
+class Answer:
+    """A chat completion that is not an ordinary one."""
+
+    text: Any = "fine"
+    finish_reason: Any = "stop"
+    usage: Any = field(default_factory=lambda: USAGE)  # None: the server tells none
+    message: dict = field(default_factory=dict)  # beside the text
+
+
+@dataclass
+class Raw:
+    """A response as it is; `body` may be pieces that come one after the other, without a length."""
+
+    body: bytes | Iterable[bytes] = b""
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=lambda: {"Content-Type": "application/json"})
 
 
 class Server:
@@ -57,11 +79,15 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             server.requests.append(body)
             server.keys.append(key)
             behaviour = server.next()
+            if callable(behaviour):
+                behaviour = behaviour(body)
             server.on_request()
             if behaviour is HANG:
                 server.closing.wait()
             if behaviour is HANG or behaviour is HANG_UP:
                 self.close_connection = True
+            elif isinstance(behaviour, Raw):
+                self._raw(behaviour)
             elif behaviour is GARBAGE:
                 self._send(200, b"<html>it works</html>")
             elif behaviour is NO_CHOICES:
@@ -73,17 +99,32 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             else:
                 self._answer("{0: 0.25, 1: 0.75}" if behaviour is REFUSE_JSON else behaviour)
 
-        def _answer(self, text: str | None) -> None:
-            message = {"role": "assistant", "content": text}
+        def _answer(self, answer: Any) -> None:
+            answer = answer if isinstance(answer, Answer) else Answer(answer)
+            message = {"role": "assistant", "content": answer.text} | answer.message
             reply = {
                 "id": "chatcmpl-1", "object": "chat.completion", "created": 0, "model": server.model,
-                "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-                "usage": {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100},
+                "choices": [{"index": 0, "message": message, "finish_reason": answer.finish_reason}],
             }  # fmt: skip
-            self._send(200, json.dumps(reply).encode())
+            self._send(200, json.dumps(reply | ({"usage": answer.usage} if answer.usage is not None else {})).encode())
 
         def _fail(self, status: int, text: str) -> None:
             self._send(status, json.dumps({"error": {"message": text, "type": "error", "code": status}}).encode())
+
+        def _raw(self, raw: Raw) -> None:
+            self.send_response(raw.status)
+            for name, value in raw.headers.items():
+                self.send_header(name, value)
+            pieces = [raw.body] if isinstance(raw.body, bytes) else raw.body
+            if isinstance(raw.body, bytes):
+                self.send_header("Content-Length", str(len(raw.body)))
+            self.end_headers()
+            self.close_connection = not isinstance(raw.body, bytes)
+            try:
+                for piece in pieces:
+                    self.wfile.write(piece)
+            except OSError:  # the client has had enough
+                self.close_connection = True
 
         def _send(self, status: int, body: bytes) -> None:
             self.send_response(status)

@@ -162,10 +162,10 @@ def test_an_unreachable_server_pauses_the_run_and_loses_nothing(llmrl_run, tmp_p
     assert b'"episode"' in rows
     assert {row["kind"] for row in read_jsonl(directory / "llm.jsonl")} == {"failure"}
 
-    def listens(self, messages, purpose, index, json_mode):
+    def listens(self, messages, purpose, index, json):
         return Reply(scripted.answer(messages, purpose), "some/model", 1, 1, 0.0)
 
-    monkeypatch.setattr(LLM, "_attempt", listens)
+    monkeypatch.setattr(LLM, "_ask_model", listens)
     again = llmrl_run(*args)
     assert again.code == 0, again.err
     assert status(directory) == "DONE"

@@ -16,6 +16,7 @@ from llmrl.config import checked
 from llmrl.envs.pick_place.scene import FRAME, HOME_PIXEL
 from llmrl.gymnasium_ids import pick_place
 from llmrl.llm import scripted_explorllm as scripted
+from llmrl.llm.client import Reply
 from llmrl.llm.sandbox import Limits, SandboxFailure
 from llmrl.llm.transcript import Transcript
 from llmrl.methods import explorllm_programs
@@ -65,7 +66,7 @@ class Answers:
         reply = self.replies[purpose]
         text = reply if isinstance(reply, str) else reply[int(index) % len(reply)]
         self.transcript.call({"purpose": purpose, "index": index, "messages": messages, "answer": text})
-        return dataclasses.make_dataclass("Reply", ["text"])(text)
+        return Reply(text, "a model", 1, 1, 0.0)
 
     def event(self, purpose, index, event, **facts):
         self.transcript.event(purpose, index, event, **facts)

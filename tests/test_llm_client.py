@@ -12,7 +12,7 @@ from llm_server import GARBAGE, HANG, HANG_UP, NO_CHOICES, REFUSE_JSON, Server
 from pydantic import TypeAdapter
 
 from llmrl.checks import ConfigError
-from llmrl.llm.client import LLM, BudgetReached, Config, LLMUnavailable, Reply, preflight
+from llmrl.llm.client import LLM, BudgetReached, Config, LLMRefused, LLMUnavailable, Reply, preflight
 from llmrl.llm.transcript import ReplayError, ReplayMismatch, ReplayMissing, Transcript
 from llmrl.runs.stop import Stop, Stopped
 
@@ -51,7 +51,9 @@ def test_an_answer_is_recorded_and_never_asked_for_twice(tmp_path: Path) -> None
         again = ask(client(tmp_path, hosted(server)))
         assert len(server.requests) == 1
     assert first == again
-    assert first == Reply("0.5", "served-by-test", prompt_tokens=1000, completion_tokens=100, usd=None)
+    assert first == Reply(
+        "0.5", "served-by-test", prompt_tokens=1000, completion_tokens=100, usd=None, finish_reason="stop"
+    )
     assert [row["event"] for row in timings] == ["llm_call"]
     assert "seconds" not in (tmp_path / "llm.jsonl").read_text()
 
@@ -63,8 +65,8 @@ def test_an_answer_is_recorded_and_never_asked_for_twice(tmp_path: Path) -> None
         (500, "server_error"),
         (503, "server_error"),
         (HANG_UP, "connection"),
-        (GARBAGE, "server_error"),
-        (NO_CHOICES, "bad_response"),
+        (GARBAGE, "malformed: HTML, not JSON"),
+        (NO_CHOICES, "malformed: empty choices"),
     ],
 )
 def test_what_may_pass_is_tried_again_and_counted(tmp_path: Path, behaviour: Any, reason: str) -> None:
@@ -110,7 +112,7 @@ def test_a_server_that_never_answers_times_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("status", "reason"), [(401, "wrong_key"), (403, "forbidden"), (404, "not_found")])
 def test_what_will_not_pass_is_not_tried_again(tmp_path: Path, status: int, reason: str) -> None:
-    with Server(status) as server, pytest.raises(LLMUnavailable, match=f"{reason} 1x"):
+    with Server(status) as server, pytest.raises(LLMRefused, match=f"{reason} 1x"):
         ask(client(tmp_path, hosted(server)))
     assert len(server.requests) == 1
 
@@ -207,7 +209,7 @@ def test_keys_stay_out_of_every_file_and_text(
         settings = hosted(server, key_env="MY_KEY")
         llm = client(tmp_path, settings)
         ask(llm, "1/0")
-        with pytest.raises(LLMUnavailable, match="Look at the key in MY_KEY") as failure:
+        with pytest.raises(LLMRefused, match="Look at the key in MY_KEY") as failure:
             ask(llm, "2/0")
         assert set(server.keys) == {KEY}
     said = [str(failure.getrepr(showlocals=False)), str(dataclasses.asdict(settings)), caplog.text, *capfd.readouterr()]

@@ -169,7 +169,7 @@ def test_when_no_answer_can_be_used(tmp_path: Path, on_failure: str, left: list 
         start(wrapped, 2)
     distribution = wrapped.inner.distribution
     assert (distribution if distribution is None else distribution.tolist()) == left
-    assert wrapped.usage() == {"refreshes": 2, "failed_refreshes": 1, "rejected": {"not_json": 3}}
+    assert wrapped.usage() == {"refreshes": 2, "failed_refreshes": 1, "rejected": {"not_json": 1, "repeated": 1}}
     assert wrapped.metrics()["llm_failed_refreshes"] == 1
 
 

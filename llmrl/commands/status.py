@@ -1,8 +1,8 @@
 """llmrl status [directory]
 
 A table of all runs below a directory (outputs/ where none is named): where each stands, its latest greedy evaluation,
-what its LLM calls cost, and when it last wrote something. Runs of one study that were made by different versions of the
-code are marked with *.
+its LLM's calls, how many attempts and answers failed, what they cost, and when it last wrote something. Runs of one
+study that were made by different versions of the code are marked with *.
 """
 
 import argparse
@@ -37,6 +37,7 @@ class Row:
     target_steps: int | None
     last_return: float | None
     calls: int | None
+    failures: int | None  # attempts that brought no answer, and answers that could not be used
     usd: float | None
     updated: str
     code: tuple[str, ...]  # the versions that have worked on it
@@ -78,7 +79,7 @@ def row_of(path: Path) -> Row:
     try:
         status = RunDirectory(path).status()
         if status:
-            name, reason = str(status["status"]), str(status.get("reason", ""))
+            name, reason = str(status["status"]), str(status.get("reason") or status.get("waiting_for") or "")
         elif (path / "status.json").exists():
             name, reason = DAMAGED, "status.json cannot be read"
         else:
@@ -86,12 +87,12 @@ def row_of(path: Path) -> Row:
     except (OSError, KeyError, AttributeError) as error:
         status, name, reason = {}, DAMAGED, f"status.json: {error}"
     last = last_greedy(path / "eval.jsonl")
-    calls, usd = _llm(path, finished=name == "DONE")
+    calls, failures, usd = _llm(path, finished=name == "DONE")
     unit = unit_of(status)
     steps = [s for s in (status.get(unit), last.get(unit)) if isinstance(s, int)]
     return Row(
         path, name, reason, unit, max(steps, default=None), status.get(f"target_{unit}"), last.get("return_mean"),
-        calls, usd, str(status.get("updated", "")), _code(path),
+        calls, failures, usd, str(status.get("updated", "")), _code(path),
     )  # fmt: skip
 
 
@@ -118,8 +119,8 @@ def last_greedy(file: Path) -> dict[str, Any]:
         tail *= 4
 
 
-def _llm(path: Path, *, finished: bool) -> tuple[int | None, float | None]:
-    """Calls and dollars so far; (None, None) where no LLM is asked."""
+def _llm(path: Path, *, finished: bool) -> tuple[int | None, int | None, float | None]:
+    """Calls, failures and dollars so far; None where no LLM is asked."""
     try:
         if finished:
             usage = read_json(path / "result.json").get("llm")
@@ -129,9 +130,12 @@ def _llm(path: Path, *, finished: bool) -> tuple[int | None, float | None]:
             usage = Transcript(path / "llm.jsonl", read_only=True).usage()
         else:
             usage = None
-        return (usage["calls"], usage["usd"]) if usage else (None, None)
+        if not usage:
+            return None, None, None
+        failed = [*usage.get("failures", {}).values(), *usage.get("rejected", {}).values()]
+        return usage["calls"], sum(failed), usage["usd"]
     except Exception:  # noqa: BLE001 (whatever is wrong in a file, a table of all runs has to come)
-        return None, None
+        return None, None, None
 
 
 def _code(path: Path) -> tuple[str, ...]:
@@ -147,14 +151,15 @@ def table(rows: list[Row]) -> str:
     versions: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:
         versions[row.names[0]].update(row.code)
-    head = ("study", "method-agent", "env", "run", "status", "env_steps", "of", "return", "calls", "usd", "age", "code")
+    head = ("study", "method-agent", "env", "run", "status", "env_steps", "of", "return", "calls", "failed", "usd",
+            "age", "code")  # fmt: skip
     cells = [_cells(row, versions[row.names[0]]) for row in rows]
-    right = range(5, 11)
+    right = range(5, 12)
     counts = Counter(row.status for row in rows)
     lines = [columns([head, *cells], right=tuple(right), indent=""), ""]
     lines.append(f"{len(rows)} runs: " + ", ".join(f"{n} {name}" for name, n in sorted(counts.items())))
     for row in rows:
-        if row.reason and row.status not in ("DONE", "RUNNING"):
+        if row.reason and row.status != "DONE":
             lines.append(f"{row.path}: {row.status}, {row.reason.splitlines()[0]}")
     for study, found in sorted(versions.items()):
         if len(found) > 1:
@@ -168,6 +173,7 @@ def _cells(row: Row, versions: Counter[str]) -> tuple[str, ...]:
     return (
         *row.names, row.status, _number(row.steps), _number(row.target_steps, row.unit),
         "" if row.last_return is None else f"{row.last_return:,.1f}", _number(row.calls),
+        _number(row.failures),
         "" if row.usd is None else f"{row.usd:.2f}", age(row.updated), (row.code[-1] if row.code else "") + mixed,
     )  # fmt: skip
 

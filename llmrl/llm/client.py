@@ -5,98 +5,48 @@ model answered, and every attempt that failed, is on disk before `ask` returns, 
 (llm/job.py) calls it from a thread of its own.
 """
 
-import atexit
+import math
 import os
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
-from functools import cache, partial
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
-from llmrl.checks import ConfigError, Count, NonNegative, NonNegativeInt, Positive
-from llmrl.llm import scripted
+from llmrl.checks import ConfigError
+from llmrl.llm import failures, scripted
+from llmrl.llm.answer import CUT, UNFINISHED, Answer, believed, clean, read_body, read_completion, without_thoughts
+from llmrl.llm.config import Config
+from llmrl.llm.redact import check_key, key_of, redact
 from llmrl.llm.transcript import ReplayError, ReplayMissing, Transcript
+from llmrl.llm.waits import Aside, Interruptible, LLMUnavailable, in_thread
 from llmrl.runs.stop import Paused
 
-NOT_IDENTITY = {"identity": False}  # cannot change a result, so it is not in the run's id
-NEVER_RETRIED = ("bad_request", "wrong_key", "forbidden", "not_found")
-REASONS = {400: "bad_request", 401: "wrong_key", 403: "forbidden", 404: "not_found", 408: "timeout",
-           422: "bad_request", 429: "rate_limit"}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Config:
-    """conf/llm/<name>.yaml; every key is explained in scripted.yaml."""
-
-    kind: Literal["scripted", "litellm"]
-    model: str
-    provider: str | None
-    temperature: NonNegative
-    json: bool
-    max_tokens: Count | None
-    usd_per_million_tokens: tuple[NonNegative, NonNegative] | None = field(metadata=NOT_IDENTITY)
-    timeout_s: Positive = field(metadata=NOT_IDENTITY)
-    retries: NonNegativeInt = field(metadata=NOT_IDENTITY)
-    retry_wait_s: NonNegative = field(metadata=NOT_IDENTITY)
-    retry_wait_max_s: NonNegative = field(metadata=NOT_IDENTITY)
-    budget_usd: NonNegative | None = field(metadata=NOT_IDENTITY)
-    api_base: str | None = field(metadata=NOT_IDENTITY)
-    key_env: str | None = field(metadata=NOT_IDENTITY)
-    replay: str | None = field(metadata={"identity": "content"})
-
-    def __post_init__(self) -> None:
-        if self.kind == "scripted" and self.model != "scripted":
-            raise ValueError(
-                "model: llm=scripted is no language model. Choose llm=gpt-4o-mini, or llm=openai_compatible with "
-                f"llm.model={self.model or '…'} and llm.api_base=…"
-            )
-        if self.kind == "litellm" and self.model in ("", "scripted"):
-            raise ValueError("model: name the model, for example llm.model=Qwen/Qwen2.5-7B-Instruct")
-        if self.api_base == "":
-            raise ValueError("api_base: give the server's address, for example llm.api_base=http://localhost:8000/v1")
-        if "@" in (self.api_base or ""):
-            raise ValueError("api_base: holds a user or password; name an environment variable in key_env instead")
+DETAIL_CHARS = 300
+BODY_BYTES_PER_CHAR = 16  # an escaped character, and as much again of what reasoned beside the answer
+BODY_BYTES = 1 << 20  # and this much beside
 
 
 @dataclass(frozen=True)
 class Reply:
     """An answer. Tokens and usd are None where nobody told."""
 
-    text: str
+    text: str  # without the model's thoughts
     model: str  # as served
     prompt_tokens: int | None
     completion_tokens: int | None
     usd: float | None
+    finish_reason: str | None = None
+    fault: str = ""  # "truncated" where the answer, or a thought before it, was not ended
 
 
-class Interruptible(Protocol):
-    """What the client wants of runs/stop.py: a signal raises Stopped inside `interruptible()` and `wait()`."""
+class LLMRefused(LLMUnavailable):
+    """The server will refuse this for ever: something in the configuration is wrong. What was trained is kept."""
 
-    def interruptible(self) -> AbstractContextManager[None]: ...
-
-    def wait(self, seconds: float) -> None: ...
-
-
-class _Aside:
-    """The waits of a job's thread: no signal cuts them short, only the end of the training does."""
-
-    def __init__(self) -> None:
-        self.left = threading.Event()
-
-    def interruptible(self) -> AbstractContextManager[None]:
-        return nullcontext()
-
-    def wait(self, seconds: float) -> None:
-        if self.left.wait(seconds):
-            raise LLMUnavailable("nobody waits for the answer any more")
-
-
-class LLMUnavailable(Paused):
-    """No attempt brought an answer."""
+    later = False
 
 
 class BudgetReached(Paused):
@@ -104,15 +54,22 @@ class BudgetReached(Paused):
 
 
 class LLM:
-    """One run's language model. `timing` receives a row per call that was really made, for timing.jsonl."""
+    """One run's language model. `timing` receives a row per call that was really made, for timing.jsonl; `waiting`
+    what is waited for, where training waits, and whether a try has just failed."""
 
     def __init__(
-        self, config: Config, transcript: Transcript, stop: Interruptible, timing: Callable[[dict], None] | None = None
+        self,
+        config: Config,
+        transcript: Transcript,
+        stop: Interruptible,
+        timing: Callable[[dict], None] | None = None,
+        waiting: Callable[[str, bool], None] | None = None,
     ) -> None:
         self.config = config
         self.transcript = transcript
-        self._stop, self._aside = stop, _Aside()
+        self._stop, self._aside = stop, Aside()
         self._timing = timing or (lambda row: None)
+        self._waiting = waiting or (lambda text, failed: None)
         self.tape = _open_tape(config.replay) if config.replay is not None else None
         refused = (row["reason"] == "json_mode_refused" for rows in transcript.failures.values() for row in rows)
         self._json_mode = config.json and not any(refused)
@@ -121,18 +78,24 @@ class LLM:
         """The answer to chat `messages` ([{"role": …, "content": …}, …]).
 
         (purpose, index) names the call within the run; a retry is a new index ("12/1"). `json` asks the server for
-        JSON where llm.json allows it. Raises ReplayError, LLMUnavailable, BudgetReached, or Stopped on a signal.
+        JSON where llm.json allows it. Raises ReplayError, LLMUnavailable, LLMRefused, BudgetReached, or Stopped on a
+        signal. A reply with a `fault` is not to be read.
         """
         if self.transcript.find(purpose, index, messages) is None:
             if self.tape is not None:
                 self._copy_from_tape(self.tape, messages, purpose, index)
             elif self.config.kind == "scripted":
                 text = scripted.answer(messages, purpose, index)
-                self._record(messages, purpose, index, Reply(text, "scripted", 0, 0, 0.0))
+                self._record(messages, purpose, index, Reply(text, "scripted", 0, 0, 0.0, "stop"))
             else:
                 self._record(messages, purpose, index, self._ask_model(messages, purpose, index, json))
         row = self.transcript.calls[purpose, index]
-        return Reply(row["answer"], row["served_model"], row["prompt_tokens"], row["completion_tokens"], row["usd"])
+        text, ended = without_thoughts(row["answer"])
+        finish = row.get("finish_reason")  # not in older transcripts
+        return Reply(
+            text, row["served_model"], row["prompt_tokens"], row["completion_tokens"], row["usd"], finish,
+            "" if ended and finish not in UNFINISHED else "truncated",
+        )  # fmt: skip
 
     def prepare(self) -> None:
         """Load what the first call needs, which takes seconds, and longer beside a training in another thread."""
@@ -156,7 +119,7 @@ class LLM:
         self.transcript.call({
             "purpose": purpose, "index": index, "messages": messages, "answer": reply.text,
             "model": self.config.model, "served_model": reply.model, "prompt_tokens": reply.prompt_tokens,
-            "completion_tokens": reply.completion_tokens, "usd": reply.usd,
+            "completion_tokens": reply.completion_tokens, "usd": reply.usd, "finish_reason": reply.finish_reason,
         })  # fmt: skip
 
     def _copy_from_tape(self, tape: Transcript, messages: list[dict], purpose: str, index: str) -> None:
@@ -168,51 +131,84 @@ class LLM:
         self.transcript.copy(tape, purpose, index)
 
     def _ask_model(self, messages: list[dict], purpose: str, index: str, json: bool) -> Reply:
+        from llmrl.llm import wire  # with httpx, which takes its time
+
         preflight(self.config)
         self._check_budget()
+        config = self.config
         reasons: Counter[str] = Counter()
         attempt = 0
         while True:
             json_mode = json and self._json_mode
+            call = f"{purpose} {index}, try {attempt + 1} of {config.retries + 1}"
+            most = BODY_BYTES + BODY_BYTES_PER_CHAR * config.max_answer_chars
+            exchange = wire.Exchange(most, time.monotonic() + config.timeout_s)
+            start = time.perf_counter()
             try:
-                return self._attempt(messages, purpose, index, json_mode)
+                answer = self._attempt(messages, json_mode, exchange, call)
+                seconds = time.perf_counter() - start
+                self._timing({"event": "llm_call", "purpose": purpose, "index": index, "seconds": seconds})
+                return self._received(messages, answer)
             except Exception as error:  # noqa: BLE001 (whatever a server or litellm does is an attempt that failed)
-                reason, detail = self._name_failure(error, json_mode)
+                status = exchange.status() or getattr(error, "status_code", None) or 0
+                reason = failures.name(error, status, json_mode)
+                detail = clean(redact(failures.text(error), config.key_env))[:DETAIL_CHARS]
             self.transcript.failure(purpose, index, reason, detail)
             if reason == "json_mode_refused":  # then the prompt alone has to ask for it
                 self._json_mode = False
                 continue
             reasons[reason] += 1
-            if attempt == self.config.retries or reason in NEVER_RETRIED:
-                raise LLMUnavailable(self._unavailable(purpose, index, reasons, detail))
-            self._waits().wait(min(self.config.retry_wait_s * 2**attempt, self.config.retry_wait_max_s))
+            if failures.is_permanent(reason, status):
+                raise LLMRefused(self._no_answer(purpose, index, reasons, detail, "The run has failed"))
+            if attempt == config.retries:
+                raise LLMUnavailable(self._no_answer(purpose, index, reasons, detail, "The run is paused"))
+            wait = min(config.retry_wait_s * 2**attempt, config.retry_wait_max_s)
+            wait = max(wait, min(exchange.asked_wait(), config.retry_after_max_s))
+            self._tell(
+                f"waits {wait:,.0f} s after {call}: {reason}.{failures.hint(reasons, config.key_env)}", failed=True
+            )
+            self._waits().wait(wait)
             attempt += 1
 
-    def _attempt(self, messages: list[dict], purpose: str, index: str, json_mode: bool) -> Reply:
+    def _attempt(self, messages: list[dict], json_mode: bool, exchange: Any, call: str) -> Answer:
         """One request. It runs in a thread of its own, so that a signal ends the wait at once."""
+        from llmrl.llm import wire
+
         config = self.config
-        options: dict[str, Any] = {"response_format": {"type": "json_object"}} if json_mode else {}
-        if config.max_tokens is not None:
-            options["max_tokens"] = config.max_tokens
         # a server of one's own never gets a key that litellm would find in the environment
-        key = _key(config) or ("none" if config.api_base else None)
+        key = key_of(config.key_env) or ("none" if config.api_base else None)
         litellm = _litellm()
-        start = time.perf_counter()
-        response = _in_thread(
-            lambda: litellm.completion(
-                model=_litellm_name(config), messages=messages, api_base=config.api_base, api_key=key,
-                temperature=config.temperature, timeout=config.timeout_s, max_retries=0, **options,
-            ),
-            self._waits(),
-            config.timeout_s,
-        )  # fmt: skip
-        seconds = time.perf_counter() - start
-        self._timing({"event": "llm_call", "purpose": purpose, "index": index, "seconds": seconds})
-        prompt_tokens = getattr(getattr(response, "usage", None), "prompt_tokens", None)
-        completion_tokens = getattr(getattr(response, "usage", None), "completion_tokens", None)
-        text = response.choices[0].message.content or ""  # None, as after a refusal, is an empty answer
-        model = response.model or config.model
-        return Reply(text, model, prompt_tokens, completion_tokens, _usd(config, prompt_tokens, completion_tokens))
+
+        def work() -> Answer:
+            wire.watch(exchange)
+            response = error = None
+            try:
+                response = litellm.completion(
+                    model=_litellm_name(config), messages=messages, api_base=config.api_base, api_key=key,
+                    timeout=config.timeout_s, max_retries=0, **_options(config, json_mode),
+                )  # fmt: skip
+            except Exception as failed:  # noqa: BLE001 (what the server said counts, whatever litellm makes of it)
+                error = failed
+            return _read(exchange, response, error)
+
+        hint = failures.HINTS["timeout"]
+        told = f"waits for {call}: {{:.0f}} of {config.timeout_s:g} s ({hint})"
+        return in_thread(work, self._waits(), config.timeout_s, lambda seconds: self._tell(told.format(seconds)))
+
+    def _received(self, messages: list[dict], answer: Answer) -> Reply:
+        """What is kept of an answer."""
+        text, finish, model = (
+            clean(redact(part or "", self.config.key_env))
+            for part in (answer.text, answer.finish_reason, answer.model or self.config.model)
+        )
+        if len(text) > self.config.max_answer_chars:
+            text, finish = text[: self.config.max_answer_chars], CUT
+        tokens = believed(messages, answer)
+        return Reply(text, model[:DETAIL_CHARS], *tokens, _usd(self.config, *tokens), finish[:DETAIL_CHARS] or None)
+
+    def _tell(self, text: str, *, failed: bool = False) -> None:
+        if threading.current_thread() is threading.main_thread():  # a job's call is not what training waits for
+            self._waiting(text, failed)
 
     def _waits(self) -> Interruptible:
         """A signal interrupts what the main thread waits for; a job's wait is no reason to leave a step half done."""
@@ -234,51 +230,85 @@ class LLM:
                 "is paused; the same command with a higher llm.budget_usd goes on."
             )
 
-    def _name_failure(self, error: Exception, json_mode: bool) -> tuple[str, str]:
-        kind = type(error).__name__
-        text = " ".join(str(error).split()).removeprefix(f"litellm.{kind}: ")
-        text = text if text.startswith(kind) else f"{kind}: {text}"
-        for secret in _secrets():
-            text = text.replace(secret, "***")
-        if json_mode and kind in ("BadRequestError", "UnsupportedParamsError", "UnprocessableEntityError"):
-            return "json_mode_refused", text[:300]
-        if isinstance(error, TimeoutError) or kind == "Timeout":
-            return "timeout", text[:300]
-        if kind == "APIConnectionError" or "Connection error" in text:
-            return "connection", text[:300]
-        status = getattr(error, "status_code", None) or 0
-        return REASONS.get(status, "server_error" if status >= 500 else "bad_response"), text[:300]
-
-    def _unavailable(self, purpose: str, index: str, reasons: Counter[str], detail: str) -> str:
+    def _no_answer(self, purpose: str, index: str, reasons: Counter[str], detail: str, so: str) -> str:
         counts = ", ".join(f"{reason} {n}x" for reason, n in reasons.items())
         where = f"{self.config.model} at {self.config.api_base or 'its usual address'}"
-        refused = {"wrong_key", "forbidden"} & set(reasons)
-        hint = f" Look at the key in {self.config.key_env or 'llm.key_env (none is named)'}." if refused else ""
         return (
-            f"The LLM {where} gave no answer to {purpose} {index}: {counts}. Last: {detail}.{hint} The run is paused, "
-            "nothing is lost; the same command goes on."
+            f"The LLM {where} gave no answer to {purpose} {index}: {counts}. Last: {detail}."
+            f"{failures.hint(reasons, self.config.key_env)} {so}, nothing is lost; the same command goes on."
         )
 
 
 def preflight(config: Config) -> None:
-    """Raises ConfigError before any training where a call could not be made: no key, no tape, a budget of dollars
-    without a price. Shows no key."""
+    """Raises ConfigError before any training where a call could not be made: no key, no tape, a model or a parameter
+    that litellm does not know, a budget of dollars without a price. Asks nobody, and shows no key."""
     if config.replay is not None:
         _open_tape(config.replay)
         return
     if config.kind != "litellm":
         return
-    if config.key_env is not None and _key(config) is None:
+    if config.key_env is not None and key_of(config.key_env) is None:
         raise ConfigError(
             f"llm.key_env: the environment variable {config.key_env} is not set, and {config.model} needs a key there. "
             "Set it, or run without: llm=scripted (answers by rule, no language model), llm.replay=<run directory> "
             "(answers that another run recorded), llm=openai_compatible (a server of your own)"
         )
+    if config.key_env is not None:
+        check_key(config.key_env)
+    _check_request(config)
     if config.budget_usd is not None and _usd(config, 1, 1) is None:
         raise ConfigError(
             f"llm.budget_usd: nobody knows the price of {config.model}, so a budget cannot be kept. Give "
             "llm.usd_per_million_tokens=[<prompt>,<completion>], or llm.budget_usd=null"
         )
+
+
+def _check_request(config: Config) -> None:
+    """Raises ConfigError where litellm would not send a request of this model with these parameters."""
+    litellm = _litellm()
+    named = _litellm_name(config)
+    try:
+        model, provider, _, _ = litellm.get_llm_provider(named)
+    except Exception:  # noqa: BLE001 (litellm has several)
+        raise ConfigError(
+            f"llm.model: litellm knows no model {named!r}, and its name does not say who serves it. Correct it, write "
+            "the provider in front (such as deepinfra/…), or ask a server of your own: llm=openai_compatible"
+        ) from None
+    try:
+        litellm.utils.get_optional_params(model=model, custom_llm_provider=provider, **_options(config, False))
+    except Exception as error:  # noqa: BLE001
+        told = failures.text(error).partition(" To drop")[0]
+        raise ConfigError(
+            f"llm: {named} cannot be asked so: {told}. Leave a parameter to the model (llm.temperature=null, "
+            "llm.max_tokens=null), or give a value that it takes"
+        ) from None
+    if config.key_env is None and config.api_base is None:
+        missing = [name for name in litellm.validate_environment(named)["missing_keys"] if name.endswith("KEY")]
+        if missing:
+            raise ConfigError(
+                f"llm.key_env: {named} needs a key, and no variable is named. Give llm.key_env={missing[0]}"
+            )
+
+
+def _options(config: Config, json_mode: bool) -> dict[str, Any]:
+    """The parameters of a request; litellm makes max_completion_tokens of max_tokens where a model wants it."""
+    options = {"temperature": config.temperature, "max_tokens": config.max_tokens}
+    options["response_format"] = {"type": "json_object"} if json_mode else None
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _read(exchange: Any, response: Any, error: Exception | None) -> Answer:
+    """The answer of a request: what stands in the body itself where that is a chat completion, else what litellm made
+    of it. Raises what went wrong."""
+    if exchange.refused is not None:
+        raise exchange.refused
+    if (content := exchange.body()) is not None:
+        body = read_body(content)
+        if response is None or not isinstance(body, dict) or "choices" in body:
+            return read_completion(body)
+    if error is not None:
+        raise error
+    return read_completion(response.model_dump())
 
 
 def _usd(config: Config, prompt_tokens: int | None, completion_tokens: int | None) -> float | None:
@@ -289,26 +319,16 @@ def _usd(config: Config, prompt_tokens: int | None, completion_tokens: int | Non
         usd_in, usd_out = config.usd_per_million_tokens
         return (prompt_tokens * usd_in + completion_tokens * usd_out) / 1e6
     try:
-        prices = _litellm().cost_per_token(
+        usd = float(sum(_litellm().cost_per_token(
             model=_litellm_name(config), prompt_tokens=prompt_tokens, completion_tokens=completion_tokens
-        )
+        )))  # fmt: skip
     except Exception:  # noqa: BLE001 (litellm raises a plain Exception for a model that it has no price of)
         return None
-    return float(sum(prices))
+    return usd if 0 <= usd < math.inf else None
 
 
 def _litellm_name(config: Config) -> str:
     return f"{config.provider}/{config.model}" if config.provider else config.model
-
-
-def _key(config: Config) -> str | None:
-    return (os.environ.get(config.key_env or "", "").strip() or None) if config.key_env else None
-
-
-def _secrets() -> list[str]:
-    """Whatever in the environment looks like a key: a server's error text may repeat it."""
-    named = (value.strip() for name, value in os.environ.items() if name.endswith(("KEY", "TOKEN", "SECRET")))
-    return sorted((value for value in named if len(value) >= 6), key=len, reverse=True)
 
 
 def _open_tape(replay: str) -> Transcript:
@@ -320,45 +340,16 @@ def _open_tape(replay: str) -> Transcript:
         raise ConfigError(f"llm.replay: {path} is no transcript of LLM calls ({error}); name a run directory") from None
 
 
-def _join(thread: threading.Thread) -> None:
-    if thread.is_alive():
-        thread.join(1.0)
-
-
-def _in_thread(call: Callable[[], Any], stop: Interruptible, timeout_s: float) -> Any:
-    """What `call` returns or raises; Stopped on a signal, TimeoutError after `timeout_s`. A late answer is lost."""
-    outcome: list[tuple[Any, Exception | None]] = []
-    done = threading.Event()
-
-    def work() -> None:
-        try:
-            outcome.append((call(), None))
-        except Exception as error:  # noqa: BLE001 (raised again below, where it is waited for)
-            outcome.append((None, error))
-        finally:
-            done.set()
-
-    thread = threading.Thread(target=work, daemon=True, name="llm-call")
-    # An interpreter that ends while a thread comes back from a call can hang for ever: let it come back first.
-    come_back = partial(_join, thread)
-    atexit.register(come_back)
-    with stop.interruptible():
-        thread.start()
-        # litellm's own time-out restarts with every byte; this one is for the whole answer
-        if not done.wait(timeout_s + 0.5):
-            raise TimeoutError(f"no whole answer within {timeout_s:g} s")
-    atexit.unregister(come_back)
-    value, error = outcome[0]
-    if error is not None:
-        raise error
-    return value
-
-
 @cache
 def _litellm() -> Any:
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else the import downloads a price list
     import litellm
+    from litellm.llms.custom_httpx.http_handler import get_ssl_configuration
+
+    from llmrl.llm import wire
 
     litellm.suppress_debug_info = True
     litellm.telemetry = False
+    litellm.client_session = wire.session(get_ssl_configuration())
+    litellm.sync_transport = wire.Through(litellm.client_session)
     return litellm

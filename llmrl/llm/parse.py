@@ -11,13 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 Parser = Literal["json", "authors_regex"]
-Reason = Literal["empty", "truncated", "not_json", "wrong_length", "not_a_number", "not_finite", "negative", "all_zero"]
+Reason = Literal[
+    "empty", "truncated", "repeated", "not_json", "wrong_length", "not_a_number", "not_finite", "negative", "all_zero"
+]
 
 _BLOCK = re.compile(r"\{[^{}]*\}")
 _COMMENT = re.compile(r"(//|#)[^\n]*")
-_ENTRY = re.compile(r"""\s*["']?\s*(\d{1,9})\s*["']?\s*:\s*(.*?)\s*""", re.DOTALL)
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+_KEY = re.compile(r"""(["']?) ?([0-9]{1,9}) ?\1""")
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(?:(e[+-]?[0-9]+)|( ?%))?", re.IGNORECASE)
 _NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
+_AROUND = ('""', "''", "[]")  # what may stand around a number
+NUMBER_CHARS = 400  # of the longest number that is one: 1e308 in full, and some decimals
 
 
 class ParseError(ValueError):
@@ -64,13 +68,14 @@ def _last_block(text: str, n: int) -> list[float]:
     for entry in _COMMENT.sub("", blocks[-1][0][1:-1]).split(","):
         if not entry.strip():
             continue
-        match = _ENTRY.fullmatch(entry)
-        if match is None:
+        name, colon, value = entry.partition(":")
+        match = _KEY.fullmatch(name.strip())
+        if match is None or not colon:
             raise ParseError("not_json", f"{entry.strip()[:60]!r} is no number: value pair")
-        key = int(match[1])
+        key = int(match[2])
         if key in found:
             raise ParseError("wrong_length", f"key {key} stands there twice")
-        found[key] = _number(match[2])
+        found[key] = _number(value)
     first = 1 if set(found) == set(range(1, n + 1)) else 0  # counted from 1 only where that fits exactly
     if set(found) != set(range(first, first + n)):
         raise ParseError("wrong_length", f"keys {sorted(found)[:40]}, asked for 0 to {n - 1}")
@@ -78,14 +83,16 @@ def _last_block(text: str, n: int) -> list[float]:
 
 
 def _number(text: str) -> float:
-    token = text.strip("\"'[] \t\r\n").replace("\N{MINUS SIGN}", "-")
-    scale = 0.01 if token.endswith("%") else 1.0
-    token = token.rstrip("% ")
+    token = text.strip()
+    for _ in range(2):  # such as ["0.5"]
+        token = token[1:-1].strip() if len(token) > 1 and token[0] + token[-1] in _AROUND else token
+    token = token.replace("\N{MINUS SIGN}", "-")
     if _NOT_FINITE.fullmatch(token):
-        raise ParseError("not_finite", f"found {text[:60]!r}")
-    if not _NUMBER.fullmatch(token):
-        raise ParseError("not_a_number", f"found {text[:60]!r}")
-    return float(token) * scale
+        raise ParseError("not_finite", f"found {text.strip()[:60]!r}")
+    match = _NUMBER.fullmatch(token) if len(token) <= NUMBER_CHARS else None
+    if match is None:
+        raise ParseError("not_a_number", f"found {text.strip()[:60]!r}")
+    return float(token.rstrip("% ")) * (0.01 if match[4] else 1.0)
 
 
 def _authors_regex(text: str, n: int) -> list[float]:

@@ -1,7 +1,8 @@
 """llm.jsonl: every call, failed attempt and verdict of a run, a line of JSON each. It only grows; it is the cassette.
 
 Three kinds of line, none with a clock time in it, so that a replayed run writes the same bytes:
-call     purpose, index, messages, answer, model, served_model, prompt_tokens, completion_tokens, usd
+call     purpose, index, messages, answer (thoughts included, keys not), model, served_model, prompt_tokens,
+         completion_tokens, usd, finish_reason
 failure  purpose, index, reason, detail      one attempt that brought no answer
 event    purpose, index, event, …            what was made of an answer: accepted, or rejected and why; of an answer
                                              for which training did not wait: applied or dropped, and at which env_steps
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 Key = tuple[str, str]  # (purpose, index)
+COMPARED = 1000  # lines of a message that are looked at for how it differs
 
 
 class ReplayError(Exception):
@@ -106,10 +108,11 @@ class Transcript:
             self._append(row)
 
     def usage(self) -> dict[str, Any]:
-        """Calls, tokens, usd (of the calls with a known price), calls without one, failures by reason."""
+        """Calls, tokens, usd (of the calls with a known price), calls without, failures and rejections by reason."""
         with self.lock:
             calls = list(self.calls.values())
             reasons = Counter(row["reason"] for rows in self.failures.values() for row in rows)
+            rejected = Counter(row["reason"] for row in self.events.values() if row["event"] == "rejected")
         return {
             "calls": len(calls),
             "prompt_tokens": sum(row["prompt_tokens"] or 0 for row in calls),
@@ -117,6 +120,7 @@ class Transcript:
             "usd": sum(row["usd"] or 0.0 for row in calls),
             "calls_without_price": sum(row["usd"] is None for row in calls),
             "failures": dict(sorted(reasons.items())),
+            "rejected": dict(sorted(rejected.items())),
         }
 
     def holdings(self) -> str:
@@ -178,7 +182,7 @@ def _line(row: dict) -> bytes:
 
 def _difference(recorded: list[dict], asked: list[dict], *, limit: int = 30) -> str:
     def lines(messages: list[dict]) -> list[str]:
-        return [f"[{m['role']}] {line}"[:200] for m in messages for line in str(m["content"]).splitlines()]
+        return [f"[{m['role']}] {line}"[:200] for m in messages for line in str(m["content"]).splitlines()[:COMPARED]]
 
     diff = list(difflib.unified_diff(lines(recorded), lines(asked), "recorded", "asked now", lineterm="", n=1))
     rest = [f"… {len(diff) - limit} more lines"] if len(diff) > limit else []

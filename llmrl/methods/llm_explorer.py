@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 
 from llmrl.checks import ConfigError, Count, Positive, Probability
 from llmrl.explore.base import Clock, EpisodeSummary, Explorer, Policy
+from llmrl.llm.answer import FAULTS
 from llmrl.llm.client import LLM
 from llmrl.llm.job import Job
 from llmrl.llm.parse import ParseError, Parser, parse_biases, parse_probabilities
+from llmrl.llm.tries import REPEATED, Tries
 from llmrl.runs import seeding
 
 if TYPE_CHECKING:
@@ -231,17 +233,23 @@ class LLMExplorer:
     def _ask(
         self, purpose: str, episode: int, messages: list[dict], read: Callable[[str], Any], rejected: Counter[str]
     ) -> Any:
-        """What `read` makes of the first answer that it accepts, or None after `max_tries` answers."""
+        """What `read` makes of the first answer that it accepts, or None after `max_tries` answers, or after
+        one that repeats another."""
         numeric = purpose != "llm_explorer.status"
+        tries = Tries()
         for attempt in range(self._config.max_tries):
             index = f"{episode}/{attempt}"
             json = numeric and self._config.parser == "json" and not self._config.analysis  # JSON mode forbids thinking
             reply = self._llm.ask(messages, purpose=purpose, index=index, json=json)
             try:
+                if fault := tries.fault(messages, reply):
+                    raise ParseError(fault, FAULTS[fault])
                 value = read(reply.text)
             except ParseError as error:
                 self._llm.event(purpose, index, "rejected", reason=error.reason, detail=str(error)[:300])
                 rejected[error.reason] += 1
+                if error.reason == REPEATED:
+                    return None
                 continue
             self._llm.event(purpose, index, "accepted", **({self._attribute: value.tolist()} if numeric else {}))
             return value

@@ -22,7 +22,7 @@ class TrainingProgress:
         self._total, self._unit = length, unit  # env_steps, or updates of offline training
         self._enabled = enabled
         self._facts: dict[str, Any] = {}
-        self._line_at = 0.0
+        self._line_at = self._waiting_at = 0.0
         self._speed = (time.monotonic(), None, 0.0)
         self._console = Console(stderr=True, highlight=False)
         self._bar: Progress | None = None
@@ -56,6 +56,14 @@ class TrainingProgress:
         elif time.monotonic() - self._line_at > LINE_EVERY_S or steps >= self._total:
             self._line_at = time.monotonic()
             print(f"{steps:>9,}/{self._total:,} {self._unit} · {told}", file=sys.stderr, flush=True)
+
+    def waiting(self, text: str, failed: bool) -> None:
+        """Shows what training waits for, until it goes on; a line for each try that failed, else now and then."""
+        if self._bar:
+            self._bar.update(self._task, facts=text)
+        elif self._enabled and (failed or time.monotonic() - self._waiting_at > LINE_EVERY_S):
+            self._waiting_at = time.monotonic()
+            print(text, file=sys.stderr, flush=True)
 
     def _per_second(self, steps: int) -> float:
         now = time.monotonic()

@@ -19,6 +19,8 @@ class Stopped(BaseException):
 class Paused(Exception):
     """The run cannot go on now, through no fault of its own (money, a server); the same command continues it later."""
 
+    later = True  # False: not before something in the configuration is put right
+
 
 class Stop:
     """A flag that the loop polls, and regions (an LLM wait, an evaluation) that a signal may cut short at once."""

@@ -151,8 +151,19 @@ OTHERS = {"other", "others", "rest", "remaining", "every", "all", "balls", "sphe
 def goal_of(text: str) -> NDArray[np.int64]:
     """The goal that a sentence means, in the styles of the tiers: colours in the order src, dst, with the direction
     between them. Raises ConfigError, with the nearest words that are understood, where it means none."""
+    words = _words(text)
+    if (goal := _goal_of(words)) is None:
+        balls = [COLOURS.index(word) for word in words if word in COLOURS]
+        raise ConfigError(_no_goal(text, words, balls, [TOWARDS[word] for word in words if word in TOWARDS]))
+    return goal
+
+
+def _words(text: str) -> list[str]:
     # "right behind" is no right: an adverb
-    words = re.findall("[a-z]+", re.sub(r"\bright (?=(behind|in front|to the|at the)\b)", "", text.lower()))
+    return re.findall("[a-z]+", re.sub(r"\bright (?=(behind|in front|to the|at the)\b)", "", text.lower()))
+
+
+def _goal_of(words: list[str]) -> NDArray[np.int64] | None:
     at = [i for i, word in enumerate(words) if word in COLOURS]
     balls = [COLOURS.index(words[i]) for i in at]
     sides = [TOWARDS[word] for word in words if word in TOWARDS]
@@ -176,7 +187,7 @@ def goal_of(text: str) -> NDArray[np.int64]:
                 if turned:
                     blocks[0][5] = (blocks[0][5] + 2) % 4
                 return blocks[0]
-    raise ConfigError(_no_goal(text, words, balls, sides))
+    return None
 
 
 def _block(words: list[str]) -> NDArray[np.int64] | None:
@@ -202,10 +213,8 @@ def _no_goal(text: str, words: list[str], balls: list[int], sides: list[int]) ->
 
 def fits(text: str, goal: NDArray) -> bool:
     """Whether the colours and directions of a sentence are those of the goal."""
-    try:
-        return _meaning(goal_of(text)) == _meaning(goal)
-    except ConfigError:
-        return False
+    meant = _goal_of(_words(text))
+    return meant is not None and _meaning(meant) == _meaning(goal)
 
 
 def _meaning(goal: NDArray) -> tuple:
@@ -218,6 +227,7 @@ def _meaning(goal: NDArray) -> tuple:
 # --- more of them, by an LLM ----------------------------------------------------------------------------------------
 
 PURPOSE = "kalm.rephrase"
+MOST_LINES = 5000  # of an answer that are read
 STYLES = {
     "rephrase": "Vary verbs, mood and length: polite, playful and plain ones, none that begins as the example does.",
     "easy": "Name no other ball and no other direction. Words for this direction: {words}.",
@@ -241,5 +251,6 @@ def prompt(tier: Literal["rephrase", "easy", "hard"], goal: NDArray, n: int) -> 
 def read(reply: str, goal: NDArray) -> list[str]:
     """The sentences of an LLM's answer that say what the goal is, each once, and none of ours."""
     known = set(of(goal)) | set(rephrased(goal) if g.tier_of(goal) == "base" else ())
-    lines = [re.sub(r"^\s*([-*•]|\d+[.):])", "", line).strip(" \t\"'“”").rstrip(".") for line in reply.splitlines()]
+    raw = reply.splitlines()[:MOST_LINES]
+    lines = [re.sub(r"^\s*([-*•]|\d+[.):])", "", line).strip(" \t\"'“”").rstrip(".") for line in raw]
     return [line for line in dict.fromkeys(lines) if line not in known and fits(line, goal)]

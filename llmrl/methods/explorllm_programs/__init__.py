@@ -14,7 +14,9 @@ from typing import Any, Literal
 from llmrl.checks import Count, NonNegativeInt
 from llmrl.config import Config as Run
 from llmrl.config import without_training
+from llmrl.llm.answer import FAULTS
 from llmrl.llm.sandbox import SandboxFailure
+from llmrl.llm.tries import REPEATED, Tries
 from llmrl.methods.explorllm_programs.examples import score, sealing, seen_tables
 from llmrl.methods.explorllm_programs.policy import check_task
 from llmrl.methods.explorllm_programs.program import Programs, Rejected, Seen, extract
@@ -71,6 +73,10 @@ def tell(text: str) -> None:
     print(f"  programs {text}", file=sys.stderr, flush=True)
 
 
+class Repeated(Exception):
+    """The model answers the same to the same."""
+
+
 class Search:
     """Asks for all programs, checks and scores them. `llm` is the run's; what was made of each answer is an event in
     its transcript, which an interrupted search reads again."""
@@ -86,7 +92,7 @@ class Search:
         asker, n, tries = self.asker, self.config.n, self.config.max_tries
         self.found = {
             "planner": self._first("planner", asker.planner(), tries),
-            "affordance": [self._one("affordance", asker.affordance(), str(i)) for i in range(n)],
+            "affordance": self._candidates(asker.affordance(), n),
             "place_map": self._first("place_map", asker.place_map(), tries),
         }
         crops, holds = sealing(self.env, self.config.crops, self.config.seed)
@@ -105,19 +111,40 @@ class Search:
 
     def _first(self, function: str, messages: list[Message], tries: int) -> str | None:
         """The first of some answers that passes the checks; None where none does, and the fallback acts."""
-        for index in range(tries):
-            if (code := self._one(function, messages, str(index))) is not None:
-                return code
+        past = Tries()
+        try:
+            for index in range(tries):
+                if (code := self._one(function, messages, str(index), past)) is not None:
+                    return code
+        except Repeated:
+            pass
         return None
 
-    def _one(self, function: str, messages: list[Message], index: str) -> str | None:
-        """The program of one answer, or None. The verdict is recorded, and holds after an interruption."""
+    def _candidates(self, messages: list[Message], n: int) -> list[str | None]:
+        """n candidates, None for those that were rejected. A model that repeats itself is not asked for more."""
+        past = Tries()
+        found: list[str | None] = []
+        try:
+            for index in range(n):
+                found.append(self._one("affordance", messages, str(index), past))
+        except Repeated:
+            pass
+        return found + [None] * (n - len(found))
+
+    def _one(self, function: str, messages: list[Message], index: str, past: Tries) -> str | None:
+        """The program of one answer, or None. The verdict is recorded, and holds after an interruption. Raises
+        Repeated where the answer was there before."""
         purpose = PURPOSES[function]
         reply = self.llm.ask(messages, purpose=purpose, index=index)
         events = self.llm.transcript.events
-        if (purpose, index, "rejected") in events:
+        fault = past.fault(messages, reply)
+        if (known := events.get((purpose, index, "rejected"))) is not None:
+            if known["reason"] == REPEATED:
+                raise Repeated
             return None
         try:
+            if fault and (purpose, index, "accepted") not in events:
+                raise Rejected(fault, FAULTS[fault])
             code = extract(reply.text, function)
             if (purpose, index, "accepted") not in events:
                 with Programs(**{name: code if name == function else None for name in PURPOSES}) as programs:
@@ -125,6 +152,8 @@ class Search:
         except Rejected as error:
             self.llm.event(purpose, index, "rejected", reason=error.name, detail=error.detail[:300])
             self.tell(f"{function} {index}: rejected, {error.name}: {error.detail[:100]}")
+            if error.name == REPEATED:
+                raise Repeated from None
             return None
         self.llm.event(purpose, index, "accepted")
         return code

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from llmrl.checks import ConfigError, Count, Positive
 from llmrl.envs.pick_place.scene import FRAME
+from llmrl.llm.answer import FAULTS
+from llmrl.llm.tries import REPEATED, Tries
 from llmrl.methods.explorllm_words import language
 from llmrl.methods.explorllm_words.language import EVERYTHING, Goal, Unreadable
 from llmrl.runs.evaluate import cases, evaluate
@@ -72,14 +74,19 @@ class Reader:
         purpose, number = PURPOSES[self._task], self.asked
         self.asked += 1
         messages = language.question(self._task, scene, sentence)
+        tries = Tries()
         for attempt in range(self._tries):
             index = f"{number}/{attempt}"
             reply = self._llm.ask(messages, purpose=purpose, index=index)
             try:
+                if fault := tries.fault(messages, reply):
+                    raise Unreadable(fault, FAULTS[fault])
                 found = READ[self._task](reply.text)
             except Unreadable as error:
                 self.unreadable[error.name] += 1
                 self._llm.event(purpose, index, "rejected", reason=error.name, detail=str(error)[:300])
+                if error.name == REPEATED:
+                    break
                 continue
             right = found == meant if self._task == "goal" else sorted(found) == sorted(meant)
             self.right += right

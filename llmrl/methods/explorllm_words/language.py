@@ -59,12 +59,13 @@ def read_goal(text: str) -> Goal:
 
 def read_plan(text: str) -> list[Goal]:
     """The steps in an answer: its last list or, where it has none, its last object. Raises Unreadable."""
-    found = re.findall(r"\[[^\[\]]*\{[^\[\]]*\]", text) or re.findall(r"\{[^{}]*\}", text)
+    lists = [part for part in re.findall(r"\[[^\[\]]*\]", text) if "{" in part]
+    found = lists or re.findall(r"\{[^{}]*\}", text)
     if not found:
         raise Unreadable("no_json", text[:100])
     try:
         value = json.loads(found[-1])
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Unreadable("no_json", str(error)) from None
     return [_step(step) for step in (value if isinstance(value, list) else [value])]
 
@@ -72,7 +73,7 @@ def read_plan(text: str) -> list[Goal]:
 def _step(step: Any) -> Goal:
     pick, place = (step.get(key) if isinstance(step, dict) else None for key in ("pick", "place"))
     if type(pick) is not int or type(place) is not int:
-        raise Unreadable("no_numbers", f"{step}")
+        raise Unreadable("no_numbers", f"{step}"[:300])
     if pick not in (0, 1, 2) or place not in (3, 4, 5):
         raise Unreadable("no_such_object", f"pick {pick} and place {place}; there are 0-2 to pick and bowls 3-5")
     return pick, place - 3

@@ -17,6 +17,8 @@ from llmrl.config import without_training
 from llmrl.envs.clevr_robot import language
 from llmrl.envs.clevr_robot.rollouts import FILE, load, save
 from llmrl.envs.clevr_robot.start import sample_xy
+from llmrl.llm.answer import FAULTS
+from llmrl.llm.tries import REPEATED, Tries
 from llmrl.methods import kalm_data, kalm_model
 from llmrl.runs import seeding
 from llmrl.runs.files import read_json, write_json
@@ -125,9 +127,16 @@ def more_words(ctx: Any, tier: language.WordedTier, n: int) -> language.Worded:
     texts, goals = list(worded.texts), list(worded.goals)
     for number, goal in enumerate(np.unique(worded.goals, axis=0) if n else ()):
         found: list[str] = []
+        messages = language.prompt("rephrase" if tier == "base" else tier, goal, n)
+        tries = Tries()
         for attempt in range(TRIES):
-            messages = language.prompt("rephrase" if tier == "base" else tier, goal, n)
-            reply = ctx.llm.ask(messages, purpose=language.PURPOSE, index=f"{number}/{attempt}")
+            index = f"{number}/{attempt}"
+            reply = ctx.llm.ask(messages, purpose=language.PURPOSE, index=index)
+            if fault := tries.fault(messages, reply):
+                ctx.llm.event(language.PURPOSE, index, "rejected", reason=fault, detail=FAULTS[fault])
+                if fault == REPEATED:
+                    break
+                continue
             found = list(dict.fromkeys([*found, *language.read(reply.text, goal)]))[:n]
             if len(found) == n:
                 break

@@ -17,10 +17,19 @@ import numpy as np
 
 from llmrl.checks import ConfigError, Count, NonNegative, NonNegativeInt, Positive
 from llmrl.envs.base import PROGRAM, Task, Transform
+from llmrl.llm.tries import REPEATED, Tries
 from llmrl.methods import vanilla
 from llmrl.methods.lesr_search import prompts
 from llmrl.methods.lesr_search.lipschitz import spectral
-from llmrl.methods.lesr_search.program import Rejected, Rejection, extract, fingerprint, real_steps, validate
+from llmrl.methods.lesr_search.program import (
+    REJECTIONS,
+    Rejected,
+    Rejection,
+    extract,
+    fingerprint,
+    real_steps,
+    validate,
+)
 from llmrl.runs import seeding
 from llmrl.runs.children import outcome_of, prepare, result_of, run_all
 from llmrl.runs.files import read_jsonl, write_text
@@ -28,6 +37,7 @@ from llmrl.runs.identity import DONE
 
 ARTIFACT = "lesr"  # its directory is outputs/artifacts/lesr/<id>
 SAMPLE, FEEDBACK = "lesr.sample", "lesr.feedback"  # what the LLM is asked for
+FEEDBACK_TRIES = 3  # of an analysis
 
 
 @dataclass(frozen=True)
@@ -137,6 +147,7 @@ class _Search:
         self.asker = prompts.Asker(task, ctx.cfg.env.suite, self.config)
         self.candidates: list[Candidate] = []
         self.known: set[str] = set()  # fingerprints of all programs so far
+        self.past = Tries()
 
     # --- K programs -------------------------------------------------------------------------------------------------
 
@@ -148,12 +159,19 @@ class _Search:
         while len(found) < self.config.k and tries < self.config.max_tries:
             index = f"{iteration}/{len(found)}/{tries}"
             told = rejection if self.config.tell_rejections else None
-            reply = self.ctx.llm.ask(self.asker.retry(messages, told), purpose=SAMPLE, index=index)
+            asked = self.asker.retry(messages, told)
+            reply = self.ctx.llm.ask(asked, purpose=SAMPLE, index=index)
+            fault = REPEATED if told and reply.text == told[0] else self.past.fault(asked, reply)
             tries += 1
             verdict = self.ctx.llm.transcript.events.get((SAMPLE, index, "accepted"))
             rejected = self.ctx.llm.transcript.events.get((SAMPLE, index, "rejected"))
             if verdict is None and rejected is None:  # not known from before an interruption
-                rejected = self._check(reply.text, index)
+                rejected = self._check(reply.text, index, fault)
+            if rejected is not None and rejected["reason"] == REPEATED:
+                if told is None:
+                    break  # it would answer so for ever
+                rejection = None  # afresh, without what it could not mend
+                continue
             if rejected is not None:
                 rejection = (reply.text, rejected["reason"], rejected["detail"])
                 continue
@@ -165,12 +183,15 @@ class _Search:
         self.candidates += found
         return found
 
-    def _check(self, reply: str, index: str) -> dict | None:
-        """None where the program may be trained, else the recorded rejection. The verdict is recorded either way."""
+    def _check(self, reply: str, index: str, fault: str) -> dict | None:
+        """None where the program may be trained, else the recorded rejection. The verdict is recorded either way.
+        `fault`: why the reply is not to be read."""
         own = self.config
         limits = ("max_features", "max_reward", "max_real_reward", "max_reward_share", "reject", "seed")
         asked = {key: getattr(own, key) for key in limits}
         try:
+            if fault:
+                raise Rejected(fault, REJECTIONS[fault])
             code = extract(reply)
             if "duplicate" in own.reject and fingerprint(code) in self.known:
                 raise Rejected("duplicate", "the same program was proposed before")
@@ -251,11 +272,21 @@ class _Search:
 
     def think(self, iteration: int, candidates: list[Candidate]) -> "prompts.Round":
         """The LLM analyses how its programs did (the chain-of-thought call); both go into the next prompt."""
-        suggestions = None
-        if self.config.chain_of_thought:
-            messages = self.asker.feedback(candidates)
-            suggestions = self.ctx.llm.ask(messages, purpose=FEEDBACK, index=str(iteration)).text
+        suggestions = self._suggestions(iteration, candidates) if self.config.chain_of_thought else None
         return prompts.Round(candidates, suggestions)
+
+    def _suggestions(self, iteration: int, candidates: list[Candidate]) -> str | None:
+        """None where no answer was whole: then the scores alone go into the next prompt, and it is counted."""
+        messages = self.asker.feedback(candidates)
+        for attempt in range(FEEDBACK_TRIES):
+            index = f"{iteration}/{attempt}" if attempt else str(iteration)
+            reply = self.ctx.llm.ask(messages, purpose=FEEDBACK, index=index)
+            if not (fault := self.past.fault(messages, reply)):
+                return reply.text
+            self.ctx.llm.event(FEEDBACK, index, "rejected", reason=fault, detail=REJECTIONS[fault])
+            if fault == REPEATED:
+                break
+        return None
 
     def choose(self) -> dict[str, Any]:
         """The best program of all iterations becomes transform.py; what the search cost becomes its result."""
@@ -281,7 +312,7 @@ class _Search:
 
     def _rejections(self) -> dict[str, int]:
         reasons = [e["reason"] for (purpose, _, kind), e in self.ctx.llm.transcript.events.items()
-                   if purpose == SAMPLE and kind == "rejected"]  # fmt: skip
+                   if purpose in (SAMPLE, FEEDBACK) and kind == "rejected"]  # fmt: skip
         return {reason: reasons.count(reason) for reason in sorted(set(reasons))}
 
     def _file(self, name: str) -> Path:

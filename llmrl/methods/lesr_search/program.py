@@ -6,6 +6,7 @@ reward-only search (EUREKA) `intrinsic_reward(s)` alone. It runs in the sandbox,
 
 import ast
 import hashlib
+import itertools
 import re
 import textwrap
 import time
@@ -17,6 +18,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrl.llm.answer import FAULTS
 from llmrl.llm.sandbox import Limits, Sandbox, SandboxFailure
 from llmrl.runs import seeding
 from llmrl.runs.evaluate import uniform_policy
@@ -41,8 +43,13 @@ REJECTIONS = {  # beside the sandbox's own names
     "impure": "the same state gave another result the second time, in another order or in another process",
     "ignores_features": "the intrinsic reward depends on none of the added dimensions",
     "too_slow": "a state takes too long",
+    **FAULTS,
 }
 REPLY_CHARS = 200_000
+PROGRAM_CHARS = Limits().source_chars  # a longer one is refused by the sandbox anyway
+MOST_BLOCKS = 100  # the last ones of a reply are looked at
+MOST_PROGRAMS = 3  # as long as PROGRAM_CHARS are read: Python's parser takes some ms for each
+MOST_CUTS = 10  # of prose behind a program without fences
 SECONDS_PER_STATE = 0.001  # generous: a slow training step takes 0.005, and machines are busy
 SENSITIVITY_STATES = 32
 EPISODE_STEPS = 100  # of the rollouts for real states, so that there are resets among them
@@ -142,10 +149,15 @@ def extract(reply: str) -> str:
     if len(reply) > REPLY_CHARS:
         raise Rejected("too_long", f"the reply has {len(reply)} characters, at most {REPLY_CHARS} are read")
     fenced = re.findall(r"^[ \t]*(?:```|~~~)[^\n`]*\n(.*?)(?:^[ \t]*(?:```|~~~)|\Z)", reply, re.DOTALL | re.MULTILINE)
-    blocks = [textwrap.dedent(block).strip("\n") for block in fenced] or _unfenced(reply)
+    blocks = [textwrap.dedent(block).strip("\n") for block in fenced[-MOST_BLOCKS:]] or _unfenced(reply)
     blocks = [block for block in blocks if re.search(r"^(def|import|from)\s", block, re.MULTILINE)]
     if not blocks:
         raise Rejected("no_code", "there is no Python code; put both functions into one ```python block")
+    if blocks := [block for block in blocks if len(block) <= PROGRAM_CHARS]:
+        while len("\n\n".join(blocks)) > MOST_PROGRAMS * PROGRAM_CHARS:
+            del blocks[0]
+    else:
+        raise Rejected("too_long", f"a program may have {PROGRAM_CHARS} characters")
     read = [block for block in blocks if _parses(block)]
     for code in ["\n\n".join(read), *read][::-1]:
         if len(defined(code)) == len(FUNCTIONS):
@@ -216,16 +228,18 @@ def _unfenced(reply: str) -> list[str]:
     start = next((i for i, line in enumerate(lines) if re.match(r"(def|import|from)\s+\w+", line)), None)
     if start is None:
         return []
-    whole = end = len(lines)
-    while end > start:
+    lines = lines[start:]
+    whole = end = sum(n <= PROGRAM_CHARS for n in itertools.accumulate(len(line) + 1 for line in lines))
+    for _ in range(MOST_CUTS):
         try:
-            ast.parse("\n".join(lines[start:end]))
-            return ["\n".join(lines[start:end])]
+            ast.parse("\n".join(lines[:end]))
         except SyntaxError as error:  # what follows the error cannot be part of it
-            end = min(end - 1, start + (error.lineno or 1) - 1)
+            end = min(end, error.lineno or 1) - 1
         except (ValueError, RecursionError, MemoryError):
             break
-    return ["\n".join(lines[start:whole])]
+        else:
+            return ["\n".join(lines if end == whole else lines[:end])]  # goes on beyond what a program may have
+    return ["\n".join(lines[:whole])]
 
 
 # --- checked ----------------------------------------------------------------------------------------------------------
