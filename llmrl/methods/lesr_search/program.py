@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrl.llm.sandbox import Limits, Sandbox, SandboxFailure
+from llmrl.llm.sandbox.scopes import bindings
 from llmrl.runs import seeding
 from llmrl.runs.evaluate import uniform_policy
 
@@ -23,7 +24,7 @@ FUNCTIONS = ("revise_state", "intrinsic_reward")
 RESERVED = {"step", "_np", "_given", "_check", "_sensitivity"}  # of ENTRY and CHECKS
 REJECTIONS = {  # beside the sandbox's own names
     "no_code": "the reply holds no Python",
-    "reserved_name": "a helper has a name that the harness needs",
+    "reserved_name": "a helper or a constant has a name that the harness needs",
     "unwanted_features": "a reward alone was asked for, but the program revises the state",
     "no_features": "revise_state appends nothing",
     "too_many_features": "it appends more than the limit",
@@ -155,9 +156,10 @@ def extract(reply: str) -> str:
 
 def defined(code: str) -> tuple[str, ...]:
     """Which of the two functions a program defines at its top level. Raises Rejected: syntax, reserved_name."""
-    names = {node.name for node in _tree(code).body if isinstance(node, ast.FunctionDef)}
-    if taken := names & RESERVED:
-        raise Rejected("reserved_name", f"call the helper function {min(taken)} otherwise, the harness needs that name")
+    tree = _tree(code)
+    names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    if taken := {name for name, _, _ in bindings(tree.body)} & RESERVED:
+        raise Rejected("reserved_name", f"call {min(taken)} otherwise outside of functions, the harness needs it")
     return tuple(name for name in FUNCTIONS if name in names)
 
 
@@ -258,9 +260,11 @@ def validate(
             _check_finite(x, g, states.shape[1])
             extremes = _on_extremes(sandbox, states)
             with Sandbox(code, functions, CHECKS, limits=limits) as another:
-                for process in (sandbox, another):
-                    again = _checked(process, states[::-1])
-                    if not (_equal(again[0], x[::-1]) and _equal(again[1], g[::-1])):
+                backwards = np.arange(len(states))[::-1]
+                mixed = seeding.generator(0, "purity").permutation(len(states))
+                for process, order in (sandbox, backwards), (sandbox, mixed), (another, np.repeat(mixed, 2)):
+                    again = _checked(process, states[order])
+                    if not (_equal(again[0], x[order]) and _equal(again[1], g[order])):
                         raise Rejected("impure", REJECTIONS["impure"])
             share = _check_size(g, w, max_reward, rewards, max_reward_share)
             ignored = _ignored(sandbox, x, states.shape[1]) if revise else []
