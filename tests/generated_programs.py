@@ -18,11 +18,16 @@ def intrinsic_reward(updated_s):
     "annotated": '''
 import numpy as np
 import math
+from typing import List, Optional, Tuple
 
 
 def safe_divide(a: float, b: float, eps: float = 1e-8) -> float:
     """Divides, now and always, without a division by zero."""
     return a / (b + eps) if abs(b) > eps else 0.0
+
+
+def split(s: np.ndarray, at: Optional[int] = None) -> Tuple[np.ndarray, List[float]]:
+    return s[:at], list(s[at:])
 
 
 def revise_state(s: np.ndarray) -> np.ndarray:

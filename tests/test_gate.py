@@ -219,6 +219,7 @@ def test_a_local_may_be_called_as_it_likes(code):
         "N = [1, 2]", "N = {}", "N = {1}", "N = iter((1, 2))", "N = [x for x in (1, 2)]", "N = (1, [2])",
         "N = tuple([[1], [2]])", "N = max([1], [2])", "N = sum([[1]], [])", "N = np.split(np.zeros(4), 2)",
         "N = np.zeros(4).flat", "N = np.vectorize(len)", "N = np.array(f())", "N: list = []", "N = (y := [])",
+        "N: (M := []) = 3", "def g(s: (M := [])): return M", "def g(s) -> [M := [] for _ in (1,)]: return M",
         "N = (lambda: [])()", "N = dict(a=1)", "N = (x for x in (1, 2))", "N = 'a'.split()", "A.x = 3", "A[0] = 3",
         "A += 1", "for i in (1, 2): N = i", "N = np.errstate()",
     ],
@@ -233,8 +234,9 @@ def test_nothing_that_can_change_stands_outside_of_functions(line):
 CONSTANTS = f"""{HEAD}
 A = np.array([[1.0, 2.0], [3.0, 4.0]])
 V, T = (A[0], A[1:]), A.T
+F, S = frozenset((lambda x=np.zeros(2): x,)), np.s_[np.zeros(2) : 3]
 def held(x=np.zeros(2), *, y=A[0]):
-    return x, y
+    return x, y, [f() for f in F][0], S.start
 """
 WRITES = [
     "A[0] = 9", "A.sort()", "A.fill(9)", "A.put(0, 9)", "A.partition(1)", "A += 9", "A.flat[0] = 9", "A.T[0] = 9",
@@ -243,6 +245,7 @@ WRITES = [
     "np.fill_diagonal(A, 9)", "np.nan_to_num(A / 0, copy=False, nan=9, out=A)", "A.clip(8, 9, out=A)",
     "A.sum(out=A[0, 0:1])", "np.asarray(A)[0] = 9", "x = np.atleast_2d(A)\n    x[0] = 9", "x = V[0]\n    x[0] = 9",
     "x = V[1]\n    x[0] = 9", "x = T\n    x[0] = 9", "x = held()[0]\n    x[0] = 9", "x = held()[1]\n    x[0] = 9",
+    "x = held()[2]\n    x[0] = 9", "x = held()[3]\n    x[0] = 9",
     "x = np.lib.stride_tricks.sliding_window_view(A, (1, 1), writeable=True)\n    x[0] = 9",
     "x = np.frombuffer(A)\n    x[0] = 9", "for x in np.broadcast_arrays(A, A): x[0] = 9",
     "x = np.require(A, requirements='C')\n    x[0] = 9", "x = np.einsum('ij->ji', A)\n    x[0] = 9",

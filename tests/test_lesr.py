@@ -220,7 +220,7 @@ def test_a_program_found_impure_in_training_counts_as_rejected(searched):
         "experiment=lesr/mujoco", "method.search.iterations=1", fails="SandboxFailure: impure: a state"
     )
     found = read_json(directory / "result.json")["lesr"]
-    assert found["candidates"][0]["failed"] == "failed: SandboxFailure: impure: a state"
+    assert found["candidates"][0]["failed"] == "failed: SandboxFailure: impure: why"
     assert found["rejected"]["impure"] == 1
 
 

@@ -73,6 +73,7 @@ _OF_MODULE = {
     "numpy": _NUMPY, "numpy.linalg": _LINALG, "numpy.fft": _FFT,
     "numpy.lib.stride_tricks": {"sliding_window_view"},
     "math": {name for name in vars(math) if not name.startswith("_")},
+    "typing": words("Any Callable Dict Iterable List Optional Sequence Set Tuple Union"),  # of annotations
 }  # fmt: skip
 DOTTED = {f"{module}.{name}" for module, names in _OF_MODULE.items() for name in names}
 MODULES = {*_OF_MODULE, "numpy.lib"}
@@ -96,7 +97,7 @@ ATTRIBUTES = words(
     "difference_update start stop step "
     # texts; format has a rule of its own
     "join split strip lstrip rstrip lower upper title startswith endswith replace find format zfill ljust rjust center "
-    "isdigit isalpha encode decode args"
+    "isdigit isalpha args"
 )
 UNNAMED = "numpy.ndarray"  # may stand in annotations and isinstance alone: called, it is uninitialised memory
 

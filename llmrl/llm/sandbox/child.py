@@ -82,9 +82,11 @@ def freeze(value: object) -> None:
         if value.dtype.hasobject:
             raise TypeError("an array of objects outside of functions can change between calls")
         value.setflags(write=False)
-    elif isinstance(value, tuple):
+    elif isinstance(value, (tuple, frozenset)):
         for item in value:
             freeze(item)
+    elif isinstance(value, slice):
+        freeze((value.start, value.stop, value.step))
     elif isinstance(value, FunctionType):
         freeze(value.__defaults__)
         freeze(tuple((value.__kwdefaults__ or {}).values()))

@@ -127,6 +127,11 @@ class _Gate(ast.NodeVisitor):
             known = node.id in vars(builtins) or node.id.startswith("__")
             _refuse("forbidden_name", node, f"{node.id} is not {'allowed' if known else 'defined'}")
 
+    def visit_NamedExpr(self, node: ast.NamedExpr) -> None:
+        if self.scope.of(node.target.id) is self.module:  # in an annotation
+            _refuse("forbidden_syntax", node, ":= is not allowed outside of functions")
+        self.generic_visit(node)
+
     def visit_Attribute(self, node: ast.Attribute) -> None:
         if not isinstance(node.ctx, ast.Load):
             _refuse("forbidden_state", node, f"an assignment to the attribute .{node.attr}: nothing may be kept there")
