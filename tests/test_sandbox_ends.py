@@ -1,5 +1,6 @@
 """However a child ends, whatever it writes, with the kernel's layers or without: a failure with a name and a reason."""
 
+import pickle
 import signal
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from llmrl.llm.sandbox import FAILURES, Limits, Sandbox, SandboxFailure, process
 from llmrl.llm.sandbox.process import CHILD, how_it_ended
+from llmrl.methods.lesr_search.program import Rejected
 
 STATE = np.zeros(3)
 # Writes to whatever descriptor is open: one of them leads to the trainer.
@@ -96,3 +98,8 @@ def test_no_failure_is_without_a_reason(name):
     for detail in ("", " ", "\n"):
         assert SandboxFailure(name, detail).detail == FAILURES[name]
         assert str(SandboxFailure(name, detail)) == f"{name}: {FAILURES[name]}"
+
+
+def test_a_failure_crosses_from_an_evaluation_worker():
+    found = pickle.loads(pickle.dumps(Rejected("impure", "a state")))
+    assert (type(found), found.name, found.detail, str(found)) == (Rejected, "impure", "a state", "impure: a state")

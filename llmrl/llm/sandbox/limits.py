@@ -43,3 +43,7 @@ class SandboxFailure(Exception):
         self.name = name
         self.detail = detail if detail.strip() else FAILURES.get(name, "no reason is known")
         super().__init__(f"{name}: {self.detail}")
+
+    def __reduce__(self) -> tuple:
+        """Pickled by its parts: evaluation workers hand it to the trainer."""
+        return type(self), (self.name, self.detail)
