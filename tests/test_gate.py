@@ -133,6 +133,7 @@ REFUSED = {
     "g = np.sqrt; return g(s, where=s > 0)": "forbidden_state",
     "return np.sqrt(s, **{'where': s > 0})": "forbidden_syntax",
     "return np.nditer(s)": "forbidden_name",
+    "return np.dtype([('a', 'i1'), ('b', 'f8')], align=True)": "forbidden_name",
     "return np.lib.stride_tricks.as_strided(s, (99,), (8,))": "forbidden_name",
     # state
     "np.typecodes['x'] = 1; return s": "forbidden_state",
@@ -282,13 +283,14 @@ def test_an_empty_array_is_empty_each_time():
     code = f"""{HEAD}from numpy import empty
 def f(s):
     found = [np.empty(n).sum() + np.empty_like(s[:n]).sum() + empty(n).sum() for n in range(17)]
+    found = found + [np.pad(s[:n], 2, mode="empty")[-2:].sum() for n in range(17)]
     for n in range(17):
         x = np.full(n, 7.0)
     return np.array(found)
 """
     with Sandbox(code, ["f"]) as sandbox:
         for _ in range(3):
-            np.testing.assert_array_equal(sandbox.call("f", STATE)[0], np.zeros(17))
+            np.testing.assert_array_equal(sandbox.call("f", STATE)[0], np.zeros(34))
 
 
 def test_the_harness_counts_as_defined_by_nobody():

@@ -23,7 +23,7 @@ _NUMPY = words(
     # constants and types
     "pi e inf nan euler_gamma newaxis float64 float32 float16 int64 int32 int16 int8 uint64 uint32 uint16 uint8 "
     "bool bool_ intp double single int_ float_ complex64 complex128 number generic floating integer signedinteger "
-    "unsignedinteger complexfloating finfo iinfo errstate ndarray dtype "
+    "unsignedinteger complexfloating finfo iinfo errstate ndarray "
     # new arrays; empty ones are filled with zeros in the child
     "array asarray asanyarray ascontiguousarray asfortranarray asarray_chkfinite copy zeros ones full empty zeros_like "
     "ones_like full_like empty_like arange linspace logspace geomspace eye identity diag diagflat tri tril triu vander "
