@@ -160,8 +160,7 @@ def searched(tmp_path, monkeypatch):
             config = read_json(directory / "config.json")
             code = Path(config["env"]["transform"]["artifact"]).read_text()
             if "fails" in scores:
-                write_json(directory / "status.json", {"status": "FAILED", "reason": "SandboxFailure: raised"})
-                scores.pop("fails")
+                write_json(directory / "status.json", {"status": "FAILED", "reason": scores.pop("fails")})
                 continue
             features = 3
             facts = {"features": features, "lipschitz": [1.5] * (11 + features)}
@@ -176,13 +175,13 @@ def searched(tmp_path, monkeypatch):
     scores: dict = {}
     monkeypatch.setattr(lesr_search, "run_all", train)
 
-    def search(*overrides: str, fails: bool = False) -> Path:
+    def search(*overrides: str, fails: str = "") -> Path:
         from llmrl.build import RunContext
         from llmrl.runs.log import RunLog
         from llmrl.runs.stop import Stop
 
         if fails:
-            scores["fails"] = True
+            scores["fails"] = fails
         sized = [a for a in SMALL if a.startswith(("method.search", "budget", "env.max", "eval", "log"))]
         sized += ["env=mujoco/hopper", "method.search.k=2"]
         config = lesr.search_of(from_node(compose([*overrides, *sized])))
@@ -208,17 +207,25 @@ def children(directory: Path) -> list[SimpleNamespace]:
 
 
 def test_a_failed_candidate_is_feedback_and_not_the_end(searched):
-    directory = searched("experiment=lesr/mujoco", fails=True)
+    directory = searched("experiment=lesr/mujoco", fails="SandboxFailure: raised")
     (feedback,) = asked(directory, "lesr.feedback")
     assert "failed: SandboxFailure: raised" in feedback
     told = read_json(directory / "result.json")["lesr"]["candidates"]
     assert told[0]["failed"] and told[0]["score"] is None and all(not c["failed"] for c in told[1:])
+    assert "impure" not in read_json(directory / "result.json")["lesr"]["rejected"]
+
+
+def test_a_program_found_impure_in_training_counts_as_rejected(searched):
+    directory = searched("experiment=lesr/mujoco", "method.search.iterations=1", fails="SandboxFailure: impure: why")
+    found = read_json(directory / "result.json")["lesr"]
+    assert found["candidates"][0]["failed"] == "failed: SandboxFailure: impure: why"
+    assert found["rejected"]["impure"] == 1
 
 
 def test_the_report_tells_what_a_search_tried_rejected_and_chose(searched):
     from llmrl.report.searches import tried
 
-    directory = searched("experiment=lesr/mujoco", fails=True)
+    directory = searched("experiment=lesr/mujoco", fails="SandboxFailure: raised")
     rows = tried(SimpleNamespace(path=directory, result=read_json(directory / "result.json")))
     outcomes = [row.outcome for row in rows]
     assert outcomes.count("failed") == 1 and outcomes.count("chosen") == 1 and outcomes.count("trained") == 2

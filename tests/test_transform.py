@@ -128,7 +128,7 @@ def test_a_program_that_cannot_be_used_is_refused_before_training(llmrl_run, pro
 
 
 def test_a_program_that_fails_on_some_state_ends_the_run_by_name(llmrl_run, program, tmp_path):
-    code = "def revise_state(s):\n    return s if s[2] < 0.3 else s.missing\n"
+    code = "def revise_state(s):\n    return s if s[2] < 0.3 else s[99:100][0]\n"
     done = llmrl_run(*PENDULUM, f"env.transform={program(code)}")
     assert done.code == 1 and SandboxFailure.__name__ in done.err and "raised" in done.err
 

@@ -1,5 +1,5 @@
 # A name that is not there.
-# gate: raised
+# gate: forbidden_name
 # alone: raised
 def revise_state(s):
     return velocity + s

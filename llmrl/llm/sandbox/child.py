@@ -16,6 +16,7 @@ import gc
 import math  # noqa: F401  (programs import it when no file can be opened any more)
 import warnings
 from collections.abc import Callable
+from types import FunctionType
 
 import locks
 import numpy as np
@@ -30,6 +31,7 @@ GENERATED = "<generated>"
 
 def main(read_fd: int, write_fd: int, parent: int, memory_mb: int, cpu_seconds: int, output_mb: int) -> None:
     warnings.simplefilter("ignore")
+    np.empty, np.empty_like = np.zeros, np.zeros_like  # what memory held before is no value of a program
     np.seterr(all="ignore")  # what numpy warns of goes nowhere, and finding that out costs time
     layers = locks.lock_in(parent, memory_mb, cpu_seconds)
     sys.path.clear()
@@ -61,11 +63,33 @@ def main(read_fd: int, write_fd: int, parent: int, memory_mb: int, cpu_seconds: 
 
 def define(program: dict, code: str, entry: str, functions: str) -> tuple:
     """Executes the generated program and then our entry in one namespace."""
-    exec(compile(code, GENERATED, "exec"), program)
+    execute(code, program)
     for name in functions.split():
         function(program, name)
     exec(compile(entry, "<entry>", "exec"), program)
     return ()
+
+
+def execute(code: str, program: dict) -> None:
+    """Runs a program's top level. The arrays that stand there are its constants: they become read-only."""
+    exec(compile(code, GENERATED, "exec"), program)
+    for value in program.values():
+        freeze(value)
+
+
+def freeze(value: object) -> None:
+    if isinstance(value, np.ndarray):
+        if value.dtype.hasobject:
+            raise TypeError("an array of objects outside of functions can change between calls")
+        value.setflags(write=False)
+    elif isinstance(value, (tuple, frozenset)):
+        for item in value:
+            freeze(item)
+    elif isinstance(value, slice):
+        freeze((value.start, value.stop, value.step))
+    elif isinstance(value, FunctionType):
+        freeze(value.__defaults__)
+        freeze(tuple((value.__kwdefaults__ or {}).values()))
 
 
 def function(program: dict, name: str) -> Callable:
@@ -113,7 +137,8 @@ def failure(error: BaseException) -> tuple[str, str]:
             line = trace.tb_lineno if trace.tb_frame.f_code.co_filename == GENERATED else line
             trace = trace.tb_next
         name = "syntax" if isinstance(error, SyntaxError) else "raised"
-        return name, f"{type(error).__name__}: {str(error)[:300]}" + (f" (line {line})" if line else "")
+        told = ": ".join(filter(None, (type(error).__name__ or "an exception", str(error)[:300])))
+        return name, told + (f" (line {line})" if line else "")
     except BaseException:  # noqa: BLE001 (the program's own __str__ may do anything)
         return "raised", "an exception that cannot be shown"
 

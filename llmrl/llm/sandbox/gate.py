@@ -1,58 +1,29 @@
 """The syntax gate: reads a generated program before it runs, and says what an LLM can do better.
 
-It keeps out what is no arithmetic: files, the interpreter's insides, random numbers, state kept between calls. It is a
-first filter with good messages, no security boundary: that is the process (lesr.md, section 8.1 and 8.2).
+It lets arithmetic through: what allowed.py lists, and what the program itself defines (scopes.py says what a name
+stands for). Nothing may be kept from one call to the next. It is a first filter with good messages, no security
+boundary: that is the process (lesr.md, section 8.1 and 8.2).
 """
 
 import ast
 import builtins
+import re
 import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
+from llmrl.llm.sandbox import allowed, scopes
 from llmrl.llm.sandbox.limits import Limits, SandboxFailure
 
-MODULES = {"math", "numpy", "numpy.linalg", "numpy.fft"}
-
-
-def words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-# Never, whatever the program calls so.
-FORBIDDEN_NAMES = words(
-    "eval exec compile open __import__ getattr setattr delattr hasattr globals locals vars input breakpoint exit quit "
-    "help memoryview"
-)
-ALLOWED_BUILTINS = words(
-    "abs all any bool complex dict divmod enumerate filter float format frozenset int isinstance iter len list map max "
-    "min next pow print range reversed round set slice sorted str sum tuple zip True False None NotImplemented "
-    "Ellipsis ArithmeticError AssertionError AttributeError Exception FloatingPointError IndexError KeyError "
-    "LookupError OverflowError RuntimeError StopIteration TypeError ValueError ZeroDivisionError"
-)
-FORBIDDEN_ATTRIBUTES = {
-    "reads or writes files": words(
-        "load save savez savez_compressed loadtxt savetxt genfromtxt fromregex fromfile tofile memmap open_memmap dump "
-        "dumps DataSource ctypes ctypeslib f2py testing test lib core compat distutils npyio source info "
-        "show_config show_runtime get_include"
-    ),
-    "draws random numbers: the same state must give the same values": {"random", "rand", "randn", "default_rng"},
-    "changes numpy for the calls to come": words(
-        "seterr seterrcall setbufsize set_printoptions set_string_function setflags"
-    ),
-    "leads into the interpreter": words(
-        "gi_frame gi_code gi_yieldfrom cr_frame cr_code ag_frame ag_code f_back f_globals f_locals f_builtins f_code "
-        "tb_frame tb_next func_globals func_code co_code co_consts mro with_traceback format_map os sys builtins "
-        "subprocess socket shutil pickle importlib inspect warnings threading signal pathlib"
-    ),
-}
 # Nodes that arithmetic needs; everything else has no place: classes, global, yield, async, match, del, ...
 STATEMENTS = (
     ast.FunctionDef, ast.Return, ast.Assign, ast.AugAssign, ast.AnnAssign, ast.For, ast.While, ast.If, ast.With,
     ast.Raise, ast.Try, ast.Assert, ast.Import, ast.ImportFrom, ast.Expr, ast.Pass, ast.Break, ast.Continue,
 )  # fmt: skip
 EXPRESSIONS_NOT = (ast.Yield, ast.YieldFrom, ast.Await)
-# Calls that may make a constant at the top of the program: their results cannot be changed.
-CONSTANT_CALLS = words("float int bool str tuple range frozenset abs min max round len sum")
+WORDS = {"ClassDef": "class", "AsyncFunctionDef": "async"}
+# Texts that make a clock of numpy: np.array("now", dtype="M8[s]").
+CLOCK = re.compile(r"(?i:\s*(now|today)\s*)|.*datetime64.*|(.*,)?\s*\d*[<>=|]?M8.*", re.DOTALL)
 
 
 def check_source(code: str, functions: Sequence[str], limits: Limits = Limits()) -> None:  # noqa: B008 (frozen)
@@ -62,15 +33,15 @@ def check_source(code: str, functions: Sequence[str], limits: Limits = Limits())
     try:
         tree = ast.parse(code)
     except SyntaxError as error:
-        raise SandboxFailure("syntax", error.msg + (f" (line {error.lineno})" if error.lineno else "")) from None
+        why = error.msg or "cannot be read"
+        raise SandboxFailure("syntax", why + (f" (line {error.lineno})" if error.lineno else "")) from None
     except (ValueError, RecursionError, MemoryError) as error:  # half a letter, too many brackets
         why = str(error) or type(error).__name__  # older Pythons tell of null bytes here
         raise SandboxFailure("syntax", f"cannot be read: {why}") from None
     try:
-        bound = set(_bound_names(tree))
-        for node in ast.walk(tree):
-            _check_node(node, bound)
-        _check_top_level(tree)
+        gate = _Gate(tree)
+        gate.visit(tree)
+        gate.check_top_level(tree)
     except RecursionError:
         raise SandboxFailure("syntax", "an expression is nested too deeply") from None
     defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
@@ -84,86 +55,237 @@ def _refuse(name: str, node: ast.AST, detail: str) -> None:
     raise SandboxFailure(name, detail + (f" (line {line})" if line else ""))
 
 
-def _bound_names(tree: ast.AST) -> Iterator[str]:
-    """All names that the program gives to something, wherever."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            yield node.id
-        elif isinstance(node, ast.FunctionDef):
-            yield node.name
-        elif isinstance(node, ast.arg):
-            yield node.arg
-        elif isinstance(node, ast.ExceptHandler) and node.name:
-            yield node.name
+class _Gate(ast.NodeVisitor):
+    """Visits each node once, in the scope that it stands in."""
 
+    def __init__(self, tree: ast.Module) -> None:
+        self.module = self.scope = self._scope(scopes.bindings(tree.body), None)
 
-def _check_node(node: ast.AST, bound: set[str]) -> None:
-    match node:
-        case ast.Import() | ast.ImportFrom():
-            _check_import(node)
-        case ast.Name(id=name) | ast.arg(arg=name):
-            _check_name(name, node, bound)
-        case ast.Attribute():
-            _check_attribute(node)
-        case ast.FunctionDef():
-            _check_name(node.name, node, bound)
-            if node.decorator_list:
-                _refuse("forbidden_syntax", node, "decorators are not allowed")
-            _check_defaults(node.args)
-        case ast.Lambda():
-            _check_defaults(node.args)
-        case ast.ExceptHandler(name=str(name)):
-            _check_name(name, node, bound)
-        case ast.keyword(arg=str(name)) if name.startswith("__"):
-            _refuse("forbidden_name", node.value, f"{name} is not allowed")
-        case ast.While(test=ast.Constant(value=value)) if value:
-            _refuse("forbidden_syntax", node, "an endless loop: use for … in range(…)")
-        case ast.stmt() if not isinstance(node, STATEMENTS):
-            what = {"ClassDef": "class", "AsyncFunctionDef": "async"}.get(
-                type(node).__name__, type(node).__name__.lower()
-            )
+    def visit(self, node: ast.AST) -> None:
+        if isinstance(node, ast.stmt) and not isinstance(node, STATEMENTS):
+            what = WORDS.get(type(node).__name__, type(node).__name__.lower())
             _refuse("forbidden_syntax", node, f"{what} is not allowed")
-        case ast.expr() if isinstance(node, EXPRESSIONS_NOT):
+        if isinstance(node, EXPRESSIONS_NOT):
             _refuse("forbidden_syntax", node, f"{type(node).__name__.lower()} is not allowed")
+        super().visit(node)
 
+    # --- scopes -------------------------------------------------------------------------------------------------------
 
-def _check_import(node: ast.Import | ast.ImportFrom) -> None:
-    modules = [node.module or "."] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
-    for module in modules:
-        if module not in MODULES or getattr(node, "level", 0):
-            random = " It draws random numbers." if "random" in module else ""
-            _refuse("forbidden_import", node, f"import of {module}: only numpy and math are allowed.{random}")
-    for alias in node.names:
-        if isinstance(node, ast.ImportFrom):
+    def _scope(self, found: Iterable[scopes.Binding], outer: scopes.Scope | None) -> scopes.Scope:
+        """A new scope with these names. Each of them is checked here."""
+        names: dict[str, str] = {}
+        for name, path, node in found:
+            if name.startswith("__") and name.endswith("__"):
+                _refuse("forbidden_name", node, f"{name} is not allowed")
+            if outer is None and name in vars(builtins):
+                _refuse("forbidden_name", node, f"{name} is Python's own: outside of functions, call it otherwise")
+            if names.setdefault(name, path) != path:
+                _refuse("forbidden_name", node, f"{name} is an import's name: call the other one otherwise")
+        return scopes.Scope(names, outer)
+
+    @contextmanager
+    def _inside(self, found: Iterable[scopes.Binding]) -> Iterator[None]:
+        outer = self.scope
+        self.scope = self._scope(found, outer)
+        yield
+        self.scope = outer
+
+    def visit_FunctionDef(self, node: ast.FunctionDef | ast.Lambda) -> None:
+        if getattr(node, "decorator_list", ()) or getattr(node, "type_params", ()):
+            _refuse("forbidden_syntax", node, "decorators and type parameters are not allowed")
+        for default in scopes.defaults(node):
+            if not self._is_constant(default):
+                _refuse("forbidden_state", default, "a default argument that is no constant is kept between calls")
+            self.visit(default)
+        for annotation in scopes.annotations(node):
+            self._visit_type(annotation)
+        with self._inside([*scopes.parameters(node), *scopes.bindings(scopes.body(node))]):
+            for part in scopes.body(node):
+                self.visit(part)
+
+    visit_Lambda = visit_FunctionDef
+
+    def generic_visit(self, node: ast.AST) -> None:
+        if not isinstance(node, scopes.COMPREHENSIONS):
+            super().generic_visit(node)
+            return
+        first, *rest = node.generators
+        self.visit(first.iter)  # in the scope around
+        targets = [n for generator in node.generators for n in scopes.bindings([generator.target])]
+        with self._inside(targets):
+            inner = [first.target, *first.ifs, *rest]
+            for part in [*inner, *[n for n in ast.iter_child_nodes(node) if not isinstance(n, ast.comprehension)]]:
+                self.visit(part)
+
+    # --- names and attributes -----------------------------------------------------------------------------------------
+
+    def visit_Name(self, node: ast.Name) -> None:
+        scope = self.scope.of(node.id)
+        if scope is not None:
+            self._check_path(scope.names[node.id], node)
+        elif node.id not in allowed.BUILTINS:
+            known = node.id in vars(builtins) or node.id.startswith("__")
+            _refuse("forbidden_name", node, f"{node.id} is not {'allowed' if known else 'defined'}")
+
+    def visit_NamedExpr(self, node: ast.NamedExpr) -> None:
+        if self.scope.of(node.target.id) is self.module:  # in an annotation
+            _refuse("forbidden_syntax", node, ":= is not allowed outside of functions")
+        self.generic_visit(node)
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        if not isinstance(node.ctx, ast.Load):
+            _refuse("forbidden_state", node, f"an assignment to the attribute .{node.attr}: nothing may be kept there")
+        if path := self._path(node):
+            self._check_path(path, node)
+            return
+        self.visit(node.value)
+        if node.attr == "format":  # "{0.attribute}".format(x) reads attributes without naming them in the program
+            text = node.value.value if isinstance(node.value, ast.Constant) else None
+            if not isinstance(text, str) or _reads_attributes(text):
+                _refuse("forbidden_name", node, ".format is allowed on plain texts without attributes: use an f-string")
+        if node.attr not in allowed.ATTRIBUTES:
+            _refuse("forbidden_name", node, f".{node.attr} is not allowed{allowed.reason(node.attr)}")
+
+    def visit_Subscript(self, node: ast.Subscript) -> None:
+        if not isinstance(node.ctx, ast.Load):
+            root: ast.AST = node
+            while isinstance(root, (ast.Subscript, ast.Attribute, ast.Call)):
+                root = root.func if isinstance(root, ast.Call) else root.value
+            scope = self.scope.of(root.id) if isinstance(root, ast.Name) else None
+            if scope in (None, self.module) or scope.names[root.id]:
+                _refuse("forbidden_state", node, "an assignment to an item: only of what the function itself named")
+        self.generic_visit(node)
+
+    def _path(self, node: ast.AST) -> str:
+        return self.scope.path(node, allowed.MODULES)
+
+    def _check_path(self, path: str, node: ast.AST) -> None:
+        """Of a module, or of what is in one; "" is the program's own."""
+        if path in allowed.MODULES:
+            _refuse("forbidden_name", node, f"{path} is a module: write which function of it you mean")
+        if path == allowed.UNNAMED:
+            _refuse("forbidden_name", node, f"{path} may stand in annotations and isinstance alone")
+        if path and path not in allowed.DOTTED:
+            _refuse("forbidden_name", node, f"{path} is not allowed{allowed.reason(path)}")
+
+    def _visit_type(self, node: ast.AST) -> None:
+        """An annotation, or what isinstance compares with: np.ndarray may be named here."""
+        match node:
+            case ast.Tuple(elts=parts):
+                for part in parts:
+                    self._visit_type(part)
+            case ast.BinOp(left=left, op=ast.BitOr(), right=right) | ast.Subscript(value=left, slice=right):
+                self._visit_type(left)
+                self._visit_type(right)
+            case _ if self._path(node) != allowed.UNNAMED:
+                self.visit(node)
+
+    # --- the rest -----------------------------------------------------------------------------------------------------
+
+    def visit_Import(self, node: ast.Import) -> None:
+        for alias in node.names:
+            self._check_module(alias.name, node)
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        self._check_module("." * node.level + (node.module or ""), node)
+        for alias in node.names:
+            path = f"{node.module}.{alias.name}"
             if alias.name == "*":
                 _refuse("forbidden_import", node, f"import * from {node.module}: say which names")
-            _check_attribute_name(alias.name, node)
-        if alias.asname:
-            _check_name(alias.asname, node, {alias.asname})
+            if path not in allowed.DOTTED | allowed.MODULES:
+                _refuse("forbidden_name", node, f"{path} is not allowed{allowed.reason(path)}")
+
+    def _check_module(self, module: str, node: ast.AST) -> None:
+        if module not in allowed.MODULES:
+            random = " It draws random numbers." if "random" in module else ""
+            _refuse("forbidden_import", node, f"import of {module}: only numpy and math are allowed.{random}")
+
+    def visit_Call(self, node: ast.Call) -> None:
+        named = {keyword.arg for keyword in node.keywords}
+        if None in named:
+            _refuse("forbidden_syntax", node, "** in a call is not allowed: write the arguments out")
+        if strange := [name for name in named if name.startswith("__")]:
+            _refuse("forbidden_name", node, f"{strange[0]} is not allowed")
+        given = {keyword.arg for keyword in node.keywords if not _is_none(keyword.value)}
+        if "where" in given and "out" not in given and self._called(node) not in allowed.TAKE_WHERE:
+            told = "where= without out= leaves the other places undefined: add out=np.zeros_like(…), or use np.where"
+            _refuse("forbidden_state", node, told)
+        self.visit(node.func)
+        name = getattr(node.func, "id", "")
+        compares = name == "isinstance" and self.scope.of(name) is None
+        for number, argument in enumerate(node.args):
+            (self._visit_type if compares and number == 1 else self.visit)(argument)
+        for keyword in node.keywords:
+            self.visit(keyword.value)
+
+    def _called(self, node: ast.Call) -> str:
+        return node.func.attr if isinstance(node.func, ast.Attribute) else self._path(node.func).rpartition(".")[2]
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
+        self._visit_type(node.annotation)
+        for part in (node.target, node.value):
+            if part is not None:
+                self.visit(part)
+
+    def visit_Constant(self, node: ast.Constant) -> None:
+        text = node.value.decode("latin-1") if isinstance(node.value, bytes) else node.value
+        if isinstance(text, str) and CLOCK.fullmatch(text):
+            _refuse("forbidden_name", node, f"the text {text[:30]!r} is not allowed: dates know the time")
+
+    def visit_Expr(self, node: ast.Expr) -> None:
+        if not isinstance(node.value, ast.Constant):  # a docstring may say anything
+            self.visit(node.value)
+
+    def visit_While(self, node: ast.While) -> None:
+        if isinstance(node.test, ast.Constant) and node.test.value:
+            _refuse("forbidden_syntax", node, "an endless loop: use for … in range(…)")
+        self.generic_visit(node)
+
+    # --- outside of functions -----------------------------------------------------------------------------------------
+
+    def check_top_level(self, tree: ast.Module) -> None:
+        """Imports, functions and constants. Whatever else stands there could keep something from call to call."""
+        for node in tree.body:
+            match node:
+                case ast.Import() | ast.ImportFrom() | ast.FunctionDef() | ast.Expr(value=ast.Constant()):
+                    pass
+                case ast.Assign(value=value) | ast.AnnAssign(value=value):
+                    if value is not None and not self._is_constant(value):
+                        told = "a list or the like outside of functions can change between calls: "
+                        _refuse("forbidden_state", node, told + "use a tuple or np.array, or make it in the function")
+                case _:
+                    told = "outside of functions only imports, constants and functions may stand"
+                    _refuse("forbidden_syntax", node, told)
+
+    def _is_constant(self, node: ast.expr) -> bool:
+        """Whether the expression's value can never change: numbers, texts, tuples, arrays (child.py makes them
+        read-only), and arithmetic with them."""
+        match node:
+            case ast.Constant() | ast.Name() | ast.Lambda():
+                return True  # a name at the top level stands for a constant, a function or a module
+            case ast.Attribute(value=value, attr=attr):  # math.pi, np.float64, GOAL.T
+                return bool(self._path(node)) or (attr in allowed.CONSTANT_ATTRIBUTES and self._is_constant(value))
+            case ast.Tuple() | ast.UnaryOp() | ast.BinOp() | ast.Compare() | ast.BoolOp() | ast.IfExp() | \
+                    ast.Subscript() | ast.Slice():  # fmt: skip
+                return all(
+                    self._is_constant(child) for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr)
+                )
+            case ast.Call(func=function, args=arguments, keywords=keywords):
+                name = self._path(function) or getattr(function, "id", "")
+                given = [*arguments, *[keyword.value for keyword in keywords]]
+                of_lists = self._is_list if "." in name else self._is_constant  # numpy and math keep no list
+                return name in allowed.CONSTANT_CALLS and all(of_lists(argument) for argument in given)
+        return False
+
+    def _is_list(self, node: ast.expr) -> bool:
+        """Whether it is a constant, or lists of them."""
+        if isinstance(node, ast.List):
+            return all(self._is_list(child) for child in node.elts)
+        return self._is_constant(node)
 
 
-def _check_name(name: str, node: ast.AST, bound: set[str]) -> None:
-    strange = name in vars(builtins) and name not in ALLOWED_BUILTINS and name not in bound
-    if name in FORBIDDEN_NAMES or strange or (name.startswith("__") and name.endswith("__")):
-        _refuse("forbidden_name", node, f"{name} is not allowed")
-
-
-def _check_attribute(node: ast.Attribute) -> None:
-    if not isinstance(node.ctx, ast.Load):
-        _refuse("forbidden_state", node, f"an assignment to the attribute .{node.attr}: nothing may be kept there")
-    if node.attr == "format":  # "{0.attribute}".format(x) reads attributes without naming them in the program
-        text = node.value.value if isinstance(node.value, ast.Constant) else None
-        if not isinstance(text, str) or _reads_attributes(text):
-            _refuse("forbidden_name", node, ".format is allowed on plain texts without attributes: use an f-string")
-    _check_attribute_name(node.attr, node)
-
-
-def _check_attribute_name(name: str, node: ast.AST) -> None:
-    if name.startswith("_"):
-        _refuse("forbidden_name", node, f".{name} is not allowed: no attributes that begin with _")
-    for reason, names in FORBIDDEN_ATTRIBUTES.items():
-        if name in names:
-            _refuse("forbidden_name", node, f".{name} is not allowed: it {reason}")
+def _is_none(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is None
 
 
 def _reads_attributes(text: str) -> bool:
@@ -172,41 +294,3 @@ def _reads_attributes(text: str) -> bool:
     except ValueError:
         return True
     return any("." in field or "[" in field or (spec and _reads_attributes(spec)) for field, spec in fields)
-
-
-def _check_defaults(arguments: ast.arguments) -> None:
-    for default in [*arguments.defaults, *arguments.kw_defaults]:
-        if default is not None and not _is_constant(default):
-            _refuse("forbidden_state", default, "a default argument that is no constant is kept between calls")
-
-
-def _check_top_level(tree: ast.Module) -> None:
-    """Imports, functions and constants. Whatever else stands there could keep something from call to call."""
-    for node in tree.body:
-        match node:
-            case ast.Import() | ast.ImportFrom() | ast.FunctionDef() | ast.Expr(value=ast.Constant()):
-                pass
-            case ast.Assign(value=value) | ast.AnnAssign(value=value):
-                if value is not None and not _is_constant(value):
-                    told = "a list, an array or the like outside of functions can change between calls: "
-                    _refuse("forbidden_state", node, told + "make it inside of the function, or use a tuple")
-            case _:
-                _refuse(
-                    "forbidden_syntax", node, "outside of functions only imports, constants and functions may stand"
-                )
-
-
-def _is_constant(node: ast.expr) -> bool:
-    """Whether the expression's value can never change: numbers, texts, tuples, and arithmetic with them."""
-    match node:
-        case ast.Constant() | ast.Name() | ast.Lambda():
-            return True  # a name at the top level stands for a constant, a function or a module
-        case ast.Attribute(value=ast.Name()):
-            return True  # math.pi, np.pi, np.float64
-        case ast.Tuple() | ast.UnaryOp() | ast.BinOp() | ast.Compare() | ast.BoolOp() | ast.IfExp():
-            return all(_is_constant(child) for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr))
-        case ast.Call(func=function, args=arguments, keywords=[]):
-            named = isinstance(function, ast.Name) and function.id in CONSTANT_CALLS
-            of_math = isinstance(function, ast.Attribute) and getattr(function.value, "id", "") == "math"
-            return (named or of_math) and all(_is_constant(argument) for argument in arguments)
-    return False

@@ -7,7 +7,7 @@ FAILURES = {
     "too_long": "the program has more characters than the limit",
     "syntax": "the program is no Python",
     "forbidden_import": "it imports something else than numpy and math",
-    "forbidden_name": "it uses a name or an attribute that leads out of arithmetic: files, frames, random numbers, ...",
+    "forbidden_name": "it uses a name that nobody defined, or that leads out of arithmetic: files, clocks, frames, …",
     "forbidden_syntax": "it uses a class, a decorator, global, an endless loop, or statements outside of functions",
     "forbidden_state": "it could remember something from one call to the next",
     "missing_function": "it does not define a function that was asked for",
@@ -40,6 +40,10 @@ class SandboxFailure(Exception):
     holds no path and no address of this machine (`not_started` alone is for the user, and does)."""
 
     def __init__(self, name: str, detail: str) -> None:
-        super().__init__(f"{name}: {detail}")
         self.name = name
-        self.detail = detail
+        self.detail = detail if detail.strip() else FAILURES.get(name, "no reason is known")
+        super().__init__(f"{name}: {self.detail}")
+
+    def __reduce__(self) -> tuple:
+        """Pickled by its parts: evaluation workers hand it to the trainer."""
+        return type(self), (self.name, self.detail)

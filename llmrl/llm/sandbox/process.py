@@ -146,8 +146,7 @@ class Sandbox:
             return self._stop("died", "it closed its connection")
         if code == -signal.SIGXCPU:
             return self._stop("timeout", f"more than {self.limits.cpu_seconds} s of processor time in all")
-        how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-        return self._stop("died", f"its process ended {how}")
+        return self._stop("died", f"its process ended {how_it_ended(code)}")
 
     # --- messages -----------------------------------------------------------------------------------------------------
 
@@ -215,6 +214,14 @@ class Sandbox:
     def _wait(self, poll: select.poll, deadline: float) -> None:
         if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
             raise self._stop("timeout", f"no answer within {self.limits.seconds_per_call:g} s")
+
+
+def how_it_ended(code: int) -> str:
+    """A child's return code in words; signals that have no name of their own have a number."""
+    if code >= 0:
+        return f"with exit code {code}"
+    known = {number.value: number.name for number in signal.Signals}
+    return f"by {known.get(-code, f'signal {-code}')}"
 
 
 def layers_available() -> dict[str, str]:

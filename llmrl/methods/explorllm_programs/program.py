@@ -33,10 +33,11 @@ RESTARTS = 3  # of a child that a program ended; then its programs count as fail
 # Our part of the child's process: each program in a namespace of its own, and one call per step of the environment.
 ENTRY = """
 import numpy as _np
+from __main__ import execute as _execute  # the sandbox's child: llmrl/llm/sandbox/child.py
 
 def _load(source, name):
     space = {"__name__": "generated", "__builtins__": __builtins__}
-    exec(compile(source, "<generated>", "exec"), space)
+    _execute(source, space)
     return space[name]
 
 _planner, _affordance, _place = [_load(s, n) if s else None for s, n in zip(SOURCES, FUNCTIONS)]

@@ -38,6 +38,7 @@ from llmrl.runs.identity import DONE
 ARTIFACT = "lesr"  # its directory is outputs/artifacts/lesr/<id>
 SAMPLE, FEEDBACK = "lesr.sample", "lesr.feedback"  # what the LLM is asked for
 FEEDBACK_TRIES = 3  # of an analysis
+IMPURE = "failed: SandboxFailure: impure"  # of a candidate whose program was found impure while it was trained
 
 
 @dataclass(frozen=True)
@@ -313,6 +314,7 @@ class _Search:
     def _rejections(self) -> dict[str, int]:
         reasons = [e["reason"] for (purpose, _, kind), e in self.ctx.llm.transcript.events.items()
                    if purpose in (SAMPLE, FEEDBACK) and kind == "rejected"]  # fmt: skip
+        reasons += ["impure" for c in self.candidates if c.failed.startswith(IMPURE)]
         return {reason: reasons.count(reason) for reason in sorted(set(reasons))}
 
     def _file(self, name: str) -> Path:

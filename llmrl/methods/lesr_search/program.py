@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from llmrl.llm.answer import FAULTS
 from llmrl.llm.sandbox import Limits, Sandbox, SandboxFailure
+from llmrl.llm.sandbox.scopes import bindings
 from llmrl.runs import seeding
 from llmrl.runs.evaluate import uniform_policy
 
@@ -30,7 +31,7 @@ DEFAULT_REJECT = ("duplicate", "no_features", "not_finite", "fails_on_extremes",
 RESERVED = {"step", "_np", "_given", "_check", "_sensitivity", "_needs_features"}  # of ENTRY and CHECKS
 REJECTIONS = {  # beside the sandbox's own names
     "no_code": "the reply holds no Python",
-    "reserved_name": "a helper has a name that the harness needs",
+    "reserved_name": "a helper or a constant has a name that the harness needs",
     "unwanted_features": "a reward alone was asked for, but the program revises the state",
     "no_features": "revise_state appends nothing",
     "too_many_features": "it appends more than the limit",
@@ -172,9 +173,10 @@ def extract(reply: str) -> str:
 
 def defined(code: str) -> tuple[str, ...]:
     """Which of the two functions a program defines at its top level. Raises Rejected: syntax, reserved_name."""
-    names = {node.name for node in _tree(code).body if isinstance(node, ast.FunctionDef)}
-    if taken := names & RESERVED:
-        raise Rejected("reserved_name", f"call the helper function {min(taken)} otherwise, the harness needs that name")
+    tree = _tree(code)
+    names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    if taken := {name for name, _, _ in bindings(tree.body)} & RESERVED:
+        raise Rejected("reserved_name", f"call {min(taken)} otherwise outside of functions, the harness needs it")
     return tuple(name for name in FUNCTIONS if name in names)
 
 
@@ -285,9 +287,11 @@ def validate(
             not_finite += _on_extremes(sandbox, states) if "fails_on_extremes" in reject else 0
             _check_random_state(sandbox, states.shape[1], max_reward, seed)
             with Sandbox(code, functions, checks, limits=limits) as another:
-                for process in (sandbox, another):
-                    again = _checked(process, states[::-1])
-                    if not (_equal(again[0], x[::-1]) and _equal(again[1], g[::-1])):
+                backwards = np.arange(len(states))[::-1]
+                mixed = seeding.generator(0, "purity").permutation(len(states))
+                for process, order in (sandbox, backwards), (sandbox, mixed), (another, np.repeat(mixed, 2)):
+                    again = _checked(process, states[order])
+                    if not (_equal(again[0], x[order]) and _equal(again[1], g[order])):
                         raise Rejected("impure", REJECTIONS["impure"])
             g = np.nan_to_num(g, posinf=0, neginf=0)  # as in training
             share = _check_size(g, w, max_real_reward, rewards, max_reward_share)

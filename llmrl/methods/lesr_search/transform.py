@@ -16,6 +16,7 @@ from llmrl.envs.base import PROGRAM, Role, Transform
 from llmrl.llm.sandbox import Sandbox, SandboxFailure
 from llmrl.methods.lesr_search.lipschitz import Recorder
 from llmrl.methods.lesr_search.program import ENTRY, defined
+from llmrl.methods.lesr_search.purity import Asked
 
 
 class Transformed(gym.Wrapper):
@@ -23,7 +24,7 @@ class Transformed(gym.Wrapper):
 
     What is the task's own reward stands in info["reward_env"], w G in info["reward_intrinsic"]. Values of a program
     that are not finite count as 0; `facts` says how many there were. Raises ConfigError where the program cannot be
-    used, SandboxFailure where it fails on a state.
+    used, SandboxFailure where it fails on a state or is found impure (purity.py).
     """
 
     def __init__(self, env: gym.Env, transform: Transform, role: Role, *, gamma: float) -> None:
@@ -38,9 +39,11 @@ class Transformed(gym.Wrapper):
         try:
             code = file.read_text(encoding="utf-8")
             self._sandbox = Sandbox(code, defined(code), ENTRY)
-            features, _ = self._sandbox.call("step", np.asarray(env.reset(seed=0)[0], np.float64))
-        except OSError as error:
-            raise ConfigError(f"env.transform.artifact: {file} cannot be read ({error.strerror})") from error
+            self._program = Asked(self._sandbox)
+            features, _ = self._program.step(np.asarray(env.reset(seed=0)[0], np.float64))
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "it is no text in UTF-8"
+            raise ConfigError(f"env.transform.artifact: {file} cannot be read ({why})") from error
         except SandboxFailure as failure:
             raise ConfigError(f"env.transform.artifact: {file}: {failure.name}: {failure.detail}") from failure
         self._n_features = features.size
@@ -88,7 +91,7 @@ class Transformed(gym.Wrapper):
             "reward_env": own, "reward_intrinsic": bonus}  # fmt: skip
 
     def _see(self, obs: NDArray) -> None:
-        features, g = self._sandbox.call("step", np.asarray(obs, np.float64))
+        features, g = self._program.step(np.asarray(obs, np.float64))
         if features.size != self._n_features:
             raise SandboxFailure(
                 "wrong_length", f"{features.size} features for this state, {self._n_features} for the first one"
@@ -101,7 +104,8 @@ class Transformed(gym.Wrapper):
 
     def facts(self) -> dict[str, Any]:
         """For the run's result: sizes of both rewards per env_step, values that were not finite, the constants, and
-        which layers of the sandbox were on."""
+        which layers of the sandbox were on. Raises SandboxFailure where the program is found impure at the end."""
+        self._program.look()
         env_steps, own, bonus, not_finite = self._sums
         facts: dict[str, Any] = {"features": self._n_features, "not_finite": int(not_finite)}
         facts["sandbox"] = list(self._sandbox.layers)
@@ -112,12 +116,14 @@ class Transformed(gym.Wrapper):
         return facts
 
     def state_dict(self) -> dict:
-        """What ended episodes left. The episode under way is not in it: a resume plays it again."""
+        """What ended episodes left, and what the program was asked. The episode under way is not in it: a resume plays
+        it again."""
         recorder = self.recorder.state_dict() if self.recorder is not None else None
-        return {"sums": self._sums.copy(), "recorder": recorder}
+        return {"sums": self._sums.copy(), "recorder": recorder, "program": self._program.state_dict()}
 
     def load_state_dict(self, state: dict) -> None:
         self._sums[:] = state["sums"]
+        self._program.load_state_dict(state["program"])
         if self.recorder is not None:
             self.recorder.load_state_dict(state["recorder"])
 
