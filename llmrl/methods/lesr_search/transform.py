@@ -97,7 +97,8 @@ class Transformed(gym.Wrapper):
             features, self._g = features.astype(obs.dtype), float(g)
         if not (np.isfinite(features).all() and np.isfinite(self._g)):
             self._episode[3] += np.sum(~np.isfinite(features)) + (not np.isfinite(self._g))
-            features, self._g = np.nan_to_num(features, posinf=0, neginf=0), float(np.nan_to_num(self._g, posinf=0, neginf=0))
+            features = np.nan_to_num(features, posinf=0, neginf=0)
+            self._g = self._g if np.isfinite(self._g) else 0.0
         self._state = np.concatenate([obs, features])
 
     def facts(self) -> dict[str, Any]:
