@@ -112,6 +112,7 @@ def test_one_failed_training_of_several_fails_its_program(search):
     first, second = done.found["candidates"]
     assert (first["score"], second["score"]) == (None, 1.5) and "diverged" in first["failed"]
     assert done.found["chosen"].startswith("0/1/")
+    assert done.result["env_steps_total"] == 300  # what the failed program's other training took is counted
 
 
 def test_the_cost_is_that_of_all_trainings_and_evaluations(search):
