@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import compose
-from test_explorllm_programs import PLANNER, UNIFORM, Answers, settings
+from test_explorllm_programs import PLANNER, Answers, settings
 from wiring import unwired, wires
 
 from llmrl.checks import ConfigError
@@ -374,9 +374,3 @@ def test_whose_agent_carries_out_what(monkeypatch):
         with pytest.raises(ConfigError, match="needs env=pick_place/"):
             explorllm_words.ExploRLLMWords().run(context)
     assert isinstance(played[0][2][0], Case) and len(played[0][2]) == base.eval.episodes
-
-
-def test_fallback_programs_are_those_of_candidates_alone():
-    assert explorllm_programs.choose(FOUND, "best", "argmax") == 0
-    assert explorllm_programs.choose({"scores": [None, None]}, "worst", "argmax") is None
-    assert UNIFORM.startswith("import")

@@ -126,10 +126,11 @@ def of(*overrides):
 @wires("lesr.search", "lesr.search_env_steps", "lesr.search_evaluations", "lesr_search.eval_seed", "lesr_search.seed")
 def test_the_search_of_a_run():
     config, search = of("seed=5", "method.search_env_steps=70", "method.search_evaluations=2",
-                        "method.search.eval_seed=77", "method.search.seed=6", "method.search.k=4")  # fmt: skip
+                        "method.search.eval_seed=77", "method.search.seed=6",
+                        "method.search.k=4", "method.search.seeds=3")  # fmt: skip
     assert (search.budget.env_steps, search.budget.evaluations, search.eval.every) == (70, 2, 35)
     assert (search.eval.seed, search.seed, search.method) == (77, 6, config.method.search) and search.method.k == 4
-    assert lesr_search.LESRSearch.env_steps(search) == 2 * 4 * 1 * 70
+    assert lesr_search.LESRSearch.env_steps(search) == 2 * 4 * 3 * 70
 
 
 @wires("lesr.search_agent")
