@@ -141,6 +141,14 @@ def test_the_next_round_is_told_of_every_round_before_it_and_the_last_ones_analy
     assert last.count("analysed") == 2
 
 
+def test_the_feedback_goes_on_from_the_best_program_that_did_not_fail(search):
+    for scores, best in (((None, 5), "s[0] + 2.0"), ((7, 5), "s[0] + 1.0"), ((-7, -5), "s[0] + 2.0")):
+        done = search(flat(dict(zip(["0-0", "0-1", "1-0", "1-1"], [*scores, 1, 1]))))
+        (messages,) = [messages for purpose, _, messages in done.llm.asked if purpose == "lesr.feedback"]
+        (reply,) = [m["content"] for m in messages if m["role"] == "assistant"]
+        assert best in reply
+
+
 def test_spectral_constants_are_of_the_first_critic(search):
     """First layer (3, 5 state dimensions + 1 action), second (1, 3): |column| times the other's norm."""
     first = np.zeros((3, 6), np.float32)
