@@ -34,15 +34,16 @@ def main() -> None:
                        f'also_copy = ["conf", "docs", "scripts"]\n'
                        f"pytest_add_cli_args_test_selection = {own.tests}\n")  # fmt: skip
         code = mutmut(tree, "run", "--max-children", str(own.jobs), *own.only).returncode
-        if code:
-            sys.exit(f"mutmut could not run the tests (exit code {code}): do they pass unchanged?")
         told = [line.strip().split(": ") for line in mutmut(tree, "results", "--all", "true", read=True).splitlines()]
         verdicts = [(name, verdict) for name, verdict in told if verdict != "not checked"]
+        if code and not verdicts:
+            sys.exit(f"mutmut could not run the tests (exit code {code}): do they pass unchanged?")
         found = [(name, verdict, change(tree, name)) for name, verdict in verdicts if verdict in UNNOTICED]
     found = [(name, verdict, lines) for name, verdict, lines in found if not of_text(lines)]
     for name, verdict, lines in found:
         print(f"\n{name} ({verdict})", *lines, sep="\n")
-    print(f"\n{len(verdicts)} changes, {len(found)} unnoticed; those of a text alone are left out")
+    cut = " (mutmut ended before all were tried)" if code else ""
+    print(f"\n{len(verdicts)} changes{cut}, {len(found)} unnoticed; those of a text alone are left out")
 
 
 def copied(tree: Path) -> None:
