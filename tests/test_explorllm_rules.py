@@ -5,6 +5,8 @@ import pytest
 from test_explorllm_programs import SHORT, policy_of
 
 from llmrl.envs.pick_place.scene import FRAME, HOME_PIXEL
+from llmrl.explore.base import Clock
+from llmrl.methods.explorllm import ProgramExplorer
 from llmrl.methods.explorllm_programs import choose
 from llmrl.methods.explorllm_programs.policy import DRAWS, seen_in, spare_plans
 from llmrl.methods.explorllm_programs.program import Programs, Seen
@@ -93,3 +95,23 @@ def test_a_candidate_is_chosen_by_its_score_for_the_sampling():
     assert [choose(found, best, sampling) for best in ("best", "worst") for sampling in ("stochastic", "argmax")] == [
         2, 0, 0, 2]  # fmt: skip
     assert choose(found, 1, "argmax") == 1 and choose({"scores": [None]}, "worst", "argmax") is None
+
+
+class Tells:
+    """In place of the programs: says of which environment and with which numbers it was asked."""
+
+    failures: dict = {}
+
+    def act(self, obs, draws):
+        assert draws.shape == (len(obs["number"]), DRAWS)
+        return np.column_stack([obs["number"], draws[:, 0], draws[:, -1]])
+
+
+def test_programs_act_in_the_environments_that_they_guide():
+    around = type("Around", (), {"propose": lambda self, obs, policy, *rest: policy()})()
+    explorer = ProgramExplorer(around, Tells(), epsilon=lambda env_steps: 0.5, rng=np.random.default_rng(0))
+    drawn = np.random.default_rng(0).random((8, 1 + DRAWS))
+    actions = explorer.propose({"number": np.arange(8)}, lambda: np.full((8, 3), -1.0), Clock(), [{}] * 8, None)
+    for i, row in enumerate(drawn):
+        assert actions[i].tolist() == ([i, row[1], row[-1]] if row[0] < 0.5 else [-1, -1, -1])
+    assert 0 < explorer.guided_env_steps == (drawn[:, 0] < 0.5).sum() < 8

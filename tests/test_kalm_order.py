@@ -8,6 +8,7 @@ import pytest
 import torch
 from small_kalm import made_rollouts, settings
 
+from llmrl.envs.clevr_robot import goals as g
 from llmrl.methods import kalm, kalm_policy
 from llmrl.replay.dataset import Transitions
 from llmrl.runs.evaluate import Case, Scores
@@ -83,3 +84,10 @@ def test_a_rollouts_steps_have_the_sentences_of_its_goal(tmp_path, monkeypatch):
     found = kalm.transitions(dream, "words", "terminated", tmp_path, "imagined ones")
     assert encoded[1][1] == ("x", "y", "z") and found.wordings == 1
     assert found.text.tolist() == np.array([2, 0, 1, 1])[row].tolist()
+
+
+def test_the_script_pushes_what_an_easy_goal_says_where_it_says():
+    n = len(g.EASY)
+    episodes = SimpleNamespace(goals=g.EASY, states=np.zeros((n, 69)))
+    actions = kalm_policy.Noisy(episodes, 0.0, np.random.default_rng(0))(None, None)
+    assert g.easy_by_action(g.EASY, actions).all() and len(set(actions.tolist())) == n

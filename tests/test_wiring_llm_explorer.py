@@ -225,3 +225,8 @@ def test_whose_agent_is_played():
     result = pretrained.Pretrained().run(context)
     assert played == [(("runs/its", "eval"), Clock(5, 4, 3), True)]
     assert result["pretrained"] == {"run": "runs/its", "env_steps": 5, "updates": 4, "episodes": 3}
+
+
+def test_rejected_answers_of_all_refreshes_are_counted():
+    wrapped, _ = explored("x {", "y {", "z {", episodes=(1, 2, 3), stages=1, max_tries=1)
+    assert sum(wrapped.rejected.values()) == wrapped.failed_refreshes == wrapped.refreshes == 3
