@@ -3,7 +3,7 @@ VENV   ?= .venv
 PYTHON ?= python3
 BIN    := $(VENV)/bin
 
-.PHONY: run setup test test-learn test-all lint bench setup-render
+.PHONY: run setup test test-learn test-all lint bench mutate setup-render
 
 run: setup
 	$(BIN)/llmrl run experiment=quickstart
@@ -33,6 +33,11 @@ lint: setup
 bench: setup
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,bench]"
 	$(BIN)/python scripts/bench_training.py --quick
+
+# Would the tests notice a mistake? make mutate FILES="llmrl/methods/lesr.py" TESTS="tests/test_lesr_selection.py"
+mutate: setup
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,mutate]"
+	$(BIN)/python scripts/mutate.py --files $(FILES) --tests $(TESTS) $(if $(ONLY),--only $(ONLY))
 
 # Rendering without a display (videos): what Debian and Ubuntu call the libraries.
 setup-render:

@@ -1,13 +1,15 @@
 """A language model of some thousand weights, and a few made rollouts, for the tests of KALM's models."""
 
 import dataclasses
+from functools import cache
 
 import numpy as np
 import torch
 import yaml
+from conftest import compose
 
 from llmrl.conf_files import conf_root
-from llmrl.config import checked
+from llmrl.config import checked, from_node
 from llmrl.envs.clevr_robot import goals as g
 from llmrl.envs.clevr_robot.rollouts import Rollouts
 from llmrl.methods import kalm_model
@@ -59,3 +61,18 @@ class Small:
     def learner(self, updates=10, **changes):
         config = dataclasses.replace(self.config, **changes)
         return Grounder(self.model, config, updates=updates, device=torch.device("cpu"))
+
+
+@cache
+def composed(method):
+    """Of a language model of some thousand weights that reads sentences as words."""
+    key = {"kalm": "method.rollouts.model.model", "kalm_model": "method.model"}.get(method, "method.model.model")
+    small = [f"{key}.encoder=words", *(f"{key}.sizes.{size}={n}" for size, n in SIZES.items())]
+    small = [] if method == "kalm_data" else small
+    words = [f"method={method}", "agent=bc", "env=clevr_robot/base", "env.language=words", *small]
+    return from_node(compose([*words, "budget.updates=10"]))
+
+
+def changed(method, **changes):
+    config = composed(method)
+    return dataclasses.replace(config, method=dataclasses.replace(config.method, **changes))

@@ -26,6 +26,11 @@ class Config(rainbow.Config):
     encoder_tau: HalfOpenUnit
     shift: Count
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.hidden:
+            raise ValueError("hidden: CURL observes frames, after which it has hidden_after_convolutions; leave it []")
+
 
 class CURL(rainbow.Rainbow):
     """Rainbow, a projection head, and a slow copy of encoder and head that makes the keys."""

@@ -96,11 +96,13 @@ class Transformed(gym.Wrapper):
             raise SandboxFailure(
                 "wrong_length", f"{features.size} features for this state, {self._n_features} for the first one"
             )
-        self._g = float(g)
+        with np.errstate(over="ignore"):  # what is too large for the state's type is not finite there
+            features, self._g = features.astype(obs.dtype), float(g)
         if not (np.isfinite(features).all() and np.isfinite(self._g)):
             self._episode[3] += np.sum(~np.isfinite(features)) + (not np.isfinite(self._g))
-            features, self._g = np.nan_to_num(features, posinf=0, neginf=0), float(np.nan_to_num(self._g, posinf=0))
-        self._state = np.concatenate([obs, features.astype(obs.dtype)])
+            features = np.nan_to_num(features, posinf=0, neginf=0)
+            self._g = self._g if np.isfinite(self._g) else 0.0
+        self._state = np.concatenate([obs, features])
 
     def facts(self) -> dict[str, Any]:
         """For the run's result: sizes of both rewards per env_step, values that were not finite, the constants, and
