@@ -19,7 +19,7 @@ from llmrl.envs.clevr_robot.rollouts import FILE, load, save
 from llmrl.envs.clevr_robot.start import sample_xy
 from llmrl.methods import kalm_data, kalm_model
 from llmrl.runs import seeding
-from llmrl.runs.files import read_json, write_json
+from llmrl.runs.files import read_json, write_json, writing
 
 ARTIFACT = "kalm_rollouts"  # its directory is outputs/artifacts/kalm_rollouts/<id>
 PRODUCT = FILE
@@ -104,7 +104,8 @@ class KALMRollouts:
                     raise ConfigError(f"none of {len(rollouts):,} imagined rollouts of {own.tier} reached its goal, so "
                                       "drop_failed=true leaves nothing: take false, or a better model")  # fmt: skip
                 rollouts = rollouts.take(reached)
-            save(ctx.dir, rollouts, {"tier": own.tier, "seed": own.seed, "lag": own.lag})
+            with writing(ctx.dir):
+                save(ctx.dir, rollouts, {"tier": own.tier, "seed": own.seed, "lag": own.lag})
         return facts | {
             "tier": own.tier,
             "sentences": len(worded.texts),
