@@ -25,7 +25,8 @@ GROUPS = {
 @cache
 def extra_roots() -> list[Path]:
     """The directories of LLMRL_PATH, there or not."""
-    return [Path(p).expanduser().resolve() for p in os.environ.get("LLMRL_PATH", "").split(":") if p]
+    named = (Path(p).expanduser().resolve() for p in os.environ.get("LLMRL_PATH", "").split(":") if p)
+    return list(dict.fromkeys(named))
 
 
 @cache

@@ -10,6 +10,7 @@ import shutil
 import sys
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -267,12 +268,12 @@ def failed(directory: RunDirectory, error: Exception) -> int:
     text = f"{type(error).__name__}: {error}"
     if full:
         text = f"The disk with {error.filename} is full ({error.strerror}). Nothing before the last checkpoint is lost."
-    try:
-        write_text(directory / "error.txt", "".join(traceback.format_exception(error)))
-        directory.set_status(FAILED, reason=text)
-        where = f" Details: {directory / 'error.txt'}."
-    except OSError:
-        where = ""
+    where = ""
+    with suppress(OSError):
+        if directory.status().get("status") != DONE:  # a finished run that cannot be set aside, say
+            write_text(directory / "error.txt", "".join(traceback.format_exception(error)))
+            directory.set_status(FAILED, reason=text)
+            where = f" Details: {directory / 'error.txt'}."
     advice = "Free some space, then the same command goes on." if full else "The same command tries again."
     return say(f"Failed. {text}{where} {advice}", FAILURE)
 

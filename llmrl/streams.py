@@ -42,6 +42,8 @@ class Descriptor(io.RawIOBase):
         return size
 
     def _ready(self) -> bool:
+        if self._fd < 0:
+            return False
         wait_ms = None if self._patient else 0 if self._stalled else PATIENCE_MS
         self._stalled = not self._poll.poll(wait_ms)
         return not self._stalled
