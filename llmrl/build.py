@@ -88,7 +88,7 @@ def make_agent(config: Config, env: gym.Env, *, env_steps: int) -> Agent:
 
 
 def _actions_of(agent: str) -> str:
-    """discrete, continuous or both; empty for one of a user's own that cannot be imported, which is not what is asked"""
+    """discrete, continuous or both; empty for a user's own that cannot be imported: it is not what is asked about."""
     try:
         return class_of(module_of("agent", agent), "act").actions
     except Exception:  # noqa: BLE001

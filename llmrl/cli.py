@@ -39,7 +39,7 @@ def main(args: list[str] | None = None) -> int:
     try:
         code = _dispatch(args)
         if prints and code == 0 and (error := streams.lost()):
-            print(f"llmrl: not all could be written to stdout: {error.strerror}", file=sys.stderr)
+            print(f"llmrl: not all of it could be written to stdout: {error.strerror}", file=sys.stderr)
             code = FAILURE
         if own_process and code >= 128:  # an LLM call may still be waiting in its thread, and would hold up the exit
             sys.stdout.flush()

@@ -75,7 +75,7 @@ def _keys_of(file: Path, prefix: str) -> Iterator[str]:
 
 
 def _part(file: Path, group: str, choice: str | None) -> Path | None:
-    """The yaml that an entry of `file`'s defaults names, wherever it is: `/group` from conf/ on, `group` from the file's
+    """The yaml that an entry of `file`'s defaults names: `/group` is looked for from conf/ on, `group` from the file's
     own group on."""
     own = next(file.relative_to(root).parts[:-1] for root in conf_roots() if file.is_relative_to(root))
     bases = [()] if group.startswith("/") else [own, own[:1]]
