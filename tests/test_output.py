@@ -243,7 +243,7 @@ def test_a_bar_on_a_terminal_that_goes_away(tmp_path):
                            stdout=follower, stderr=follower)  # fmt: skip
     os.close(follower)
     shown = b""
-    while b"return" not in shown:
+    while b"env_steps" not in shown:
         shown += os.read(leader, 1000)
     os.close(leader)
     one.communicate(b"")

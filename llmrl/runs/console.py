@@ -32,13 +32,18 @@ class TrainingProgress:
 
     def __enter__(self) -> "TrainingProgress":
         if self._enabled and self._console.is_terminal:
-            told = TextColumn(self._unit + " · {task.fields[facts]}", markup=False)
-            columns = (BarColumn(None), MofNCompleteColumn(), told, TimeElapsedColumn(), TextColumn("<"),
-                       TimeRemainingColumn(speed_estimate_period=60))  # fmt: skip
-            self._bar = Progress(*columns, console=self._console, refresh_per_second=4)
-            self._task = self._bar.add_task("", total=self._total, facts="")
-            self._bar.start()
+            with self._not_the_run():
+                self._begin_bar()
         return self
+
+    def _begin_bar(self) -> None:
+        told = TextColumn(self._unit + " · {task.fields[facts]}", markup=False)
+        columns = (BarColumn(None), MofNCompleteColumn(), told, TimeElapsedColumn(), TextColumn("<"),
+                   TimeRemainingColumn())  # fmt: skip
+        bar = Progress(*columns, console=self._console, refresh_per_second=4, speed_estimate_period=60)
+        self._task = bar.add_task("", total=self._total, facts="")
+        bar.start()
+        self._bar = bar
 
     def __exit__(self, *_: object) -> None:
         if self._bar:
