@@ -68,18 +68,19 @@ def _keys_of(file: Path, prefix: str) -> Iterator[str]:
     for entry in defaults if isinstance(defaults, list) else ():
         name, part = next(iter(entry.items())) if isinstance(entry, dict) and entry else (entry, None)
         group, _, key = f" {name}".rpartition(" ")[2].partition("@")  # behind `optional` or `override`
-        if key and (inner := _part(file, group, part)):
+        parts = part if isinstance(part, list) else [part]  # Hydra takes several
+        for inner in (found for one in parts if key and (found := _part(file, group, one))):
             yield f"{prefix}{key}"
             yield from _keys_of(inner, f"{prefix}{key}.")
     yield from _keys(values, prefix)
 
 
-def _part(file: Path, group: str, choice: str | None) -> Path | None:
+def _part(file: Path, group: str, choice: Any) -> Path | None:
     """The yaml that an entry of `file`'s defaults names: `/group` is looked for from conf/ on, `group` from the file's
     own group on."""
     own = next(file.relative_to(root).parts[:-1] for root in conf_roots() if file.is_relative_to(root))
     bases = [()] if group.startswith("/") else [own, own[:1]]
-    names = [Path(*base, group.lstrip("/"), *([choice] if choice else [])) for base in bases]
+    names = [Path(*base, group.lstrip("/"), *([str(choice)] if choice else [])) for base in bases]
     return next((found for name in names if (found := group_file("", str(name))) not in (None, file)), None)
 
 

@@ -109,9 +109,11 @@ def _replacement(stream: Any, number: int, name: str, patient: bool) -> Any:
     if stream is None:  # it was closed: llmrl … >&-
         closed = OSError(errno.EBADF, os.strerror(errno.EBADF))
         return Text(Descriptor(number, name, patient=patient, error=closed), "utf-8", "replace")
+    if not isinstance(stream, io.TextIOWrapper):
+        return stream
     try:
         fd = stream.fileno()
-    except (AttributeError, OSError, ValueError):
+    except (OSError, ValueError):
         return stream
     with suppress(OSError, ValueError):  # then what was printed before us is lost
         stream.flush()

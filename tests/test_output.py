@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import pty
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -248,6 +249,19 @@ def test_a_bar_on_a_terminal_that_goes_away(tmp_path):
     os.close(leader)
     one.communicate(b"")
     assert one.returncode == 0 and (tmp_path / "ended").exists()
+
+
+@pytest.mark.parametrize(("before", "raised"), [(signal.SIG_DFL, True), (signal.SIG_IGN, False)])
+def test_the_end_of_a_terminal_asks_a_run_to_stop_but_for_nohup(before, raised):
+    previous = signal.signal(signal.SIGHUP, before)
+    try:
+        stop = Stop()
+        with stop.installed():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert stop.signum == (signal.SIGHUP if raised else None)
+        assert signal.getsignal(signal.SIGHUP) == before
+    finally:
+        signal.signal(signal.SIGHUP, previous)
 
 
 # --- after DONE -------------------------------------------------------------------------------------------------------

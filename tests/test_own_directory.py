@@ -11,7 +11,7 @@ from own_directory import FILES, TINY, make_directory, own_directory  # noqa: F4
 
 from llmrl import cli
 from llmrl.checks import ConfigError
-from llmrl.conf_files import extra_roots
+from llmrl.conf_files import extend_packages, extra_roots
 from llmrl.report.published import lookup, published
 from llmrl.runs.files import read_jsonl
 
@@ -133,3 +133,19 @@ def test_the_runs_of_a_table_are_made_in_a_study_of_any_name(own, llmrl, tmp_pat
     (run,) = run_directories(tmp_path)
     assert run.relative_to(tmp_path / "outputs").parts[0] == "it's, [1] läb=x"
     assert status(run) == "DONE"
+
+
+def test_a_relative_directory_named_twice_is_one_and_absolute_for_children(own, monkeypatch):
+    monkeypatch.chdir(own.parent)
+    monkeypatch.setenv("LLMRL_PATH", "lab::./lab")
+    extra_roots.cache_clear()
+    extend_packages()
+    assert extra_roots() == [own] and os.environ["LLMRL_PATH"] == str(own)
+    assert published()["own", "1", "Corridor", "Mine"].value == 14.5
+
+
+def test_agents_that_fit_are_named_although_one_cannot_be_imported(own, llmrl):
+    (own / "agents" / "own_broken.py").write_text("import nothing_of_this_name\n")
+    (own / "conf" / "agent" / "own_broken.yaml").write_text("defaults: [dqn, _self_]\n")
+    done = llmrl("run", "agent=td3", "env=own/corridor")
+    assert done.code == 2 and "has discrete ones" in done.err and "dqn" in done.err and "own_agent" in done.err
