@@ -72,7 +72,7 @@ def make_agent(config: Config, env: gym.Env, *, env_steps: int) -> Agent:
     cls = class_of(module_of("agent", config.choices["agent"]), "act")
     kind = "discrete" if isinstance(env.action_space, gym.spaces.Discrete) else "continuous"
     if cls.actions not in (kind, "both"):
-        names = [n for n in options("agent") if class_of(module_of("agent", n), "act").actions in (kind, "both")]
+        names = [name for name in options("agent") if _actions_of(name) in (kind, "both")]
         raise ConfigError(
             f"agent={config.choices['agent']} acts in {cls.actions} actions, but env={config.choices['env']} has "
             f"{kind} ones ({env.action_space}). Agents for it: {', '.join(names)}."
@@ -85,6 +85,14 @@ def make_agent(config: Config, env: gym.Env, *, env_steps: int) -> Agent:
         device=torch.device(config.compute.device),
         gen=seeding.torch_generator(config.seed, "agent"),
     )
+
+
+def _actions_of(agent: str) -> str:
+    """discrete, continuous or both; empty for a user's own that cannot be imported: it is not what is asked about."""
+    try:
+        return class_of(module_of("agent", agent), "act").actions
+    except Exception:  # noqa: BLE001
+        return ""
 
 
 def suite_cases(config: Config, name: str) -> list[Case]:

@@ -8,6 +8,8 @@ import importlib
 import os
 import sys
 
+from llmrl.streams import Streams
+
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy is loaded; torch's threads are compute.threads
 
 COMMANDS = {
@@ -23,23 +25,38 @@ COMMANDS = {
     "doctor": "what is installed here, what is missing, and what would help",
     "completion": "print the tab completion for bash or zsh",
 }
-BAD_INPUT, CTRL_C, BROKEN_PIPE = 2, 130, 141
+WORK = ("run", "check", "eval", "plot", "report")  # they do something; of all others the product is what they print
+ONLY_TELL = ("--help", "-h", "--cfg", "-c", "--info", "-i", "--hydra-help")
+FAILURE, BAD_INPUT, CTRL_C = 1, 2, 130
 
 
 def main(args: list[str] | None = None) -> int:
     """Carries out `args` (sys.argv without the program where None) and returns the exit code."""
+    own_process = args is None
+    args = sys.argv[1:] if args is None else args
+    prints = _prints(args)
+    streams = Streams(patient=prints)
     try:
-        code = _dispatch(sys.argv[1:] if args is None else args)
-        if args is None and code >= 128:  # an LLM call may still be waiting in its thread, and would hold up the exit
+        code = _dispatch(args)
+        if prints and code == 0 and (error := streams.lost()):
+            print(f"llmrl: not all of it could be written to stdout: {error.strerror}", file=sys.stderr)
+            code = FAILURE
+        if own_process and code >= 128:  # an LLM call may still be waiting in its thread, and would hold up the exit
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
         return code
     except KeyboardInterrupt:
         return CTRL_C
-    except BrokenPipeError:  # whoever read us has seen enough: llmrl list | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at exit
-        return BROKEN_PIPE
+    finally:
+        if not own_process:  # else they stay to the very end, for what is printed at exit
+            streams.give_back()
+
+
+def _prints(args: list[str]) -> bool:
+    """Whether what the command prints is its product; a command that works goes on whatever becomes of its output."""
+    works = args and (args[0] in WORK or (args[0] == "plan" and "--run" in args))
+    return not works or any(arg.partition("=")[0] in ONLY_TELL for arg in args)
 
 
 def _dispatch(args: list[str]) -> int:
@@ -65,6 +82,12 @@ def _dispatch(args: list[str]) -> int:
 
         print(of_command(command))
         return 0
+    from llmrl.conf_files import extra_roots
+
+    if gone := [root for root in extra_roots() if not root.is_dir()]:
+        print(f"LLMRL_PATH: there is no directory {gone[0]} (several are separated by `:`, so no name can hold one)",
+              file=sys.stderr)  # fmt: skip
+        return BAD_INPUT
     if command == "run":
         from llmrl.run import main as run
 
@@ -91,14 +114,14 @@ def compose(overrides: list[str]) -> dict:
     from omegaconf.errors import OmegaConfBaseException
 
     from llmrl.checks import ConfigError
-    from llmrl.conf_files import conf_root, extend_packages
+    from llmrl.conf_files import conf_root
     from llmrl.hydra_errors import explain
-    from llmrl.run import search_path
+    from llmrl.hydra_search import look_there_too
 
-    extend_packages()
+    look_there_too()
     try:
         with hydra.initialize_config_dir(version_base="1.3", config_dir=str(conf_root())):
-            node = hydra.compose("run", [*overrides, *search_path()], return_hydra_config=True)
+            node = hydra.compose("run", overrides, return_hydra_config=True)
         chosen = node.hydra.runtime.choices
         choices = {k: v for k, v in chosen.items() if not k.startswith("hydra") and v is not None}
         with open_dict(node):

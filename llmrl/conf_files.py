@@ -1,7 +1,8 @@
 """Where the yaml files are, and what they offer. Imports nothing heavy: `list`, `--help` and completion live on it.
 
-`LLMRL_PATH=/my/lab` (several with ':') adds a directory that looks like the project: its conf/ is searched too, and
-its agents/, methods/ and envs/ for modules. That is how a file and a yaml outside this package become an agent.
+`LLMRL_PATH=/my/lab` (several with ':') adds a directory that looks like the project: its conf/ is searched too,
+its agents/, methods/ and envs/ for modules, its published/ for numbers. That is how a file and a yaml outside this
+package become an agent.
 """
 
 import os
@@ -23,7 +24,9 @@ GROUPS = {
 
 @cache
 def extra_roots() -> list[Path]:
-    return [Path(p).resolve() for p in os.environ.get("LLMRL_PATH", "").split(":") if p]
+    """The directories of LLMRL_PATH, there or not."""
+    named = (Path(p).expanduser().resolve() for p in os.environ.get("LLMRL_PATH", "").split(":") if p)
+    return list(dict.fromkeys(named))
 
 
 @cache
@@ -39,7 +42,8 @@ def conf_roots() -> list[Path]:
 
 
 def extend_packages() -> None:
-    """Makes modules below LLMRL_PATH importable as llmrl.agents.<name> and so on."""
+    """Makes modules below LLMRL_PATH importable as llmrl.agents.<name> and so on. Importing llmrl does it, so that it
+    holds in every process that could need one: those of a search, of a pool, of whatever unpickles a Config."""
     import llmrl.agents
     import llmrl.envs
     import llmrl.methods
@@ -49,6 +53,8 @@ def extend_packages() -> None:
             folder = str(root / package.__name__.rpartition(".")[2])
             if folder not in package.__path__:
                 package.__path__.append(folder)
+    if extra_roots():
+        os.environ["LLMRL_PATH"] = ":".join(map(str, extra_roots()))  # absolute: a child may begin elsewhere
 
 
 def options(group: str) -> list[str]:

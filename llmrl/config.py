@@ -117,7 +117,7 @@ def module_of(group: str, name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != full:  # the module is there, and something that it imports is not
             raise
-        raise ConfigError(f"{group}: there is no module {full} for `{name}`") from None
+        raise ConfigError(f"{group}: there is no module {full} for `{name}`, here or below LLMRL_PATH") from None
 
 
 def class_of(module: ModuleType, verb: str) -> type:

@@ -7,7 +7,7 @@ from typing import Any
 
 from hydra.errors import OverrideParseException
 
-from llmrl.conf_files import GROUPS, inner_groups, options
+from llmrl.conf_files import GROUPS, conf_roots, group_file, inner_groups, options
 from llmrl.config import nearest
 
 
@@ -43,32 +43,45 @@ def _names() -> Iterator[str]:
     """Every key of every choice of every group: what may stand on a command line."""
     import yaml
 
-    from llmrl.conf_files import conf_root, group_file
+    from llmrl.conf_files import conf_root
 
     tree: dict[str, Any] = yaml.safe_load((conf_root() / "run.yaml").read_text())
     yield from _keys({key: value for key, value in tree.items() if key not in ("defaults", "hydra", "choices")})
     for group in GROUPS:
         for option in options(group) if group != "experiment" else ():
             if file := group_file(group, option):
-                yield from _keys(_with_parts(file), f"{group}.")
+                yield from _keys_of(file, f"{group}.")
 
 
-def _with_parts(file: Path) -> dict[str, Any]:
-    """A yaml's keys, with those of the parts that its defaults put in: `part@key`, or `/group@key: part`."""
+def _keys_of(file: Path, prefix: str) -> Iterator[str]:
+    """A yaml's keys, with those of the parts that its defaults put in: `part@key`, or `/group@key: part`. Of a file
+    that cannot be read: none, since it is not what was asked about."""
     import yaml
-    from omegaconf import OmegaConf
 
-    from llmrl.conf_files import conf_root
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return
+    if not isinstance(values, dict):
+        return
+    defaults = values.pop("defaults", None)
+    for entry in defaults if isinstance(defaults, list) else ():
+        name, part = next(iter(entry.items())) if isinstance(entry, dict) and entry else (entry, None)
+        group, _, key = f" {name}".rpartition(" ")[2].partition("@")  # behind `optional` or `override`
+        parts = part if isinstance(part, list) else [part]  # Hydra takes several
+        for inner in (found for one in parts if key and (found := _part(file, group, one))):
+            yield f"{prefix}{key}"
+            yield from _keys_of(inner, f"{prefix}{key}.")
+    yield from _keys(values, prefix)
 
-    values = yaml.safe_load(file.read_text()) or {}
-    for entry in values.pop("defaults", ()):
-        name, part = next(iter(entry.items())) if isinstance(entry, dict) else (entry, None)
-        group, _, key = name.partition("@")
-        if key:
-            inner = conf_root() / group.lstrip("/") / f"{part}.yaml" if part else file.with_name(f"{group}.yaml")
-            merged = OmegaConf.merge(_with_parts(inner), values.get(key) or {})
-            values[key] = OmegaConf.to_container(merged, resolve=False)
-    return values
+
+def _part(file: Path, group: str, choice: Any) -> Path | None:
+    """The yaml that an entry of `file`'s defaults names: `/group` is looked for from conf/ on, `group` from the file's
+    own group on."""
+    own = next(file.relative_to(root).parts[:-1] for root in conf_roots() if file.is_relative_to(root))
+    bases = [()] if group.startswith("/") else [own, own[:1]]
+    names = [Path(*base, group.lstrip("/"), *([str(choice)] if choice else [])) for base in bases]
+    return next((found for name in names if (found := group_file("", str(name))) not in (None, file)), None)
 
 
 def _keys(tree: dict[str, Any], prefix: str = "") -> Iterator[str]:

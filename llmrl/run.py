@@ -10,6 +10,7 @@ import shutil
 import sys
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from llmrl.checks import ConfigError
-from llmrl.conf_files import conf_root, extend_packages, extra_roots
-from llmrl.runs.files import read_json, write_json, write_text
+from llmrl.conf_files import conf_root
+from llmrl.hydra_search import look_there_too
+from llmrl.runs.files import DiskError, read_json, write_json, write_text
 from llmrl.runs.identity import (
     DONE,
     FAILED,
@@ -53,8 +55,8 @@ def main(args: list[str]) -> int:
         if code >= 128:  # a signal is meant for the whole sweep; any other end is the job's own
             raise SystemExit(code)
 
-    sys.argv = ["llmrl run", *args, *search_path()]
-    extend_packages()
+    sys.argv = ["llmrl run", *args]
+    look_there_too()
     try:
         job()
     except HydraException as error:
@@ -66,11 +68,6 @@ def main(args: list[str]) -> int:
     except SystemExit as end:  # as a code, since cli.main ends a stopped process at once, whatever waits in a thread
         return int(end.code or OK)
     return next((code for code in codes if code != OK), OK)
-
-
-def search_path() -> list[str]:
-    """The override that makes Hydra look into LLMRL_PATH too."""
-    return [f"hydra.searchpath=[{','.join(f'file://{r}/conf' for r in extra_roots())}]"] if extra_roots() else []
 
 
 def plain(node: Any) -> dict[str, Any]:
@@ -181,7 +178,10 @@ def carry_out(config: Any, method: Any, directory: RunDirectory, node: dict[str,
                 result = method.run(ctx)
         if asks and "llm" not in result:
             result["llm"] = {"model": config.llm.model, **ctx.llm.usage()}
-        finish(directory, ctx, result)
+        log.flush()
+        write_json(directory / "result.json", result)
+        directory.set_status(DONE, env_steps=result["env_steps"], updates=result["updates"])
+        after_done(directory, ctx)
         return OK
     except Stopped as stopped:
         directory.set_status(INTERRUPTED, reason=str(stopped))
@@ -251,30 +251,36 @@ def mirrors_of(config: Any, path: Path, node: dict) -> list[Any]:
     return mirrors
 
 
-def finish(directory: RunDirectory, ctx: Any, result: dict[str, Any]) -> None:
-    """What a finished run leaves: result.json, the picture, status DONE; the checkpoint's replay is dropped."""
-    from llmrl.report.curve import draw_curve
+def after_done(directory: RunDirectory, ctx: Any) -> None:
+    """Drops the checkpoint (only now: who is killed before DONE goes on from it), draws the curve and shows the result.
+    The run is finished, whatever goes wrong here."""
 
-    ctx.log.flush()
-    write_json(directory / "result.json", result)
-    draw_curve(directory.path)
-    directory.set_status(DONE, env_steps=result["env_steps"], updates=result["updates"])
-    ctx.checkpoints.drop()  # only now: who is killed before DONE goes on from it
-    show_result(directory, "Done")
+    def draw() -> None:
+        from llmrl.report.curve import draw_curve
+
+        draw_curve(directory.path)
+
+    for what, step in {
+        "checkpoint": ctx.checkpoints.drop, "learning curve": draw, "result": lambda: show_result(directory, "Done")
+    }.items():  # fmt: skip
+        try:
+            step()
+        except Exception as error:
+            say(f"The run is done; its {what} made trouble: {type(error).__name__}: {error}", OK)
 
 
 def failed(directory: RunDirectory, error: Exception) -> int:
     """Writes error.txt and FAILED, as far as the disk allows, and says it in one line."""
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    full = isinstance(error, DiskError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     text = f"{type(error).__name__}: {error}"
     if full:
-        text = f"The disk with {directory.path} is full ({error.strerror}). Nothing before the last checkpoint is lost."
-    try:
-        write_text(directory / "error.txt", "".join(traceback.format_exception(error)))
-        directory.set_status(FAILED, reason=text)
-        where = f" Details: {directory / 'error.txt'}."
-    except OSError:
-        where = ""
+        text = f"The disk with {error.filename} is full ({error.strerror}). Nothing before the last checkpoint is lost."
+    where = ""
+    with suppress(OSError):
+        if directory.status().get("status") != DONE:  # a finished run that cannot be set aside, say
+            write_text(directory / "error.txt", "".join(traceback.format_exception(error)))
+            directory.set_status(FAILED, reason=text)
+            where = f" Details: {directory / 'error.txt'}."
     advice = "Free some space, then the same command goes on." if full else "The same command tries again."
     return say(f"Failed. {text}{where} {advice}", FAILURE)
 

@@ -17,7 +17,7 @@ MAX_FILE, MAX_FUNCTION = 400, 60  # lines
 
 # A part of the package may import these other parts. No arrow points back: agents know no environment and no logger,
 # report/ no training. (A method derives the configuration of what it builds on; build.py puts its transform in place.)
-LEAVES = {"checks", "conf_files"}
+LEAVES = {"checks", "conf_files", "streams"}
 ALLOWED = {
     "explore": {"checks"},
     "replay": {"checks", "explore"},
@@ -25,14 +25,14 @@ ALLOWED = {
     "envs": {"checks"},
     "llm": {"checks", "runs"},
     "methods": {"checks", "config", "envs", "explore", "llm", "loops", "replay", "runs"},
-    "loops": {"checks", "agents", "explore", "replay", "runs"},
+    "loops": {"checks", "agents", "explore", "replay", "runs", "streams"},
     "runs": {"checks", "explore", "replay"},
-    "report": {"checks", "llm", "runs"},
+    "report": {"llm", "runs", *LEAVES},
     "config": {"agents", "envs", "llm", "methods", *LEAVES},
     "build": {"agents", "config", "envs", "explore", "llm", "loops", "methods", "runs", *LEAVES},
 }
 ONLY_THERE = {
-    "hydra": {"run", "cli", "commands", "config", "hydra_errors"},
+    "hydra": {"run", "cli", "commands", "config", "hydra_errors", "hydra_search"},
     "omegaconf": {"run", "cli", "commands", "config", "hydra_errors"},
     "wandb": {"runs/log"},
     "litellm": {"llm/client"},

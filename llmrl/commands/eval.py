@@ -18,7 +18,7 @@ from typing import Any
 import gymnasium as gym
 
 from llmrl.checks import ConfigError
-from llmrl.runs.files import read_json
+from llmrl.runs.files import DiskError, read_json, writing
 
 
 def main(args: list[str]) -> int:
@@ -65,18 +65,29 @@ def evaluate_run(run: Path, episodes: int | None, seed: int | None, *, video: bo
     scores = evaluate(act, env, suite, config.eval.max_steps, Stop())
     env.close()
     row = {"policy": "greedy", "source": source, "seed": config.eval.seed, **clock, **scores.row()}
-    with open(run / "evaluations.jsonl", "a", encoding="utf-8") as file:
-        file.write(json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **row}) + "\n")
+    kept = keep(run / "evaluations.jsonl", {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **row})
     unit = config.budget.unit
     what = f"{len(suite)} greedy episodes at {clock[unit]:,} {unit}, from {source}; ±: 95 % over episodes"
     print(f"return  {mean_and_interval(scores.returns)}   ({what})")
     print("each    " + ", ".join(f"{value:,.1f}" for value in scores.returns))
     if scores.capped:
         print(f"capped  {scores.capped} episodes were cut off at eval.max_steps={config.eval.max_steps:,}")
-    print(f"file    {run / 'evaluations.jsonl'}")
+    if kept:
+        print(f"file    {run / 'evaluations.jsonl'}")
     if video:
         print(f"video   {run / 'video' / 'episode-0.mp4'}")
-    return 0
+    return 0 if kept else 1
+
+
+def keep(file: Path, row: dict[str, Any]) -> bool:
+    """Appends the row; where that cannot be, says so: what was played is shown all the same."""
+    try:
+        with writing(file), open(file, "a", encoding="utf-8") as lines:
+            lines.write(json.dumps(row) + "\n")
+        return True
+    except DiskError as error:
+        print(f"llmrl eval: {file} cannot be written, so this is not kept: {error.strerror}", file=sys.stderr)
+        return False
 
 
 class FirstEpisodeFilm(gym.Wrapper):

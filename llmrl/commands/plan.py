@@ -15,6 +15,7 @@ Exit codes: 0 all is well, 1 a run failed, 2 the command asks for something wron
 elsewhere, 130 stopped by ctrl-C.
 """
 
+import re
 import shlex
 import sys
 from collections import Counter
@@ -60,7 +61,7 @@ def _plan(given) -> int:
     from llmrl.report.store import load
 
     table = table_of(given.name)
-    cells = cells_of(table, given, *([f"study={given.study}"] if given.study else []))
+    cells = cells_of(table, given, *_of_study(given.study))
     wanted = grid.runs_of(cells)
     records = load(wanted[0].outputs)
     found = grid.find(wanted, records)
@@ -155,9 +156,17 @@ def job_of(run, record):
     from llmrl.report.executor import Job, llmrl_run
     from llmrl.report.grid import merged
 
-    study = [f"study={record.study}"] if record else []
-    overrides = merged(*run.overrides, *study, f"seed={run.seed}")
+    overrides = merged(*run.overrides, *_of_study(record.study if record else None), f"seed={run.seed}")
     return Job(f"llmrl run {shlex.join(overrides)}", llmrl_run(overrides), gpu=run.device == "cuda")
+
+
+def _of_study(name: str | None) -> list[str]:
+    """The override, quoted where the name is more than letters: nobody typed it as one."""
+    if name is None or re.fullmatch(r"[A-Za-z_][\w/.-]*", name, re.ASCII):
+        return [] if name is None else [f"study={name}"]
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    return [f"study={QuotedString(name, Quote.single).with_quotes()}"]
 
 
 def _tell(ended) -> None:

@@ -16,6 +16,8 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
+from llmrl.runs.files import writing
+
 Key = tuple[str, str]  # (purpose, index)
 COMPARED = 1000  # lines of a message that are looked at for how it differs
 
@@ -154,14 +156,15 @@ class Transcript:
         with self.lock:
             if self._fd is None:
                 raise ReplayError(f"{self.path} is closed or was opened to be read only.")
-            try:
-                view = memoryview(line)
-                while view:
-                    view = view[os.write(self._fd, view) :]
-                os.fsync(self._fd)
-            except OSError:  # a full disk: leave no half line behind
-                os.ftruncate(self._fd, self._size)
-                raise
+            with writing(self.path):
+                try:
+                    view = memoryview(line)
+                    while view:
+                        view = view[os.write(self._fd, view) :]
+                    os.fsync(self._fd)
+                except OSError:  # a full disk: leave no half line behind
+                    os.ftruncate(self._fd, self._size)
+                    raise
             self._size += len(line)
             self._keep(json.loads(line))  # as it will be read back, so that a resumed run sees the very same
 

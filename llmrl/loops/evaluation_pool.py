@@ -5,6 +5,7 @@ Each case is played as `evaluate` plays it, so the numbers are the same as with 
 
 import io
 import multiprocessing
+import pickle
 import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -17,6 +18,7 @@ import torch
 from llmrl.agents.base import Agent
 from llmrl.runs.evaluate import Act, Case, Scores, evaluate
 from llmrl.runs.stop import Stop
+from llmrl.streams import Streams
 
 Make = Callable[[], tuple[gym.Env, Agent, Act, int]]  # environment, agent, how it acts, the cap in env_steps
 
@@ -26,7 +28,8 @@ class EvaluationPool:
 
     def __init__(self, make: Make, workers: int) -> None:
         context = multiprocessing.get_context("spawn")
-        self._processes = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(make,))
+        packed = pickle.dumps(make)
+        self._processes = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(packed,))
 
     def evaluate(self, agent: Agent, suite: Sequence[Case], stop: Stop) -> Scores:
         """Greedy episodes of `suite`, in its order. A signal cuts it short: Stopped."""
@@ -43,9 +46,10 @@ class EvaluationPool:
 _HELD: dict[str, Any] = {}  # of a worker process
 
 
-def _begin(make: Make) -> None:
+def _begin(packed: bytes) -> None:
+    Streams(patient=False)  # before anything is imported that could print
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is the parent's to answer
-    env, agent, act, max_steps = make()
+    env, agent, act, max_steps = pickle.loads(packed)()
     _HELD.update(env=env, agent=agent, act=act, max_steps=max_steps, state=b"")
 
 

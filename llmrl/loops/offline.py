@@ -19,6 +19,7 @@ from llmrl.loops.online import TrainingDiverged
 from llmrl.replay.base import Batch, Ring
 from llmrl.runs import seeding
 from llmrl.runs.checkpoint import Checkpoints
+from llmrl.runs.files import DiskError
 from llmrl.runs.log import RunLog
 from llmrl.runs.stop import Stop
 
@@ -87,7 +88,7 @@ class OfflineTraining:
                 self._update()
                 self._log_if_due()
                 whole = True
-        except OSError:  # a full disk, most likely: another attempt to write would fail as well
+        except DiskError:  # another attempt to write would fail as well
             raise
         except BaseException:  # asked to stop, paused, or failed where nothing has been lost yet
             if whole:

@@ -19,6 +19,7 @@ from llmrl.explore.base import Clock, EpisodeSummary, Explorer
 from llmrl.replay.base import Step
 from llmrl.runs import play, seeding
 from llmrl.runs.checkpoint import Checkpoints
+from llmrl.runs.files import DiskError
 from llmrl.runs.log import RunLog
 from llmrl.runs.stop import Stop
 
@@ -118,7 +119,7 @@ class OnlineTraining:
                 self._learn(step)
                 self._log_if_due()
                 whole = True
-        except OSError:  # a full disk, most likely: another attempt to write would fail as well
+        except DiskError:  # another attempt to write would fail as well
             raise
         except BaseException:  # asked to stop, paused, or failed where nothing has been lost yet
             if whole:

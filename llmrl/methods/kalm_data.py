@@ -20,6 +20,7 @@ from llmrl.envs.clevr_robot.authors import imported
 from llmrl.envs.clevr_robot.collect import Script, collect
 from llmrl.envs.clevr_robot.rollouts import FILE, Rollouts, load, save
 from llmrl.runs import seeding
+from llmrl.runs.files import writing
 
 ARTIFACT = "kalm_data"  # its directory is outputs/artifacts/kalm_data/<id>
 PRODUCT = FILE
@@ -77,7 +78,8 @@ class KALMData:
                         threads=ctx.cfg.compute.threads, with_states=own.with_states, tell=_tell(ctx),
                     )  # fmt: skip
                     about = {"script": asdict(own.script), "seed": own.seed, "radius_tolerance": env.radius_tolerance}
-                save(ctx.dir, rollouts, about)
+                with writing(ctx.dir):
+                    save(ctx.dir, rollouts, about)
         return {"env_steps": 0, "updates": 0, "episodes": 0, "kalm_data": described(load(ctx.dir))}
 
 

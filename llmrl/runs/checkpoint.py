@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from llmrl.replay.base import Memory, Ring
-from llmrl.runs.files import fsync_directory, read_json, write_json
+from llmrl.runs.files import fsync_directory, read_json, write_json, writing
 
 KEPT = 2
 
@@ -41,7 +41,11 @@ class Checkpoints:
         self.chunks = directory / "chunks"
 
     def save(self, state: dict, memory: Memory, offsets: dict[str, int]) -> None:
-        """Commits a checkpoint. On a full disk raises OSError and leaves the earlier ones as they were."""
+        """Commits a checkpoint. On a full disk raises DiskError and leaves the earlier ones as they were."""
+        with writing(self.directory):
+            self._save(state, memory, offsets)
+
+    def _save(self, state: dict, memory: Memory, offsets: dict[str, int]) -> None:
         import torch
 
         self.chunks.mkdir(parents=True, exist_ok=True)

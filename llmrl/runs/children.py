@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from llmrl.runs.files import read_json, write_json
+from llmrl.runs.files import read_json, write_json, writing
 from llmrl.runs.identity import DONE, FAILED, PAUSED, RunDirectory
 from llmrl.runs.stop import Stop, Stopped
 
@@ -48,7 +48,8 @@ class LocalJob:
     def __init__(self, directory: Path) -> None:
         variables = os.environ | {PARENT: str(os.getpid()), "OMP_NUM_THREADS": "1"}
         argv = [sys.executable, "-m", "llmrl", "run", "--from", str(directory)]
-        self._said = open(directory / "said.txt", "wb")  # noqa: SIM115 (the process writes to it)
+        with writing(directory / "said.txt"):
+            self._said = open(directory / "said.txt", "wb")  # noqa: SIM115 (the process writes to it)
         self._process = subprocess.Popen(
             argv, env=variables, stdin=subprocess.DEVNULL, stdout=self._said, stderr=subprocess.STDOUT,
             start_new_session=True,  # ctrl-C reaches it only from here
@@ -79,7 +80,8 @@ def prepare(directory: Path, config: Any) -> None:
 
 
 def prepare_node(directory: Path, node: Mapping[str, Any]) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
+    with writing(directory):
+        directory.mkdir(parents=True, exist_ok=True)
     if not (directory / "config.json").exists():
         write_json(directory / "config.json", node)
 

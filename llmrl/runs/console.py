@@ -2,6 +2,9 @@
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -24,24 +27,44 @@ class TrainingProgress:
         self._facts: dict[str, Any] = {}
         self._line_at = self._waiting_at = 0.0
         self._speed = (time.monotonic(), None, 0.0)
-        self._console = Console(stderr=True, highlight=False)
+        self._console = Console(file=sys.stderr, highlight=False)  # a file, so that rich asks what it can encode
         self._bar: Progress | None = None
 
     def __enter__(self) -> "TrainingProgress":
         if self._enabled and self._console.is_terminal:
-            columns = (BarColumn(None), MofNCompleteColumn(), TextColumn(self._unit + " · {task.fields[facts]}"),
-                       TimeElapsedColumn(), TextColumn("<"), TimeRemainingColumn(speed_estimate_period=60))  # fmt: skip
-            self._bar = Progress(*columns, console=self._console, refresh_per_second=4)
-            self._task = self._bar.add_task("", total=self._total, facts="")
-            self._bar.start()
+            with self._not_the_run():
+                self._begin_bar()
         return self
+
+    def _begin_bar(self) -> None:
+        told = TextColumn(self._unit + " · {task.fields[facts]}", markup=False)
+        columns = (BarColumn(None), MofNCompleteColumn(), told, TimeElapsedColumn(), TextColumn("<"),
+                   TimeRemainingColumn())  # fmt: skip
+        bar = Progress(*columns, console=self._console, refresh_per_second=4, speed_estimate_period=60)
+        self._task = bar.add_task("", total=self._total, facts="")
+        bar.start()
+        self._bar = bar
 
     def __exit__(self, *_: object) -> None:
         if self._bar:
-            self._bar.stop()
+            with self._not_the_run():
+                self._bar.stop()
 
     def __call__(self, clock: Clock, facts: dict[str, Any]) -> None:
         """Shows where training stands. `facts` are remembered until they are told anew; "warning" is printed."""
+        with self._not_the_run():
+            self._show(clock, facts)
+
+    @contextmanager
+    def _not_the_run(self) -> Iterator[None]:
+        """A display that breaks (by a fact that cannot be shown, say) is left behind, and the run goes on."""
+        try:
+            yield
+        except Exception as error:
+            self._enabled = False
+            print(f"log.progress: the display stopped ({type(error).__name__}: {error})", file=sys.stderr)
+
+    def _show(self, clock: Clock, facts: dict[str, Any]) -> None:
         if warning := facts.pop("warning", None):
             self._console.print(warning, style="yellow", markup=False, soft_wrap=True)
         self._facts |= facts
@@ -49,7 +72,8 @@ class TrainingProgress:
             return
         steps = getattr(clock, self._unit)
         told = f"{self._per_second(steps):,.0f}/s · " + " · ".join(
-            f"{name.replace('_', ' ')} {value:,.4g}" for name, value in self._facts.items()
+            f"{name.replace('_', ' ')} {f'{value:,.4g}' if isinstance(value, Real) else value}"
+            for name, value in self._facts.items()
         )
         if self._bar:
             self._bar.update(self._task, completed=steps, facts=told)

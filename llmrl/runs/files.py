@@ -2,8 +2,26 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+
+class DiskError(OSError):
+    """A file of ours cannot be written: the disk is full, or it may not be. Its `filename` says which one. No other
+    OSError (an environment's, a library's) says anything of a run's own disk."""
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Makes whatever the system refuses meanwhile a DiskError of `path`."""
+    try:
+        yield
+    except DiskError:
+        raise
+    except OSError as error:
+        raise DiskError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 def fsync_directory(path: Path) -> None:
@@ -17,15 +35,16 @@ def fsync_directory(path: Path) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """Replaces `path` whole or not at all."""
     tmp = path.with_name(f".{path.name}.tmp")
-    try:
-        with open(tmp, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(tmp, path)
-    except OSError:
-        tmp.unlink(missing_ok=True)
-        raise
+    with writing(path):
+        try:
+            with open(tmp, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(tmp, path)
+        except OSError:
+            tmp.unlink(missing_ok=True)
+            raise
 
 
 def write_text(path: Path, text: str) -> None:

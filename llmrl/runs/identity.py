@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from llmrl.runs.files import read_json, write_json, write_text
+from llmrl.runs.files import read_json, write_json, write_text, writing
 
 RUNNING, DONE, FAILED, INTERRUPTED, PAUSED = "RUNNING", "DONE", "FAILED", "INTERRUPTED", "PAUSED"
 WAITING = "WAITING"  # for another run, which makes what this one builds on
@@ -41,8 +41,9 @@ class RunDirectory:
 
     def acquire(self, identity: dict) -> None:
         """Takes the lock (flock: it dies with its process). Raises RunAlive or IdentityClash."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        fd = os.open(self / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+        with writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            fd = os.open(self / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
         for patience_s in (0.02, 0.1, 0.5, None):  # whoever looks whether we are alive holds the lock for a moment
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -97,7 +98,10 @@ class RunDirectory:
         return status
 
     def set_status(self, status: str, **facts: Any) -> None:
+        """Writes status.json. DONE is the last word: nothing that happens later makes another status of it."""
         old = _read_or_none(self / "status.json") or {}
+        if old.get("status") == DONE:
+            return
         now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "slurm_job_id": os.environ.get("SLURM_JOB_ID")}
         for told in ("reason", "waiting_for"):  # of the status before

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from llmrl.checks import ConfigError
-from llmrl.runs.files import write_text
+from llmrl.runs.files import write_text, writing
 
 CUT = ("metrics", "eval")  # cut back to the checkpoint on resume
 
@@ -23,7 +23,9 @@ class JsonLines:
     """An append-only file of rows. Floats are written so that they read back exactly; NaN is refused."""
 
     def __init__(self, path: Path) -> None:
-        self._file = open(path, "a+b")  # noqa: SIM115 (lives as long as the run)
+        self._path = path
+        with writing(path):
+            self._file = open(path, "a+b")  # noqa: SIM115 (lives as long as the run)
         self._drop_torn_line()
 
     def _drop_torn_line(self) -> None:
@@ -32,21 +34,26 @@ class JsonLines:
         self.cut(self._file.read().rfind(b"\n") + 1)
 
     def write(self, row: dict[str, Any]) -> None:
-        self._file.write(json.dumps(row, allow_nan=False).encode() + b"\n")
+        line = json.dumps(row, allow_nan=False).encode() + b"\n"
+        with writing(self._path):
+            self._file.write(line)
 
     def flush(self) -> None:
-        self._file.flush()
+        with writing(self._path):
+            self._file.flush()
 
     def offset(self) -> int:
         """Bytes that are safely on disk, for the checkpoint's manifest."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        return self._file.tell()
+        with writing(self._path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            return self._file.tell()
 
     def cut(self, offset: int) -> None:
-        self._file.flush()
-        self._file.truncate(offset)
-        self._file.seek(offset)
+        with writing(self._path):
+            self._file.flush()
+            self._file.truncate(offset)
+            self._file.seek(offset)
 
     def close(self) -> None:
         """Closes the file; what a full disk does not take is lost, and done again by a resume."""

@@ -1,11 +1,11 @@
-"""Stopping politely: SIGTERM, SIGUSR2 and ctrl-C end a run at the next point where its state is whole."""
+"""Stopping politely: SIGTERM, SIGUSR2, SIGHUP and ctrl-C end a run at the next point where its state is whole."""
 
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP)
 
 
 class Stopped(BaseException):
@@ -33,7 +33,9 @@ class Stop:
     @contextmanager
     def installed(self) -> Iterator["Stop"]:
         """Listens to the signals for as long as the context lasts (main thread only)."""
-        self._previous = {s: signal.signal(s, self._on_signal) for s in SIGNALS}
+        hangup_ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN  # nohup: the terminal's end is not ours
+        heard = [s for s in SIGNALS if s != signal.SIGHUP or not hangup_ignored]
+        self._previous = {s: signal.signal(s, self._on_signal) for s in heard}
         try:
             yield self
         finally:

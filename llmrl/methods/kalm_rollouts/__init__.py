@@ -21,7 +21,7 @@ from llmrl.llm.answer import FAULTS
 from llmrl.llm.tries import REPEATED, Tries
 from llmrl.methods import kalm_data, kalm_model
 from llmrl.runs import seeding
-from llmrl.runs.files import read_json, write_json
+from llmrl.runs.files import read_json, write_json, writing
 
 ARTIFACT = "kalm_rollouts"  # its directory is outputs/artifacts/kalm_rollouts/<id>
 PRODUCT = FILE
@@ -106,7 +106,8 @@ class KALMRollouts:
                     raise ConfigError(f"none of {len(rollouts):,} imagined rollouts of {own.tier} reached its goal, so "
                                       "drop_failed=true leaves nothing: take false, or a better model")  # fmt: skip
                 rollouts = rollouts.take(reached)
-            save(ctx.dir, rollouts, {"tier": own.tier, "seed": own.seed, "lag": own.lag})
+            with writing(ctx.dir):
+                save(ctx.dir, rollouts, {"tier": own.tier, "seed": own.seed, "lag": own.lag})
         return facts | {
             "tier": own.tier,
             "sentences": len(worded.texts),
