@@ -26,8 +26,8 @@ ALLOWED = {
     "llm": {"checks", "runs"},
     "methods": {"checks", "config", "envs", "explore", "llm", "loops", "replay", "runs"},
     "loops": {"checks", "agents", "explore", "replay", "runs"},
-    "runs": {"checks", "explore", "replay"},
-    "report": {"checks", "llm", "runs"},
+    "runs": {"checks", "explore", "intervals", "replay"},
+    "report": {"checks", "intervals", "llm", "runs"},
     "config": {"agents", "envs", "llm", "methods", *LEAVES},
     "build": {"agents", "config", "envs", "explore", "llm", "loops", "methods", "runs", *LEAVES},
 }

@@ -43,7 +43,7 @@ def evaluate_run(run: Path, episodes: int | None, seed: int | None, *, video: bo
 
     from llmrl import build
     from llmrl.config import from_node
-    from llmrl.runs.console import mean_and_interval
+    from llmrl.intervals import mean_and_interval, over_episodes, share_and_interval
     from llmrl.runs.evaluate import cases, evaluate
     from llmrl.runs.learned import learned
     from llmrl.runs.stop import Stop
@@ -68,8 +68,10 @@ def evaluate_run(run: Path, episodes: int | None, seed: int | None, *, video: bo
     with open(run / "evaluations.jsonl", "a", encoding="utf-8") as file:
         file.write(json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **row}) + "\n")
     unit = config.budget.unit
-    what = f"{len(suite)} greedy episodes at {clock[unit]:,} {unit}, from {source}; ±: 95 % over episodes"
+    what = f"{len(suite)} greedy episodes at {clock[unit]:,} {unit}, from {source}; {over_episodes(len(suite))}"
     print(f"return  {mean_and_interval(scores.returns)}   ({what})")
+    for rule, successes in scores.successes.items():
+        print(f"{rule.replace('_', ', ')}  {share_and_interval(successes)}   (share of these episodes)")
     print("each    " + ", ".join(f"{value:,.1f}" for value in scores.returns))
     if scores.capped:
         print(f"capped  {scores.capped} episodes were cut off at eval.max_steps={config.eval.max_steps:,}")

@@ -61,7 +61,7 @@ def curves(
         axes.set_xlabel(units(run for found in runs.values() for run in found) or "env_steps")
         axes.xaxis.set_major_formatter(lambda x, _: thousands(x))
     name_left(panels, f"{UNITS[metric]}, greedy evaluation")
-    legend(figure, panels, f"ours: mean over runs; band: {INTERVAL} (a single run has none)", _counts(cells, runs))
+    legend(figure, panels, f"ours: mean over runs; band: {INTERVAL}", _counts(cells, runs))
     return figure
 
 

@@ -83,6 +83,10 @@ class Table:
         """The evaluation cases that a cell is of; None: the common ones."""
         return self.columns[column].suite or self.rows[row].suite
 
+    def metric_of(self, column: str) -> Metric:
+        """What a column's numbers are."""
+        return self.columns[column].metric or self.metric
+
 
 class Stage(NamedTuple):
     """What several runs build on, made once: a search, a dataset. It is a run, in a directory of outputs/artifacts."""
@@ -148,6 +152,10 @@ def read(file: Path) -> Table:
     for claim in table.claims:
         chosen(table.columns, (claim.better, claim.than), f"{file}: claims: column")
         chosen(table.rows, claim.rows or (), f"{file}: claims: row")
+        metrics = [table.metric_of(column) for column in (claim.better, claim.than)]
+        if len(set(metrics)) > 1:
+            told = f"{metrics[0]} ({claim.better}) with {metrics[1]} ({claim.than})"
+            raise ConfigError(f"{file}: claims: {claim.text!r} compares {told}; name columns with the same metric")
     return table
 
 

@@ -166,9 +166,8 @@ def _summary_row(group: Group) -> list[Cell]:
         return sum(there) / len(there) if there else None
 
     last = [s for run in done if (s := score(run, "last")) is not None]
-    interval = Cell()
-    if len(last) > 1:
-        estimate = stats.student(last)
+    interval, estimate = Cell(), stats.student(last) if last else None
+    if estimate and estimate.low is not None:
         interval = Cell(f"{estimate.low:,.1f} to {estimate.high:,.1f}", estimate.low)
     runs = f"{len(done)}" if len(done) == len(group.runs) else f"{len(done)} of {len(group.runs)}"
     asked = [run.llm for run in group.runs if run.llm]

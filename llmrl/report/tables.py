@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from llmrl.checks import ConfigError
+from llmrl.intervals import MIN_N
 from llmrl.report import claims, run_files, stats
 from llmrl.report.grid import DAMAGED, DONE_RUN, RUNNING_RUN, Cell, Metric, Table, standing
 from llmrl.report.published import Published, atari_reference, published
@@ -22,12 +23,14 @@ UNITS = {
 }  # fmt: skip
 SUCCESS = ("success", "success_authors", "success_official")
 IMAGINED = ("match", "outside_workbench", "beyond_dynamics")  # what method=kalm_rollouts says of its rollouts
+ONE_SCALE = ("human_normalised", *SUCCESS, *IMAGINED)  # whose differences in several rows have a mean
 SCORES = {
     "train_last_100": "the mean of the last 100 training episodes, under exploration",
     "last": "the last greedy evaluation",
     "best": "the best greedy evaluation, chosen on the cases that it is shown on",
 }
 BOOTSTRAP_SEED = 0
+BOOTSTRAPPED = "; of medians and IQMs over rows: stratified bootstrap"
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,11 @@ def make(table: Table, name: str, cells: Sequence[Cell], found: Mapping[tuple[in
     rows, columns = list(dict.fromkeys(c.row for c in cells)), list(dict.fromkeys(c.column for c in cells))
     values = {(cell.row, cell.column): cell.values for cell in shown}
     judged = [claim for claim in table.claims if {claim.better, claim.than} <= set(columns)]
-    verdicts = [claims.judge(claim, values, rows) for claim in judged if set(claim.rows or ()) <= set(rows)]
+    verdicts = [
+        claims.judge(claim, values, rows, one_scale=table.metric_of(claim.better) in ONE_SCALE)
+        for claim in judged
+        if set(claim.rows or ()) <= set(rows)
+    ]
     summaries = [maker.summary(label, shown, column) for label in table.summary or {} for column in columns]
     return Made(table, shown, verdicts, maker.caption(name, cells, shown), summaries)
 
@@ -103,10 +110,10 @@ class _Maker:
     def __init__(self, table: Table, paper: str | None, kind: Score, found: Mapping[tuple[int, str], RunRecord]):
         self.table, self.paper, self.kind, self.found = table, paper, kind, found
         self.reference = atari_reference()
+        self.bootstrapped = any(statistic != "mean" for statistic in (table.summary or {}).values())
 
     def cell(self, cell: Cell) -> Shown:
-        column = self.table.columns[cell.column]
-        metric = column.metric or self.table.metric
+        metric = self.table.metric_of(cell.column)
         records = [record for run in cell.runs if (record := self.found.get(run.key))]
         done = [r for r in records if standing(r) == DONE_RUN]
         suite = self.table.suite(cell.row, cell.column)
@@ -165,14 +172,14 @@ class _Maker:
         return published().get((self.paper, self.table.published, row, column))
 
     def summary(self, label: str, shown: Sequence[Shown], column: str) -> Shown:
-        """A statistic over the rows, with its stratified bootstrap interval; only where every row is complete."""
+        """A statistic over the rows, with its interval; only where every row is complete."""
         cells = [cell for cell in shown if cell.column == column]
         whole = {cell.row: cell.values for cell in cells if cell.ours}
         known = {"row": label, "column": column, "metric": cells[0].metric, "published": self.theirs(label, column),
                  "marks": "".join(m for m in (SCRIPTED, MIXED) if any(m in c.marks for c in cells))}  # fmt: skip
         if len(whole) < len(cells):
             return Shown(**known, missing=f"{len(whole)} of {len(cells)} rows")
-        estimate = stats.bootstrap(whole, self.table.summary[label], seed=BOOTSTRAP_SEED)
+        estimate = stats.over_tasks(whole, self.table.summary[label], seed=BOOTSTRAP_SEED)
         difference, theirs = None, known["published"]
         if theirs is not None and theirs.value is not None:
             low, high = (None if x is None else x - theirs.value for x in (estimate.low, estimate.high))
@@ -187,7 +194,7 @@ class _Maker:
         of_what = "" if self.table.metric in IMAGINED else f"{self.kind.told()}; "
         told = [f"{name}: {self.table.title}", f"Score: {of_what}{UNITS[self.table.metric]}.",
                 f"Seeds {seeds}; {lengths} a run. Intervals: 95 % over runs "
-                "(Student's t; of summaries: stratified bootstrap)."]  # fmt: skip
+                f"(Student's t{BOOTSTRAPPED * self.bootstrapped}; none below {MIN_N} runs)."]  # fmt: skip
         if self.table.published and self.paper is None:
             told.append("No published numbers: the paper's are not this score.")
         episodes = [r.train_last[1] for r in records if r.train_last]
