@@ -17,7 +17,7 @@ MAX_FILE, MAX_FUNCTION = 400, 60  # lines
 
 # A part of the package may import these other parts. No arrow points back: agents know no environment and no logger,
 # report/ no training. (A method derives the configuration of what it builds on; build.py puts its transform in place.)
-LEAVES = {"checks", "conf_files"}
+LEAVES = {"checks", "conf_files", "scaling"}
 ALLOWED = {
     "explore": {"checks"},
     "replay": {"checks", "explore"},
@@ -27,7 +27,7 @@ ALLOWED = {
     "methods": {"checks", "config", "envs", "explore", "llm", "loops", "replay", "runs"},
     "loops": {"checks", "agents", "explore", "replay", "runs"},
     "runs": {"checks", "explore", "intervals", "replay"},
-    "report": {"checks", "intervals", "llm", "runs"},
+    "report": {"checks", "intervals", "llm", "runs", "scaling"},
     "config": {"agents", "envs", "llm", "methods", *LEAVES},
     "build": {"agents", "config", "envs", "explore", "llm", "loops", "methods", "runs", *LEAVES},
 }

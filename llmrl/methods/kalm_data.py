@@ -6,7 +6,7 @@ deterministic; a collection that was interrupted begins anew.
 """
 
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ PRODUCT = FILE
 class Config:
     """conf/method/kalm_data.yaml"""
 
-    rollouts: Count
+    rollouts: Count = field(metadata={"scales": len(g.BASE)})
     script: Script
     seed: NonNegativeInt
     with_states: bool

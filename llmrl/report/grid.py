@@ -16,6 +16,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from llmrl.checks import ConfigError
 from llmrl.report.store import RunRecord, load_artifact
 from llmrl.runs.identity import DONE, FAILED, RUNNING, WAITING, RunDirectory
+from llmrl.scaling import shortened
 
 Metric = Literal[
     "return",
@@ -184,7 +185,8 @@ def cells(
     found = []
     for row in rows:
         for column in columns:
-            overrides = merged(*table.base, *table.rows[row].set, *table.columns[column].set, *extra)
+            own = merged(*table.base, *table.rows[row].set, *table.columns[column].set)
+            overrides = merged(*shortened(own, extra), *extra)
             if overrides not in known:
                 known[overrides] = identify(overrides, seeds)
             found.append(Cell(row, column, known[overrides]))
