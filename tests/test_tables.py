@@ -243,8 +243,21 @@ def test_what_cannot_be_shown_ends_with_2_and_says_why(llmrl, lab, args, told):
     assert done.code == 2 and told in done.err and not done.out
 
 
+def test_a_published_number_says_how_it_was_read(lab):
+    table = lab(rows={"Alien": ["env=atari/alien"]}, columns={"DQN": ["method=vanilla"]}, published="4_raw", seeds=[0],
+                base=["experiment=llm_explorer/atari_dqn", "llm=gpt-4o-mini"])  # fmt: skip
+    cells = cells_of(table)
+    make_run(cells[0].runs[0])
+    shown = made(table, cells, "llm_explorer/any")
+    assert render.lines(shown)[0][5] == "245.7¶" and r"245.7\P{}" in render.latex(shown)
+    assert any(sentence.startswith("¶ published number derived: computed") for sentence in shown.caption)
+    assert next(csv.DictReader(render.as_csv(shown).splitlines()))["published_seen"] == "derived"
+
+
 @pytest.mark.parametrize("changes, told", [
     ({"colums": {}}, "colums"),
+    ({"columns": {"DQN": ["method=vanilla"], "LLM": {"set": ["method=llm_explorer"], "metric": "usd"}},
+      "claims": [{"text": "t", "better": "LLM", "than": "DQN", "over": "mean"}]}, "compares usd (LLM) with return (DQN)"),
     ({"metric": "points"}, "metric"),
     ({"claims": [{"text": "t", "better": "LLN", "than": "DQN", "over": "mean"}]}, "Did you mean `LLM`?"),
 ])  # fmt: skip

@@ -8,10 +8,15 @@ from llmrl.checks import ConfigError
 from llmrl.intervals import MIN_N
 from llmrl.report import claims, run_files, stats
 from llmrl.report.grid import DAMAGED, DONE_RUN, RUNNING_RUN, Cell, Metric, Table, standing
-from llmrl.report.published import Published, atari_reference, published
+from llmrl.report.published import SEEN, Published, atari_reference, published
 from llmrl.report.store import RunRecord, score
 
 SCRIPTED, MIXED = "†", "‡"  # marks of a cell
+READ = {
+    "digitised": "§",
+    "derived": "¶",
+    "inferred": "‖",
+}  # marks of published numbers
 UNITS = {
     "return": "return", "human_normalised": "human-normalised score, %", "usd": "USD", "hours": "h",
     "success": "success rate", "success_authors": "success rate, the authors' rule",
@@ -204,6 +209,8 @@ class _Maker:
             told.append(f"{SCRIPTED} answers of the scripted LLM, which is no language model.")
         if any(MIXED in cell.marks for cell in shown):
             told.append(f"{MIXED} runs of different versions of the code in one cell.")
+        seen = {cell.published.seen for cell in shown if cell.published is not None}
+        told += [f"{mark} published number {how}: {SEEN[how]}." for how, mark in READ.items() if how in seen]
         codes = sorted({code for record in records for code in record.codes})
         told.append(f"Code: {', '.join(codes) or 'no finished run'}.")
         return told + list(self.table.notes)
