@@ -257,7 +257,8 @@ def test_a_published_number_says_how_it_was_read(lab):
 @pytest.mark.parametrize("changes, told", [
     ({"colums": {}}, "colums"),
     ({"columns": {"DQN": ["method=vanilla"], "LLM": {"set": ["method=llm_explorer"], "metric": "usd"}},
-      "claims": [{"text": "t", "better": "LLM", "than": "DQN", "over": "mean"}]}, "compares usd (LLM) with return (DQN)"),
+      "claims": [{"text": "t", "better": "LLM", "than": "DQN", "over": "mean"}]},
+     "compares usd (LLM) with return (DQN)"),
     ({"metric": "points"}, "metric"),
     ({"claims": [{"text": "t", "better": "LLN", "than": "DQN", "over": "mean"}]}, "Did you mean `LLM`?"),
 ])  # fmt: skip

@@ -55,9 +55,10 @@ class KALMData:
         return ()
 
     @staticmethod
-    def env_steps(config: Run) -> int:
+    def work(config: Run) -> tuple[int, str]:
         """Nothing is trained."""
-        return 0
+        own = config.method
+        return (0 if own.import_from is not None else own.rollouts), "rollouts"
 
     @staticmethod
     def small(config: Config, env_steps: int) -> Config:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from llmrl.checks import ConfigError
 from llmrl.report.grid import DONE_RUN, Cell, Table, standing
+from llmrl.report.groups import counted
 from llmrl.report.plots import (
     INTERVAL,
-    counted,
     draw_runs,
     legend,
     name_left,
@@ -104,5 +104,5 @@ def _counts(cells: Sequence[Cell], runs: Mapping[tuple[str, str], Sequence[RunRe
     for column in dict.fromkeys(cell.column for cell in cells):
         mine = [runs[cell.row, column] for cell in cells if cell.column == column]
         unfinished = sum(standing(run) != DONE_RUN for row in mine for run in row)
-        told[column] = counted(list(map(len, mine)), unfinished)
+        told[column] = counted(list(map(len, mine)), unfinished, mine)
     return told

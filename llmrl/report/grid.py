@@ -96,6 +96,10 @@ class Stage(NamedTuple):
     steps: int
     unit: str
     node: Mapping[str, Any]  # what `llmrl run --from` reads there
+    asks: bool = False  # whether an LLM is asked for it
+
+    def __hash__(self) -> int:
+        return hash(self.path)
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,6 +210,12 @@ def runs_of(cells: Iterable[Cell]) -> list[Wanted]:
 def stages_of(wanted: Iterable[Wanted]) -> list[Stage]:
     """What the runs build on, each once."""
     return list({stage.path: stage for run in wanted for stage in run.stages}.values())
+
+
+def stage_done(stage: Stage) -> int:
+    """How much of it there is, in its unit."""
+    done = RunDirectory(stage.path).status().get(stage.unit, 0)
+    return min(done, stage.steps) if isinstance(done, int) else 0
 
 
 def stage_standing(stage: Stage) -> str:

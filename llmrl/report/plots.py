@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from llmrl.checks import ConfigError
 from llmrl.intervals import MIN_N
 from llmrl.report import stats
-from llmrl.report.groups import SCRIPTED, Group
+from llmrl.report.groups import SCRIPTED, Group, counted
 from llmrl.report.published import atari_reference
 from llmrl.report.refreshes import action_names, over_training, vector_name
 from llmrl.report.searches import Tried, shared, tried
@@ -35,6 +35,7 @@ SCORES: dict[Kind, str] = {
     "best": "best greedy evaluation",
     "mean_last_k": "mean of the last 5 greedy evaluations",
     "train_last_100": "mean of the last 100 training episodes",
+    "train_last_tenth": "mean of the training episodes of its last tenth",
 }
 INTERVAL = f"95 % interval over runs (Student's t; none below {MIN_N} runs)"
 MAX_PANELS = 12  # of runs in a picture of exploration, of searches in one of constants
@@ -348,12 +349,6 @@ def styles_for(labels: Sequence[str]) -> dict[str, dict[str, Any]]:
     return {x: {"color": COLOURS[i % n], "linestyle": LINES[i // n % len(LINES)]} for i, x in enumerate(labels)}
 
 
-def counted(sizes: Sequence[int], unfinished: int) -> str:
-    """', n = 3' for a label (', n = 2 to 3' where panels differ), and how many runs still go on."""
-    spread = f"{min(sizes)}" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
-    return f", n\u00a0=\u00a0{spread}" + (f" ({unfinished} unfinished)" if unfinished else "")
-
-
 def _styles(groups: Sequence[Group]) -> dict[str, dict[str, Any]]:
     return styles_for(sorted({g.label for g in groups}))
 
@@ -364,7 +359,8 @@ def _counts(groups: Sequence[Group], *, finished: bool = False) -> dict[str, str
     for label in {g.label for g in groups}:
         mine = [g for g in groups if g.label == label]
         sizes = [len(g.finished) if finished else sum(len(r.evals.steps) > 0 for r in g.runs) for g in mine]
-        told[label] = counted(sizes, 0 if finished else sum(len(g.runs) - len(g.finished) for g in mine))
+        unfinished = 0 if finished else sum(len(g.runs) - len(g.finished) for g in mine)
+        told[label] = counted(sizes, unfinished, [g.finished if finished else g.runs for g in mine])
     return told
 
 

@@ -8,10 +8,11 @@ from llmrl.checks import ConfigError
 from llmrl.intervals import MIN_N
 from llmrl.report import claims, run_files, stats
 from llmrl.report.grid import DAMAGED, DONE_RUN, RUNNING_RUN, Cell, Metric, Table, standing
+from llmrl.report.groups import mixed
 from llmrl.report.published import SEEN, Published, atari_reference, published
 from llmrl.report.store import RunRecord, score
 
-SCRIPTED, MIXED = "†", "‡"  # marks of a cell
+MARKS = SCRIPTED, MIXED, OTHER_CPU = "†", "‡", "*"  # of a cell
 READ = {
     "digitised": "§",
     "derived": "¶",
@@ -31,6 +32,7 @@ IMAGINED = ("match", "outside_workbench", "beyond_dynamics")  # what method=kalm
 ONE_SCALE = ("human_normalised", *SUCCESS, *IMAGINED)  # whose differences in several rows have a mean
 SCORES = {
     "train_last_100": "the mean of the last 100 training episodes, under exploration",
+    "train_last_tenth": "the mean of the training episodes that ended in the last tenth of training, under exploration",
     "last": "the last greedy evaluation",
     "best": "the best greedy evaluation, chosen on the cases that it is shown on",
 }
@@ -40,7 +42,7 @@ BOOTSTRAPPED = "; of medians and IQMs over rows: stratified bootstrap"
 
 @dataclass(frozen=True)
 class Score:
-    """Which number of a run is shown: train_last_100, last, best, or mean_last_<k>."""
+    """Which number of a run is shown: train_last_100, train_last_tenth, last, best, or mean_last_<k>."""
 
     kind: str
     k: int = 5
@@ -67,6 +69,7 @@ class Shown:
     ours: stats.Estimate | None = None
     n: int = 0
     greedy: stats.Estimate | None = None
+    last_tenth: stats.Estimate | None = None  # beside train_last_100: of the last tenth of training
     published: Published | None = None
     difference: stats.Estimate | None = None
     env_steps_total: float | None = None  # of a run on average, search included
@@ -133,13 +136,17 @@ class _Maker:
         if metric in ("return", "human_normalised", *SUCCESS):
             finals = [self.number(r, metric, Score("last"), suite) for r in done]
             greedy = stats.student(finals) if None not in finals else None
+        tenth = None
+        if self.kind.kind == "train_last_100" and metric in ("return", "human_normalised"):
+            tenths = [self.number(r, metric, Score("train_last_tenth"), suite) for r in done]
+            tenth = stats.student(tenths) if None not in tenths else None
         difference = None
         if theirs is not None and theirs.value is not None:
             difference = stats.difference(values, theirs.value, spread=theirs.spread, n=theirs.n)
         total = [self.number(r, "env_steps_total", self.kind) for r in done]
         usd = [self.number(r, "usd", self.kind) for r in done]
         return Shown(
-            **shown, ours=stats.student(values), n=len(values), greedy=greedy, difference=difference,
+            **shown, ours=stats.student(values), n=len(values), greedy=greedy, last_tenth=tenth, difference=difference,
             env_steps_total=sum(total) / len(total), usd=sum(usd) / len(usd) if None not in usd else None,
         )  # fmt: skip
 
@@ -181,7 +188,7 @@ class _Maker:
         cells = [cell for cell in shown if cell.column == column]
         whole = {cell.row: cell.values for cell in cells if cell.ours}
         known = {"row": label, "column": column, "metric": cells[0].metric, "published": self.theirs(label, column),
-                 "marks": "".join(m for m in (SCRIPTED, MIXED) if any(m in c.marks for c in cells))}  # fmt: skip
+                 "marks": "".join(mark for mark in MARKS if any(mark in cell.marks for cell in cells))}  # fmt: skip
         if len(whole) < len(cells):
             return Shown(**known, missing=f"{len(whole)} of {len(cells)} rows")
         estimate = stats.over_tasks(whole, self.table.summary[label], seed=BOOTSTRAP_SEED)
@@ -205,14 +212,22 @@ class _Maker:
         episodes = [r.train_last[1] for r in records if r.train_last]
         if self.kind.kind == "train_last_100" and episodes and min(episodes) < 100:
             told.append(f"Some runs have fewer than 100 training episodes ({min(episodes)} at least): all count.")
+        if any(cell.last_tenth for cell in shown):
+            told.append("Last tenth: training episodes that ended in the last tenth of training; 100 may be far more.")
         if any(SCRIPTED in cell.marks for cell in shown):
             told.append(f"{SCRIPTED} answers of the scripted LLM, which is no language model.")
         if any(MIXED in cell.marks for cell in shown):
             told.append(f"{MIXED} runs of different versions of the code in one cell.")
+        if any(OTHER_CPU in cell.marks for cell in shown):
+            told.append(
+                f"{OTHER_CPU} runs of different processors in one cell, where equal commands may differ in bits."
+            )
         seen = {cell.published.seen for cell in shown if cell.published is not None}
         told += [f"{mark} published number {how}: {SEEN[how]}." for how, mark in READ.items() if how in seen]
         codes = sorted({code for record in records for code in record.codes})
         told.append(f"Code: {', '.join(codes) or 'no finished run'}.")
+        if processors := sorted({one for record in records for one in record.processors}):
+            told.append(f"Processors: {'; '.join(processors)}.")
         return told + list(self.table.notes)
 
 
@@ -229,7 +244,7 @@ def missing(cell: Cell, records: Sequence[RunRecord], scored: int) -> str:
 
 
 def marks(records: Sequence[RunRecord]) -> str:
-    """† where the scripted LLM answered, ‡ where versions of the code are mixed."""
+    """† where the scripted LLM answered, ‡ where versions of the code are mixed, * where processors are."""
     scripted = any(r.llm and r.llm.get("model") == "scripted" and r.llm.get("calls") for r in records)
-    mixed = len({code for record in records for code in record.codes}) > 1
-    return SCRIPTED * scripted + MIXED * mixed
+    differ = mixed(records)
+    return SCRIPTED * scripted + MIXED * ("code" in differ) + OTHER_CPU * ("processors" in differ)

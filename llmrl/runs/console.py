@@ -87,7 +87,7 @@ def print_result(directory: Path, result: dict[str, Any], *, title: str) -> None
     if llm := result.get("llm"):
         failures = _failures(llm, result.get("llm_explorer", {}))
         unknown = llm.get("calls_without_price")
-        usd = f"{llm['usd']:.4f} USD" + (f" and {unknown:,} calls of unknown price" if unknown else "")
+        usd = f"USD unknown ({unknown:,} calls without a known price)" if unknown else f"{llm['usd']:.4f} USD"
         lines.append(("LLM", f"{llm['calls']:,} calls of {llm['model']}, {usd}{failures}"))
     if found := result.get("lesr"):
         lines.append(("search", _search(found)))

@@ -51,9 +51,9 @@ class KALMRollouts:
         return ("llm",) if config.written else ()
 
     @staticmethod
-    def env_steps(config: Run) -> int:
-        """Nothing is trained in the environment."""
-        return 0
+    def work(config: Run) -> tuple[int, str]:
+        """Nothing is trained."""
+        return number_of(config.method), "rollouts"
 
     @staticmethod
     def stages(config: Run) -> list[Run]:
