@@ -81,7 +81,7 @@ def test_the_line_is_the_mean_over_runs_as_far_as_all_have_come(tmp_path):
     assert (low, low + height) == pytest.approx((4 - 4.96828, 4 + 4.96828), abs=1e-4)
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
     assert texts == ["vanilla-dqn, n\u00a0=\u00a03 (2 unfinished)", "random policy"]
-    assert "95 % interval over runs (Student's t; none below 3 runs)" in figure.legends[0].get_title().get_text()
+    assert "95 % interval (Student's t; none below 3 runs)" in figure.legends[0].get_title().get_text()
 
 
 def test_two_runs_have_neither_band_nor_error_bar(tmp_path):

@@ -57,7 +57,7 @@ class Forecast:
         return (
             f"Left: {_told(own)} in {len(self.left)} runs{more}.\n"
             f"Time: {_sum(hours, 'h')} (of one process; from the throughput of runs like these on this machine).\n"
-            f"LLM:  {_sum(self._dollars(), 'USD')} (from runs with the same language model)."
+            f"LLM:  {_sum(self._dollars(), 'usd')} (from runs with the same language model)."
         )
 
     def _seconds(self) -> Iterator[tuple[float | None, int]]:

@@ -37,7 +37,7 @@ SCORES: dict[Kind, str] = {
     "train_last_100": "mean of the last 100 training episodes",
     "train_last_tenth": "mean of the training episodes of its last tenth",
 }
-INTERVAL = f"95 % interval over runs (Student's t; none below {MIN_N} runs)"
+INTERVAL = f"95 % interval (Student's t; none below {MIN_N} runs)"
 MAX_PANELS = 12  # of runs in a picture of exploration, of searches in one of constants
 MAX_NAMED = 45  # dimensions of a state whose bars have their names beside them
 ROUGHNESS = {  # method.search.lipschitz -> what the constants are of

@@ -155,10 +155,11 @@ def train_last(path: Path, whole: bool, env_steps: int) -> tuple[Mean, Mean]:
         return None, None
     tail: int | None = 1 << 14
     episodes = _episodes(path, whole, tail)
-    while tail is not None and (len(episodes) < TAIL_EPISODES or episodes[0]["env_steps"] > 0.9 * env_steps):
+    begin = 0.9 * max([env_steps, *(row["env_steps"] for row in episodes[-1:])])
+    while tail is not None and (len(episodes) < TAIL_EPISODES or episodes[0]["env_steps"] > begin):
         tail = tail * 4 if tail * 4 < path.stat().st_size else None
         episodes = _episodes(path, whole, tail)
-    return _mean(episodes[-TAIL_EPISODES:]), _mean([row for row in episodes if row["env_steps"] > 0.9 * env_steps])
+    return _mean(episodes[-TAIL_EPISODES:]), _mean([row for row in episodes if row["env_steps"] > begin])
 
 
 def _mean(episodes: list[dict]) -> Mean:

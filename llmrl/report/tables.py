@@ -32,9 +32,9 @@ IMAGINED = ("match", "outside_workbench", "beyond_dynamics")  # what method=kalm
 ONE_SCALE = ("human_normalised", *SUCCESS, *IMAGINED)  # whose differences in several rows have a mean
 SCORES = {
     "train_last_100": "the mean of the last 100 training episodes, under exploration",
-    "train_last_tenth": "the mean of the training episodes that ended in the last tenth of training, under exploration",
     "last": "the last greedy evaluation",
     "best": "the best greedy evaluation, chosen on the cases that it is shown on",
+    "train_last_tenth": "the mean of the training episodes that ended in the last tenth of training, under exploration",
 }
 BOOTSTRAP_SEED = 0
 BOOTSTRAPPED = "; of medians and IQMs over rows: stratified bootstrap"
@@ -42,7 +42,7 @@ BOOTSTRAPPED = "; of medians and IQMs over rows: stratified bootstrap"
 
 @dataclass(frozen=True)
 class Score:
-    """Which number of a run is shown: train_last_100, train_last_tenth, last, best, or mean_last_<k>."""
+    """Which number of a run is shown: train_last_100, last, best, train_last_tenth or mean_last_<k>."""
 
     kind: str
     k: int = 5
