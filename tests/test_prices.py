@@ -28,14 +28,14 @@ def test_the_sum_with_an_unknown_price_is_null(tmp_path):
     assert Transcript(tmp_path / "llm.jsonl", read_only=True).usage()["usd"] == 0.75
 
 
-def test_status_page_and_console_say_unknown(llmrl, tmp_path, capsys):
+def test_status_page_and_console_say_unknown(llmrl, tmp_path, capfd):
     for seed, usd in enumerate((None, 0.0)):  # null, and as older runs have it
         run = make_run(tmp_path, seed=seed, llm=[])
         result = read_json(run / "result.json") | {"updates": 1, "episodes": 1}
         write_json(run / "result.json", result | {"llm": result["llm"] | {"usd": usd, "calls_without_price": 2}})
-    capsys.readouterr()
+    capfd.readouterr()
     print_result(run, read_json(run / "result.json"), title="Done")
-    assert "2 calls of scripted, USD unknown (2 calls without a known price)" in capsys.readouterr().out
+    assert "2 calls of scripted, USD unknown (2 calls without a known price)" in capfd.readouterr().out
     lines = [line for line in llmrl("status", str(tmp_path)).out.splitlines() if "vanilla-dqn" in line]
     assert len(lines) == 2 and all(re.search(r" 2 +unknown", line) for line in lines)
     html = page.write(select([tmp_path]), tmp_path / "report.html", "study").read_text()
