@@ -19,11 +19,12 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from llmrl.checks import ConfigError, Count, NonNegative, NonNegativeInt, Positive, Probability
 from llmrl.conf_files import group_file, shown
+from llmrl.scaling import scaled, unscaled
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How much of the paper's length a run gets. `scale` shortens whatever is measured in env_steps alike.
+    """How much of the paper's length a run gets. `scale` shortens every length alike, those of stages included.
 
     Offline training makes no env_steps: where `updates` is given, it is measured in them, and so are eval.every and
     log.every.
@@ -35,6 +36,8 @@ class Budget:
     evaluations: Count
     eval_episodes: Count
     eval_max_steps: Count
+    max_evaluations: Count | None = field(metadata={"neutral": None})
+    max_eval_episodes: Count | None = field(metadata={"neutral": None})
     paper_updates: Count | None = field(metadata={"neutral": None})
     updates: Count | None = field(metadata={"neutral": None})
 
@@ -46,6 +49,10 @@ class Budget:
     def length(self) -> int:
         """How many of `unit` a run has."""
         return self.updates or self.env_steps
+
+    def fewer_evaluations(self, n: int) -> int:
+        """n evaluations, or as many as there may be."""
+        return min(n, self.max_evaluations or n)
 
 
 @dataclass(frozen=True)
@@ -142,8 +149,8 @@ def from_node(node: dict[str, Any], overrides: Iterable[str] = ()) -> Config:
     """A composed node (plain containers, with `choices`) -> Config. Raises ConfigError with all that is wrong."""
     choices = dict(node["choices"])
     source = Source(choices, tuple(overrides))
+    errors = unscaled(node, source.overrides, source.of)
     node = _resolve_transform(_resolve_budget(node))
-    errors: list[str] = []
     parts: dict[str, Any] = {}
     for group, cls in config_classes(choices, node["env"].get("suite", "?")).items():
         try:
@@ -200,10 +207,16 @@ def _resolve_budget(node: dict) -> dict:
                 budget[unit] = max(1, round(budget["scale"] * whole))
         if evaluation["every"] is None:  # rounded up, so that none falls close to the end
             length = budget.get("updates") or budget["env_steps"]
+            budget["evaluations"] = min(budget["evaluations"], budget.get("max_evaluations") or budget["evaluations"])
             evaluation["every"] = -(-length // budget["evaluations"])
-        for key in ("episodes", "max_steps"):
-            if evaluation[key] is None:
-                evaluation[key] = budget[f"eval_{key}"]
+        most = budget.get("max_eval_episodes") or budget["eval_episodes"]
+        if evaluation["episodes"] is None:
+            evaluation["episodes"] = min(budget["eval_episodes"], most)
+        if evaluation["max_steps"] is None:
+            evaluation["max_steps"] = budget["eval_max_steps"]
+        if budget.get("max_eval_episodes") and (each := evaluation.get("suite_episodes")):
+            fewer = {k: min(v, most) for k, v in each.items()} if isinstance(each, dict) else min(each, most)
+            evaluation["suite_episodes"] = fewer
     except (TypeError, KeyError, ZeroDivisionError):
         # a wrong value or a missing key: the check that follows says which, and shall say nothing else
         budget, evaluation = ({k: 1 if v is None else v for k, v in part.items()} for part in (budget, evaluation))
@@ -221,14 +234,6 @@ def _resolve_transform(node: dict) -> dict:
     if isinstance(transform, dict) and transform.get("artifact") is None:
         transform = None
     return node | {"env": node["env"] | ({"transform": transform} if "transform" in node["env"] else {})}
-
-
-def scaled(config: Any, scale: float) -> Any:
-    """Warm-ups and whatever else a module marks `scales` shrink with the budget, but never to nothing."""
-    values = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
-    inner = {n: scaled(v, scale) for n, v in values.items() if dataclasses.is_dataclass(v)}
-    marked = [f.name for f in dataclasses.fields(config) if f.metadata.get("scales")]
-    return dataclasses.replace(config, **inner, **{n: max(1, round(v * scale)) for n in marked if (v := values[n])})
 
 
 def shared(config: Config) -> Config:

@@ -151,6 +151,7 @@ def carry_out(config: Any, method: Any, directory: RunDirectory, node: dict[str,
     from llmrl.llm import client
     from llmrl.runs.console import TrainingProgress
     from llmrl.runs.log import RunLog, check_tensorboard
+    from llmrl.runs.processor import processor
     from llmrl.runs.stop import Paused, Stop, Stopped
 
     build.set_up_torch(config)
@@ -167,7 +168,9 @@ def carry_out(config: Any, method: Any, directory: RunDirectory, node: dict[str,
         with stop.installed():
             directory.set_status(RUNNING, **{f"target_{config.budget.unit}": config.budget.length})
             write_json(directory / "config.json", node)
-            changed = directory.record_start({"device": config.compute.device, "threads": config.compute.threads})
+            changed = directory.record_start(
+                {"device": config.compute.device, "threads": config.compute.threads} | processor()
+            )
             if changed and (directory / "checkpoint").exists():
                 say(f"The run goes on under other conditions, which may change bits: {', '.join(changed)}", OK)
             (directory / "error.txt").unlink(missing_ok=True)

@@ -21,6 +21,7 @@ import torch  # noqa: E402
 from llmrl.build import make_agent  # noqa: E402
 from llmrl.config import from_node  # noqa: E402
 from llmrl.envs.pick_place import PickPlace  # noqa: E402
+from llmrl.intervals import half_width, share_and_interval  # noqa: E402
 from llmrl.runs.evaluate import cases, evaluate  # noqa: E402
 from llmrl.runs.files import read_json  # noqa: E402
 from llmrl.runs.learned import learned  # noqa: E402
@@ -62,10 +63,8 @@ def main() -> None:
         for name, table in (("as it is", env), ("other crops", OtherCrops(env, PickPlace(config.env)))):
             scores = evaluate(act, table, cases(0, "eval", args.episodes), max_steps=100, stop=Stop())
             returns = np.array(scores.returns)
-            half = 1.96 * returns.std(ddof=1) / np.sqrt(len(returns))
-            print(
-                f"  {name:12} {returns.mean():+.2f} ±{half:.2f}, {np.mean(scores.successes['success']):.2f}", flush=True
-            )
+            half, success = half_width(returns), share_and_interval(scores.successes["success"])
+            print(f"  {name:12} {returns.mean():+.2f}{'' if half is None else f' ±{half:.2f}'}, {success}", flush=True)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 
+from llmrl.report.stats import Estimate, student, welch
 from llmrl.runs.files import read_jsonl
 
 
@@ -20,6 +20,10 @@ def scores(directory: Path) -> dict[str, np.ndarray]:
     runs = [[r for r in read_jsonl(p) if r["policy"] == "greedy"] for p in sorted(directory.glob("s*/eval.jsonl"))]
     later = [[r["return_mean"] for r in rows if r["env_steps"] > rows[-1]["env_steps"] / 10] for rows in runs]
     return {"last": np.array([r[-1] for r in later]), "over training": np.array([np.mean(r) for r in later])}
+
+
+def interval(made: Estimate) -> str:
+    return "no interval below 3 seeds" if made.low is None else f"[{made.low:,.0f}, {made.high:,.0f}]"
 
 
 def main() -> None:
@@ -31,11 +35,10 @@ def main() -> None:
     for what in ours:
         a, b = ours[what], theirs[what]
         for name, x in (("ours", a), ("stable-baselines3", b)):
-            low, high = stats.t.interval(0.95, len(x) - 1, x.mean(), stats.sem(x))
             seeds = ", ".join(f"{v:,.0f}" for v in x)
-            print(f"{what:<14} {name:<18} {x.mean():8,.0f}  [{low:,.0f}, {high:,.0f}]  n={len(x)}  seeds {seeds}")
-        gap = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
-        print(f"{what:<14} {'difference':<18} {a.mean() - b.mean():+8,.0f}  [{gap.low:+,.0f}, {gap.high:+,.0f}]")
+            print(f"{what:<14} {name:<18} {x.mean():8,.0f}  {interval(student(x))}  n={len(x)}  seeds {seeds}")
+        gap = welch(a, b)
+        print(f"{what:<14} {'difference':<18} {gap.value:+8,.0f}  {interval(gap)}")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ import yaml  # noqa: E402
 from llmrl.conf_files import conf_root  # noqa: E402
 from llmrl.config import checked  # noqa: E402
 from llmrl.gymnasium_ids import pick_place  # noqa: E402
+from llmrl.intervals import half_width  # noqa: E402
 from llmrl.llm import client  # noqa: E402
 from llmrl.llm.transcript import Transcript  # noqa: E402
 from llmrl.methods import explorllm_programs  # noqa: E402
@@ -74,9 +75,9 @@ def row(found: dict[str, Any], episodes: int, arguments: dict[str, Any], **table
     scores = evaluate(act, env, cases(0, "eval", episodes), max_steps=100, stop=Stop())
     env.close()
     returns = np.array(scores.returns)
-    half = 1.96 * returns.std(ddof=1) / np.sqrt(len(returns)) if len(returns) > 1 else float("nan")
+    half = half_width(returns)
     return {
-        "return_mean": round(float(returns.mean()), 4), "interval": round(float(half), 4),
+        "return_mean": round(float(returns.mean()), 4), "interval": None if half is None else round(half, 4),
         "success": round(float(np.mean(scores.successes["success"])), 4),
         "env_steps": round(float(np.mean(scores.lengths)), 3), "failures": facts().get("failures", {}),
     }  # fmt: skip
@@ -100,8 +101,9 @@ def main() -> None:
         rows = {}
         for name in args.rows:
             rows[name] = one = row(found, args.episodes, ROWS[name], horizon=horizon, mode=args.mode, role=role)
+            half = "      " if one["interval"] is None else f"±{one['interval']:.2f}"
             print(
-                f"{horizon:6}{name:26}{one['return_mean']:+7.2f} ±{one['interval']:.2f}   success {one['success']:.2f}"
+                f"{horizon:6}{name:26}{one['return_mean']:+7.2f} {half}   success {one['success']:.2f}"
                 f"   {one['env_steps']:5.2f} env_steps" + (f"   failed: {one['failures']}" if one["failures"] else ""),
                 flush=True,
             )

@@ -52,18 +52,22 @@ def test_eval_repeats_the_runs_last_evaluation(llmrl: Callable[..., Done], run: 
     last = read_jsonl(run / "eval.jsonl")[-1]
     assert row["source"] == "agent.pt"
     assert {key: row[key] for key in last} == last
-    assert "2 greedy episodes at 60 env_steps" in done.out and "±" in done.out
+    assert "2 greedy episodes at 60 env_steps" in done.out
+    assert "±" not in done.out and "no interval below 3 episodes" in done.out
     after = contents(run)
     del after["evaluations.jsonl"]
     assert after == before
 
 
 def test_eval_of_more_episodes_and_of_another_seed(llmrl: Callable[..., Done], run: Path) -> None:
-    llmrl("eval", str(run), "--episodes", "3")
+    new = llmrl("eval", str(run), "--episodes", "3").out
+    llmrl("eval", str(run), "--episodes", "5", "--same")
     llmrl("eval", str(run), "--seed", "7")
-    more, other = read_jsonl(run / "evaluations.jsonl")
+    more, same, other = read_jsonl(run / "evaluations.jsonl")
     last = read_jsonl(run / "eval.jsonl")[-1]
-    assert len(more["returns"]) == 3 and more["returns"][:2] == last["returns"]
+    assert "cases 2 to 4 of evaluation seed 0: new ones" in new  # two were training's
+    assert more["first_case"] == 2 and more["returns"] == same["returns"][2:] and len(more["returns"]) == 3
+    assert same["first_case"] == 0 and same["returns"][:2] == last["returns"]
     assert other["seed"] == 7 and len(other["returns"]) == 2
     assert "whole number from 1 on" in llmrl("eval", str(run), "--episodes", "0").err
 

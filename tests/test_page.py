@@ -21,7 +21,7 @@ HOSTILE = "</script><script>window.hacked = 1</script><img src=x onerror='window
 
 def study(outputs: Path) -> Path:
     """A study of two methods, of which one was told hostile things by its LLM; returns its directory."""
-    for seed, last in enumerate((900.0, 1100.0)):
+    for seed, last in enumerate((900.0, 1100.0, 1000.0)):
         make_run(outputs, seed=seed, returns=(0.0, last))
     llm = [*answered(1, [0.25, 0.75], answer=HOSTILE), *answered(2, None, answer="none")]
     made = make_run(outputs, method="llm_explorer", returns=(0.0, 20.0), llm=llm)
@@ -73,8 +73,8 @@ def test_a_summary_row_says_n_and_interval(tmp_path):
     text = written(tmp_path, study(tmp_path)).read_text()
     row = re.search(r"<tr><td class=\"\">vanilla-dqn</td>.*?</tr>", text)[0]
     cells = re.findall(r"<td[^>]*>(.*?)</td>", row)
-    # Student's t with one degree of freedom: 1000 ± 12.706 · 100
-    assert cells[:5] == ["vanilla-dqn", "classic/cart_pole", "2", "1,000.0", "-270.6 to 2,270.6"]
+    # Student's t with two degrees of freedom: 1000 ± 4.3027 · 100 / √3
+    assert cells[:5] == ["vanilla-dqn", "classic/cart_pole", "3", "1,000.0", "751.6 to 1,248.4"]
 
 
 def test_an_unfinished_run_counts_in_no_mean(tmp_path):

@@ -83,12 +83,43 @@ def test_hours_come_from_runs_like_these_on_this_machine(lab):
 
 def test_dollars_come_from_runs_with_the_same_model(lab):
     cells = cells_of(lab(rows={"CartPole": []}), extra=["llm=gpt-4o-mini"])
-    assert "LLM:  0.00 usd and unknown for 3 of the runs" in forecast(cells).told()
+    assert "LLM:  unknown for 3 of 6 runs and stages, 0.00 usd for the others" in forecast(cells).told()
     usage = {"model": "gpt-4o-mini", "calls": 3, "usd": 1.5, "calls_without_price": 0}
     make_run(cells[1].runs[0], llm=usage)
     assert "LLM:  3.00 usd (" in forecast(cells).told()
     other = cells_of(lab(rows={"CartPole": []}), extra=["llm=gpt-4o"])[1:]
     assert "LLM:  unknown" in forecast(other).told()
+
+
+LESR = ["experiment=lesr/hopper", "llm=gpt-4o-mini", "study=lab"]
+
+
+def test_what_runs_share_is_in_every_total_once(lab):
+    cells = cells_of(lab(rows={"Hopper": []}, base=LESR, columns={"LESR": []}))
+    told = forecast(cells).told()
+    assert "Left: 180,000 env_steps in 3 runs, and 180,000 env_steps of what they share (1)." in told
+    assert "Time: unknown" in told and "LLM:  unknown" in told
+    usage = {"model": "gpt-4o-mini", "calls": 12, "usd": 1.5, "calls_without_price": 0}
+    make_run(cells[0].runs[0], llm=usage, env_steps_per_s=50.0, host=socket.gethostname())
+    told = forecast(cells).told()  # the search itself is not there any more: it is made, and paid, once
+    assert "Left: 120,000 env_steps in 2 runs, and 180,000 env_steps of what they share (1)." in told
+    assert f"Time: {300_000 / 50 / 3600:.2f} h (" in told and "LLM:  1.50 usd (" in told
+
+
+def test_what_is_measured_in_updates_or_rollouts_says_so(llmrl, lab):
+    base = ["experiment=kalm/clevr_quick", "study=lab"]
+    cells = cells_of(lab(rows={"rephrase": []}, base=base, columns={"BC": []}))
+    told = forecast(cells).told()
+    assert ("Left: 18,000 updates in 3 runs, and 4,800 rollouts and 600 updates of what they share (3).") in told
+    out = llmrl("plan", "lab/small").out
+    assert "0 of 6,000 updates" in out and "4,000 rollouts" in out and "600 updates" in out
+
+
+def test_a_price_that_nobody_knows_is_no_price_for_the_forecast(lab):
+    cells = cells_of(lab(rows={"CartPole": []}), extra=["llm=gpt-4o-mini"])
+    usage = {"model": "gpt-4o-mini", "calls": 3, "usd": 0.0, "calls_without_price": 3}  # as older runs have it
+    make_run(cells[1].runs[0], llm=usage)
+    assert "LLM:  unknown for 2 of 5 runs and stages" in forecast(cells).told()
 
 
 def test_a_run_that_was_begun_goes_on_in_its_study(lab):

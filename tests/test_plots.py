@@ -72,17 +72,23 @@ def drawn(figure, axes=0) -> dict[str, np.ndarray]:
 def test_the_line_is_the_mean_over_runs_as_far_as_all_have_come(tmp_path):
     make_run(tmp_path, seed=0, returns=(1.0, 2.0, 3.0))
     make_run(tmp_path, seed=1, returns=(3.0, 6.0), status="INTERRUPTED")
+    make_run(tmp_path, seed=2, returns=(2.0, 4.0), status="INTERRUPTED")
     figure = plots.curves(gather(select([tmp_path])))
     assert drawn(figure)["vanilla-dqn"].tolist() == [[0, 2], [100, 4]]
     (band,) = figure.axes[0].collections
-    assert band.get_paths()[0].get_extents().bounds[1::2] == (1.0, 5.0)  # bootstrap of two runs: from one to the other
+    # Student's t of n = 3: 2 ± 4.3027 · 1/√3 at 0, 4 ± 4.3027 · 2/√3 at 100, as the table beside it says
+    low, height = band.get_paths()[0].get_extents().bounds[1::2]
+    assert (low, low + height) == pytest.approx((4 - 4.96828, 4 + 4.96828), abs=1e-4)
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert texts == ["vanilla-dqn, n\u00a0=\u00a02 (1 unfinished)", "random policy"]
-    assert "95 % bootstrap interval over runs" in figure.legends[0].get_title().get_text()
+    assert texts == ["vanilla-dqn, n\u00a0=\u00a03 (2 unfinished)", "random policy"]
+    assert "95 % interval (Student's t; none below 3 runs)" in figure.legends[0].get_title().get_text()
 
 
-def test_a_single_run_has_no_band(tmp_path):
+def test_two_runs_have_neither_band_nor_error_bar(tmp_path):
     make_run(tmp_path)
+    make_run(tmp_path, seed=1, returns=(3.0, 6.0, 9.0))
+    bars = plots.bars(gather(select([tmp_path]))).axes[0]
+    assert len(bars.containers) == 1 and bars.containers[0].patches[0].get_height() == 6.0  # of bars; none of errors
     assert not plots.curves(gather(select([tmp_path]))).axes[0].collections
 
 

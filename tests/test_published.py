@@ -9,7 +9,15 @@ from llmrl.checks import ConfigError
 from llmrl.conf_files import conf_root
 from llmrl.report.published import COLUMNS, DIRECTORY, atari_reference, lookup, published
 
-ROW = {"paper": "p", "table": "1", "row": "r", "column": "c", "value": "1.5", "source": "p, Table 1"}
+ROW = {
+    "paper": "p",
+    "table": "1",
+    "row": "r",
+    "column": "c",
+    "value": "1.5",
+    "seen": "verbatim",
+    "source": "p, Table 1",
+}
 
 
 def write(directory: Path, *rows: dict, columns: list[str] = COLUMNS) -> Path:
@@ -52,6 +60,8 @@ def test_an_unknown_key_says_what_there_is(key, message):
     "second, message",
     [
         ({"row": "s", "source": " "}, r"p\.csv, line 3: a number without a source"),
+        ({"row": "s", "seen": ""}, r"p\.csv, line 3: seen says how the number was read: verbatim, digitised"),
+        ({"row": "s", "seen": "guessed"}, r"line 3: .*not 'guessed'"),
         ({"row": "s", "value": "1,5"}, r"p\.csv, line 3: value is no number: '1,5'"),
         ({}, r"p\.csv, line 3: p / 1 / r / c is given twice"),
     ],
@@ -66,7 +76,7 @@ def test_a_comma_without_quotes_is_seen(tmp_path):
     write(tmp_path, ROW)
     file = tmp_path / "p.csv"
     file.write_text(file.read_text().rstrip() + ",too much\n")
-    with pytest.raises(ConfigError, match="line 2: 13 columns"):
+    with pytest.raises(ConfigError, match="line 2: 14 columns"):
         published(tmp_path)
 
 
@@ -105,3 +115,25 @@ def test_every_number_stands_beside_a_source():
     files = list(DIRECTORY.glob("*.csv"))
     assert len(files) >= 3
     assert all(cell.source and cell.metric and cell.unit for cell in published().values())
+
+
+@pytest.mark.parametrize("key, value, how", [
+    (("llm_explorer", "4", "Alien", "DQN"), 0.26, "verbatim"),
+    (("llm_explorer", "4_raw", "Alien", "DQN"), 245.7, "derived"),
+    (("kalm", "clevr", "task in data", "CQL+KALM"), 0.49, "digitised"),
+    (("kalm", "headline", "novel goals", "KALM"), 0.46, "verbatim"),
+    (("kalm", "setting", "easy", "imaginary rollouts"), 72_400, "verbatim"),
+    (("explorllm", "curves_short_horizon", "epsilon 0 %", "1000"), -2.37, "inferred"),
+    (("explorllm", "development", "RL seed 0", "steps, seen colours"), 2.66, "derived"),
+    (("explorllm", "development_rollout_short", "with LLM exploration", "2000"), -1.73, "digitised"),
+])  # fmt: skip
+def test_every_number_says_how_it_was_read(key, value, how):
+    cell = lookup(*key)
+    assert (cell.value, cell.seen) == (value, how)
+    assert all(bool(c.seen) == (c.value is not None) for c in published().values())
+
+
+def test_what_the_notes_say_of_the_development_rows_and_of_kalms_first_bars():
+    steps = lookup("explorllm", "development", "RL seed 0", "steps, seen colours").note
+    assert "at most 6 primitives (the baseline: 5)" in steps and "counts from 0, plus 1" in steps
+    assert "rephrasing goals (section 4.2)" in lookup("kalm", "clevr", "task in data", "BC+KALM").note

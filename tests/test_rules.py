@@ -17,7 +17,7 @@ MAX_FILE, MAX_FUNCTION = 400, 60  # lines
 
 # A part of the package may import these other parts. No arrow points back: agents know no environment and no logger,
 # report/ no training. (A method derives the configuration of what it builds on; build.py puts its transform in place.)
-LEAVES = {"checks", "conf_files", "streams"}
+LEAVES = {"checks", "conf_files", "intervals", "scaling", "streams"}
 ALLOWED = {
     "explore": {"checks"},
     "replay": {"checks", "explore"},
@@ -26,7 +26,7 @@ ALLOWED = {
     "llm": {"checks", "runs"},
     "methods": {"checks", "config", "envs", "explore", "llm", "loops", "replay", "runs"},
     "loops": {"checks", "agents", "explore", "replay", "runs", "streams"},
-    "runs": {"checks", "explore", "replay"},
+    "runs": {"checks", "explore", "intervals", "replay"},
     "report": {"llm", "runs", *LEAVES},
     "config": {"agents", "envs", "llm", "methods", *LEAVES},
     "build": {"agents", "config", "envs", "explore", "llm", "loops", "methods", "runs", *LEAVES},

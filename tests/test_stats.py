@@ -74,7 +74,7 @@ def test_chunks_change_neither_draws_nor_memory_bound(monkeypatch):
 
 def test_resampling_stays_within_tasks():
     """Stratified: with constant tasks nothing varies, however far apart the tasks are."""
-    constant = {"a": [1.0, 1.0], "b": [100.0, 100.0, 100.0]}
+    constant = {"a": [1.0, 1.0, 1.0], "b": [100.0, 100.0, 100.0]}
     for statistic in stats.STATISTICS:
         found = stats.bootstrap(constant, statistic, seed=0, repetitions=200)
         assert found.low == pytest.approx(found.value) == pytest.approx(found.high)
@@ -115,14 +115,17 @@ def test_equal_runs_have_a_difference_of_no_width():
     "estimate",
     [
         stats.student([3.0]),
-        stats.difference([3.0], 1.0),
-        stats.welch([3.0], [1.0, 2.0]),
-        stats.welch([3.0, 4.0], [1.0]),
-        stats.bootstrap({"a": [3.0], "b": [1.0, 2.0]}, "iqm", seed=0),
-        stats.probability_of_improvement({"a": [3.0]}, {"a": [1.0, 2.0]}, seed=0),
+        stats.student([3.0, 4.0]),
+        stats.difference([3.0, 4.0], 1.0),
+        stats.difference([3.0, 4.0, 5.0], 1.0, spread=0.1, n=2),
+        stats.welch([3.0, 4.0], [1.0, 2.0, 3.0]),
+        stats.welch([3.0, 4.0, 5.0], [1.0, 2.0]),
+        stats.bootstrap({"a": [3.0, 4.0], "b": [1.0, 2.0, 3.0]}, "iqm", seed=0),
+        stats.mean_over_tasks({"a": [3.0, 4.0], "b": [1.0, 2.0, 3.0]}),
+        stats.probability_of_improvement({"a": [3.0, 4.0]}, {"a": [1.0, 2.0, 3.0]}, seed=0),
     ],
 )
-def test_a_single_run_has_a_value_and_no_interval(estimate):
+def test_below_three_runs_there_is_a_value_and_no_interval(estimate):
     assert np.isfinite(estimate.value)
     assert estimate.low is None and estimate.high is None
 

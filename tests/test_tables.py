@@ -162,6 +162,29 @@ def test_a_column_may_show_another_number_of_the_same_runs(lab):
     assert [cell.ours.value for cell in shown.cells] == [0.5, 60 / 0.5 / 3600, 10]
 
 
+def test_the_last_tenth_stands_beside_the_last_hundred_episodes(lab):
+    table = lab(rows={"CartPole": []}, columns={"DQN": ["method=vanilla"]})
+    cells = cells_of(table)
+    for run in cells[0].runs:  # 60 env_steps; make_run ends an episode at every one: the last tenth begins after 54
+        make_run(run, [0.0] * 54 + [6.0 + run.seed] * 6)
+    cell = at(made(table, cells), "CartPole", "DQN")
+    assert cell.ours.value == pytest.approx(0.7) and cell.last_tenth.value == 7.0 and cell.last_tenth.low is not None
+    assert "7.00 [4.52, 9.48]" in render._line(cell, "return")
+    alone = made(table, cells, score="train_last_tenth")
+    assert at(alone, "CartPole", "DQN").ours.value == 7.0
+
+
+def test_a_mean_of_returns_over_tasks_is_judged_by_relative_gains(lab):
+    claim = {"text": "It helps.", "better": "LLM", "than": "DQN", "over": "mean"}
+    table = lab(claims=[claim])
+    cells = cells_of(table)
+    for cell, base in zip(cells, (1000.0, 1100.0, 10.0, 5.0)):
+        for run in cell.runs:
+            make_run(run, [base * (1 + 0.01 * run.seed)])
+    (verdict,) = made(table, cells).verdicts
+    assert verdict.verdict == "not reproduced" and verdict.numbers.startswith("D = -20%")
+
+
 def test_tokens_without_a_price_are_no_dollars(lab):
     table = lab(columns={"LLM": {"set": ["method=llm_explorer"], "metric": "usd"}}, rows={"CartPole": []}, seeds=[0])
     cells = cells_of(table)
@@ -243,8 +266,22 @@ def test_what_cannot_be_shown_ends_with_2_and_says_why(llmrl, lab, args, told):
     assert done.code == 2 and told in done.err and not done.out
 
 
+def test_a_published_number_says_how_it_was_read(lab):
+    table = lab(rows={"Alien": ["env=atari/alien"]}, columns={"DQN": ["method=vanilla"]}, published="4_raw", seeds=[0],
+                base=["experiment=llm_explorer/atari_dqn", "llm=gpt-4o-mini"])  # fmt: skip
+    cells = cells_of(table)
+    make_run(cells[0].runs[0])
+    shown = made(table, cells, "llm_explorer/any")
+    assert render.lines(shown)[0][5] == "245.7¶" and r"245.7\P{}" in render.latex(shown)
+    assert any(sentence.startswith("¶ published number derived: computed") for sentence in shown.caption)
+    assert next(csv.DictReader(render.as_csv(shown).splitlines()))["published_seen"] == "derived"
+
+
 @pytest.mark.parametrize("changes, told", [
     ({"colums": {}}, "colums"),
+    ({"columns": {"DQN": ["method=vanilla"], "LLM": {"set": ["method=llm_explorer"], "metric": "usd"}},
+      "claims": [{"text": "t", "better": "LLM", "than": "DQN", "over": "mean"}]},
+     "compares usd (LLM) with return (DQN)"),
     ({"metric": "points"}, "metric"),
     ({"claims": [{"text": "t", "better": "LLN", "than": "DQN", "over": "mean"}]}, "Did you mean `LLM`?"),
 ])  # fmt: skip

@@ -81,11 +81,11 @@ def stage(config) -> grid.Stage:
 
     method = class_of(module_of("method", config.choices["method"]), "run")
     path = run_path(config, identity(config, method.reads(config.method)))
-    return grid.Stage(path, *_length(method, config), node_of(config))
+    return grid.Stage(path, *_length(method, config), node_of(config), "llm" in method.reads(config.method))
 
 
 def _length(method, config) -> tuple[int, str]:
     """(how many, of what) a stage makes."""
-    if hasattr(method, "env_steps"):  # a search, which trains in runs of its own
-        return method.env_steps(config), "env_steps"
+    if hasattr(method, "work"):  # a search, which trains in runs of its own, or what has another unit
+        return method.work(config)
     return config.budget.length, config.budget.unit

@@ -1,9 +1,11 @@
-"""llmrl eval <run directory> [--episodes N] [--seed S] [--video]
+"""llmrl eval <run directory> [--episodes N [--same]] [--seed S] [--video]
 
 Plays greedy evaluation episodes with what a run has learned: agent.pt of a finished run, else the newest checkpoint.
-The episodes are the run's own evaluation cases (as many as it had, or N of them; with --seed S those of another
-evaluation seed), so they can be compared. Prints the returns and appends them to <run>/evaluations.jsonl; the run's own
-eval.jsonl stays as it is. --video films the first episode: <run>/video/episode-0.mp4.
+Without --episodes the episodes are the run's own evaluation cases, so its last evaluation is repeated. --episodes N
+plays N new cases, numbered on from those of its training (with --same the first N of these); --seed S those of another
+evaluation seed. They are the same for every run, so runs can be compared. Prints the returns and appends them to
+<run>/evaluations.jsonl; the run's own eval.jsonl stays as it is. --video films the first episode:
+<run>/video/episode-0.mp4.
 """
 
 import argparse
@@ -25,17 +27,18 @@ def main(args: list[str]) -> int:
     parser = argparse.ArgumentParser("llmrl eval", add_help=False, usage="llmrl eval <run directory> [--episodes N] …")
     parser.add_argument("run", type=Path)
     parser.add_argument("--episodes", type=_from(1))
+    parser.add_argument("--same", action="store_true")
     parser.add_argument("--seed", type=_from(0))
     parser.add_argument("--video", action="store_true")
     asked = parser.parse_args(args)
     try:
-        return evaluate_run(asked.run, asked.episodes, asked.seed, video=asked.video)
+        return evaluate_run(asked.run, asked.episodes, asked.seed, same=asked.same, video=asked.video)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
 
 
-def evaluate_run(run: Path, episodes: int | None, seed: int | None, *, video: bool) -> int:
+def evaluate_run(run: Path, episodes: int | None, seed: int | None, *, same: bool, video: bool) -> int:
     """Plays, prints and writes down. Raises ConfigError where there is no run, nothing learned yet, or no video."""
     _check_path(run)
     writer = _video_writer() if video else None
@@ -43,7 +46,7 @@ def evaluate_run(run: Path, episodes: int | None, seed: int | None, *, video: bo
 
     from llmrl import build
     from llmrl.config import from_node
-    from llmrl.runs.console import mean_and_interval
+    from llmrl.intervals import mean_and_interval, over_episodes, share_and_interval
     from llmrl.runs.evaluate import cases, evaluate
     from llmrl.runs.learned import learned
     from llmrl.runs.stop import Stop
@@ -51,10 +54,12 @@ def evaluate_run(run: Path, episodes: int | None, seed: int | None, *, video: bo
     config = build.as_trained(from_node(read_json(run / "config.json")), run)
     if not torch.cuda.is_available():
         config = replace(config, compute=replace(config.compute, device="cpu"))
+    own = seed is None or seed == config.eval.seed
+    first = config.eval.episodes if episodes is not None and own and not same else 0
     if seed is not None:
         config = replace(config, eval=replace(config.eval, seed=seed))
     build.set_up_torch(config)
-    suite = cases(config.eval.seed, "eval", episodes or config.eval.episodes)
+    suite = cases(config.eval.seed, "eval", episodes or config.eval.episodes, first)
     env = build.make_env(config, "eval", render=video)
     agent = build.make_agent(config, env, env_steps=config.budget.env_steps)
     source, clock, state = learned(run)
@@ -64,11 +69,16 @@ def evaluate_run(run: Path, episodes: int | None, seed: int | None, *, video: bo
     act = build.evaluated(agent, config, env)
     scores = evaluate(act, env, suite, config.eval.max_steps, Stop())
     env.close()
-    row = {"policy": "greedy", "source": source, "seed": config.eval.seed, **clock, **scores.row()}
+    row = {"policy": "greedy", "source": source, "seed": config.eval.seed, "first_case": first, **clock, **scores.row()}
     kept = keep(run / "evaluations.jsonl", {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **row})
     unit = config.budget.unit
-    what = f"{len(suite)} greedy episodes at {clock[unit]:,} {unit}, from {source}; ±: 95 % over episodes"
+    which = f"cases {first} to {first + len(suite) - 1} of evaluation seed {config.eval.seed}"
+    seen = "as in training" if own and not first else "new ones"
+    what = f"{len(suite)} greedy episodes at {clock[unit]:,} {unit}, from {source}; {over_episodes(len(suite))}"
     print(f"return  {mean_and_interval(scores.returns)}   ({what})")
+    for rule, successes in scores.successes.items():
+        print(f"{rule.replace('_', ', ')}  {share_and_interval(successes)}   (share of these episodes)")
+    print(f"cases   {which}: {seen}")
     print("each    " + ", ".join(f"{value:,.1f}" for value in scores.returns))
     if scores.capped:
         print(f"capped  {scores.capped} episodes were cut off at eval.max_steps={config.eval.max_steps:,}")

@@ -25,7 +25,6 @@ from llmrl.checks import ConfigError
 from llmrl.commands.cells import arguments, cells_of, table_of
 from llmrl.commands.columns import columns
 from llmrl.conf_files import group_file, options
-from llmrl.runs.identity import unit_suffix
 
 FAILURE, BAD_INPUT, TRY_LATER, CTRL_C = 1, 2, 75, 130
 
@@ -70,12 +69,8 @@ def _plan(given) -> int:
     stages = grid.stages_of(wanted)
     if stages:
         print(f"\nShared by them:\n{stage_listing(stages)}")
-    left: Counter[str] = Counter()
-    for stage in stages:
-        if stage.steps and grid.stage_standing(stage) != grid.DONE_RUN:
-            left[stage.unit] += stage.steps
     print()
-    print(cost.Forecast(wanted, found, records, left).told())
+    print(cost.Forecast(wanted, found, records).told())
     if not given.run:
         return 0
     return _make(stages, given.j) or _run(wanted, found, given.j)
@@ -90,13 +85,13 @@ def listing(cells, found) -> str:
         for run in cell.runs:
             record = found.get(run.key)
             state = grid.standing(record)
-            length = f"{record.steps if record else 0:,} of {run.steps:,}{unit_suffix(run.unit)}"
+            length = f"{record.steps if record else 0:,} of {run.steps:,} {run.unit}"
             place = record.path if record else run.path
             if run.key not in seen:
                 lines.append((cell.row, cell.column, f"s{run.seed}", state, length, place))
             seen.add(run.key)
     counts = Counter(line[3] for line in lines)
-    head = ("row", "column", "seed", "state", "env_steps", "directory")
+    head = ("row", "column", "seed", "state", "length", "directory")
     told = ", ".join(f"{n} {state}" for state, n in sorted(counts.items()))
     return columns([head, *lines], right=(4,)) + f"\n\n{len(lines)} runs: {told}."
 

@@ -9,7 +9,8 @@ Draws all runs at and below the directories (a study, a run, several of them), e
   lipschitz     LESR: how rough the reward is along each dimension of the state, source beside added features
 
 --kind K    one kind alone; without it all that the runs can give
---score S   what bars and profile show: last (default), best, mean_last_k, train_last_100
+--score S   what bars and profile show: last (default), best, mean_last_k, train_last_100,
+            train_last_tenth
 --out DIR   where to (default: plots/ in the first directory)
 
 With a table's name: its learning curves, a panel per row and a line per column, beside the published ones where these
@@ -26,7 +27,7 @@ from llmrl.checks import ConfigError
 from llmrl.conf_files import options
 
 KINDS = ("curves", "profile", "bars", "exploration", "lipschitz")
-SCORES = ("last", "best", "mean_last_k", "train_last_100")
+SCORES = ("last", "best", "mean_last_k", "train_last_100", "train_last_tenth")
 
 
 def main(args: list[str]) -> int:

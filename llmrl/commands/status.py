@@ -19,6 +19,7 @@ from typing import Any
 from llmrl.commands.columns import columns
 from llmrl.runs.files import read_json
 from llmrl.runs.identity import RunDirectory, code_name, unit_of, unit_suffix
+from llmrl.runs.processor import processor_name
 
 DAMAGED, NO_STATUS = "DAMAGED", "NO STATUS"
 MARKS_OF_A_RUN = {"status.json", "config.json", "identity.json"}
@@ -38,9 +39,10 @@ class Row:
     last_return: float | None
     calls: int | None
     failures: int | None  # attempts that brought no answer, and answers that could not be used
-    usd: float | None
+    usd: float | str | None  # "unknown" where a call has no known price
     updated: str
     code: tuple[str, ...]  # the versions that have worked on it
+    processors: tuple[str, ...] = ()  # that it was made on
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -92,7 +94,7 @@ def row_of(path: Path) -> Row:
     steps = [s for s in (status.get(unit), last.get(unit)) if isinstance(s, int)]
     return Row(
         path, name, reason, unit, max(steps, default=None), status.get(f"target_{unit}"), last.get("return_mean"),
-        calls, failures, usd, str(status.get("updated", "")), _code(path),
+        calls, failures, usd, str(status.get("updated", "")), *_made_with(path),
     )  # fmt: skip
 
 
@@ -119,7 +121,7 @@ def last_greedy(file: Path) -> dict[str, Any]:
         tail *= 4
 
 
-def _llm(path: Path, *, finished: bool) -> tuple[int | None, int | None, float | None]:
+def _llm(path: Path, *, finished: bool) -> tuple[int | None, int | None, float | str | None]:
     """Calls, failures and dollars so far; None where no LLM is asked."""
     try:
         if finished:
@@ -133,17 +135,19 @@ def _llm(path: Path, *, finished: bool) -> tuple[int | None, int | None, float |
         if not usage:
             return None, None, None
         failed = [*usage.get("failures", {}).values(), *usage.get("rejected", {}).values()]
-        return usage["calls"], sum(failed), usage["usd"]
+        return usage["calls"], sum(failed), "unknown" if usage.get("calls_without_price") else usage["usd"]
     except Exception:  # noqa: BLE001 (whatever is wrong in a file, a table of all runs has to come)
         return None, None, None
 
 
-def _code(path: Path) -> tuple[str, ...]:
+def _made_with(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The codes and the processors of its starts."""
     try:
         starts = read_json(path / "versions.json")["starts"]
-        return tuple(dict.fromkeys(code_name(start["code"]) for start in starts))
+        codes = tuple(dict.fromkeys(code_name(start["code"]) for start in starts))
+        return codes, tuple(dict.fromkeys(name for start in starts if (name := processor_name(start))))
     except (OSError, ValueError, KeyError, TypeError):
-        return ()
+        return (), ()
 
 
 def table(rows: list[Row]) -> str:
@@ -165,6 +169,11 @@ def table(rows: list[Row]) -> str:
         if len(found) > 1:
             told = ", ".join(f"{code} ({n} runs)" for code, n in found.most_common())
             lines.append(f"* {study}: runs of different code: {told}")
+    for study in sorted(versions):
+        made_on = Counter(one for row in rows if row.names[0] == study for one in row.processors)
+        if len(made_on) > 1:
+            told = ", ".join(f"{name} ({n} runs)" for name, n in made_on.most_common())
+            lines.append(f"{study}: runs of different processors: {told}")
     return "\n".join(lines)
 
 
@@ -173,9 +182,14 @@ def _cells(row: Row, versions: Counter[str]) -> tuple[str, ...]:
     return (
         *row.names, row.status, _number(row.steps), _number(row.target_steps, row.unit),
         "" if row.last_return is None else f"{row.last_return:,.1f}", _number(row.calls),
-        _number(row.failures),
-        "" if row.usd is None else f"{row.usd:.2f}", age(row.updated), (row.code[-1] if row.code else "") + mixed,
+        _number(row.failures), _dollars(row.usd), age(row.updated), (row.code[-1] if row.code else "") + mixed,
     )  # fmt: skip
+
+
+def _dollars(usd: float | str | None) -> str:
+    if usd is None or isinstance(usd, str):
+        return usd or ""
+    return f"{usd:.2f}" if usd == 0 or usd >= 0.005 else f"{usd:.2g}"
 
 
 def _number(value: Any, unit: str = "env_steps") -> str:

@@ -4,8 +4,8 @@ The table from the runs on disk, in whatever study they were made, beside the pu
 markdown, LaTeX and csv to outputs/tables/<paper>/<name>.*. A cell whose runs are not all done says what is missing.
 `llmrl plan` lists the tables and makes the runs.
 
-  --score S        which number of a run: train_last_100 (under exploration), last, best, mean_last_<k> (greedy);
-                   published numbers stand only beside the table's own score
+  --score S        which number of a run: train_last_100, train_last_tenth (under exploration), last, best,
+                   mean_last_<k> (greedy); published numbers stand only beside the table's own score
   --seeds 0,1,4    or 0-4: other seeds than the table's
   --row, --column  only these, by their labels; may be given several times
   --set key=value  a further override for every run, such as budget=short or llm=scripted; may be given several times

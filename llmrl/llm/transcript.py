@@ -110,7 +110,8 @@ class Transcript:
             self._append(row)
 
     def usage(self) -> dict[str, Any]:
-        """Calls, tokens, usd (of the calls with a known price), calls without, failures and rejections by reason."""
+        """Calls, tokens, usd (None where the price of a call is not known), calls without one, failures and rejections by
+        reason."""
         with self.lock:
             calls = list(self.calls.values())
             reasons = Counter(row["reason"] for rows in self.failures.values() for row in rows)
@@ -119,7 +120,7 @@ class Transcript:
             "calls": len(calls),
             "prompt_tokens": sum(row["prompt_tokens"] or 0 for row in calls),
             "completion_tokens": sum(row["completion_tokens"] or 0 for row in calls),
-            "usd": sum(row["usd"] or 0.0 for row in calls),
+            "usd": None if any(row["usd"] is None for row in calls) else sum(row["usd"] for row in calls),
             "calls_without_price": sum(row["usd"] is None for row in calls),
             "failures": dict(sorted(reasons.items())),
             "rejected": dict(sorted(rejected.items())),

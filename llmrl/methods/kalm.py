@@ -8,7 +8,7 @@ the paper.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +32,7 @@ class Config:
     """conf/method/kalm.yaml"""
 
     data: kalm_data.Config
-    real_rollouts: Count
+    real_rollouts: Count = field(metadata={"scales": len(g.BASE)})
     imagined: tuple[Tier, ...]
     rollouts: kalm_rollouts.Config | None
     timeouts: Timeouts

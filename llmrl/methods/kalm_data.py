@@ -6,7 +6,7 @@ deterministic; a collection that was interrupted begins anew.
 """
 
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ PRODUCT = FILE
 class Config:
     """conf/method/kalm_data.yaml"""
 
-    rollouts: Count
+    rollouts: Count = field(metadata={"scales": len(g.BASE)})
     script: Script
     seed: NonNegativeInt
     with_states: bool
@@ -56,9 +56,10 @@ class KALMData:
         return ()
 
     @staticmethod
-    def env_steps(config: Run) -> int:
+    def work(config: Run) -> tuple[int, str]:
         """Nothing is trained."""
-        return 0
+        own = config.method
+        return (0 if own.import_from is not None else own.rollouts), "rollouts"
 
     @staticmethod
     def small(config: Config, env_steps: int) -> Config:

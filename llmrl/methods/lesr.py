@@ -78,13 +78,15 @@ def search_of(config: Run) -> Run:
         name = config.choices["agent@method.search_agent"]
         agent = scaled(checked(module_of("agent", name).Config, method.search_agent), config.budget.scale)
     env_steps = method.search_env_steps
+    evaluations = max(config.budget.fewer_evaluations(method.search_evaluations), method.search.score_evaluations)
+    evaluations = min(evaluations, method.search_evaluations)
     return replace(
         config,
         method=method.search,
         agent=agent,
         seed=method.search.seed,
-        budget=replace(config.budget, env_steps=env_steps, evaluations=method.search_evaluations),
-        eval=replace(config.eval, seed=method.search.eval_seed, every=-(-env_steps // method.search_evaluations)),
+        budget=replace(config.budget, env_steps=env_steps, evaluations=evaluations),
+        eval=replace(config.eval, seed=method.search.eval_seed, every=-(-env_steps // evaluations)),
         choices={"method": "lesr_search", "agent": name, "env": config.choices["env"], "llm": config.choices["llm"]},
     )
 

@@ -2,29 +2,40 @@
 
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from llmrl.report.grid import DONE_RUN, RUNNING_RUN, Wanted, identity_of, standing
-from llmrl.report.store import RunRecord
+from llmrl.report.grid import (
+    DONE_RUN,
+    RUNNING_RUN,
+    Stage,
+    Wanted,
+    identity_of,
+    stage_done,
+    stage_standing,
+    stages_of,
+    standing,
+)
+from llmrl.report.store import RunRecord, dollars
 from llmrl.runs.files import read_json
 
 
 @dataclass
 class Forecast:
-    """env_steps (offline: updates) that are left, hours of one process after the other, dollars; None where no run
-    tells."""
+    """What is left (env_steps, updates, …) of runs and of what they share, hours of one process after the other,
+    dollars; what no run tells is named, not guessed."""
 
     wanted: Sequence[Wanted]
     found: Mapping[tuple[int, str], RunRecord]
     records: Sequence[RunRecord]
-    shared: Mapping[str, int] = field(default_factory=dict)  # unit -> how many are left of what the runs share
 
     def __post_init__(self) -> None:
         self.records = [r for r in self.records if not r.damaged and r.steps]
         self.left = {run: steps for run in self.wanted if (steps := self._left(run))}
+        self.shared = {stage: stage.steps - stage_done(stage) for stage in stages_of(self.wanted)
+                       if stage.steps and stage_standing(stage) not in (DONE_RUN, RUNNING_RUN)}  # fmt: skip
 
     def _left(self, run: Wanted) -> int:
         record = self.found.get(run.key)
@@ -33,28 +44,41 @@ class Forecast:
         return run.steps - (record.steps if record and not record.damaged else 0)
 
     def told(self) -> str:
-        """The forecast in words; what is not known is named, not guessed."""
+        """The forecast in words."""
         if not self.left and not self.shared:
             return "Nothing is left to run."
-        hours = self._sum(self.seconds_per_step, "h", 3600)
-        dollars = self._sum(self.usd_per_step, "usd", 1)
-        own: Counter[str] = Counter()
+        own, shared = (Counter[str](), Counter[str]())
         for run, steps in self.left.items():
             own[run.unit] += steps
-        shared = f", and {_told(self.shared)} of what they share" if self.shared else ""
+        for stage, steps in self.shared.items():
+            shared[stage.unit] += steps
+        more = f", and {_told(shared)} of what they share ({len(self.shared)})" if shared else ""
+        hours = [rate and rate * steps / 3600 for rate, steps in self._seconds()]
         return (
-            f"Left: {_told(own)} in {len(self.left)} runs{shared}.\n"
-            f"Time: {hours} (of one process; from the throughput of runs like these on this machine).\n"
-            f"LLM:  {dollars} (from runs with the same language model)."
+            f"Left: {_told(own)} in {len(self.left)} runs{more}.\n"
+            f"Time: {_sum(hours, 'h')} (of one process; from the throughput of runs like these on this machine).\n"
+            f"LLM:  {_sum(self._dollars(), 'usd')} (from runs with the same language model)."
         )
 
-    def _sum(self, per_step: Callable[[Wanted], float | None], unit: str, scale: float) -> str:
-        known = {run: rate for run in self.left if (rate := per_step(run)) is not None}
-        unknown = len(self.left) - len(known)
-        if not known:
-            return "unknown"
-        total = sum(rate * self.left[run] for run, rate in known.items()) / scale
-        return f"{total:,.2f} {unit}" + (f" and unknown for {unknown} of the runs" if unknown else "")
+    def _seconds(self) -> Iterator[tuple[float | None, int]]:
+        """(seconds of a step, steps) of each run and stage; a search trains as fast as the runs that want it."""
+        for run, steps in self.left.items():
+            yield self.seconds_per_step(run), steps
+        for stage, steps in self.shared.items():
+            run = self._who_wants(stage)
+            alike = stage.unit == run.unit == "env_steps" and stage.node["choices"]["agent"] == run.names["agent"]
+            yield (self.seconds_per_step(run) if alike else None), steps
+
+    def _dollars(self) -> Iterator[float | None]:
+        """Of each run and stage. Who builds on what an LLM made asks nobody: the stage has asked, once for all."""
+        for run, steps in self.left.items():
+            rate = 0.0 if any(stage.asks for stage in run.stages) else self.usd_per_step(run)
+            yield None if rate is None else rate * steps
+        for stage in self.shared:
+            yield self.usd_of_stage(self._who_wants(stage)) if stage.asks else 0.0
+
+    def _who_wants(self, stage: Stage) -> Wanted:
+        return next(run for run in self.wanted if any(one.path == stage.path for one in run.stages))
 
     def seconds_per_step(self, run: Wanted) -> float | None:
         """Of runs with the same method, agent (all its values) and suite; of the same task where there are such."""
@@ -77,11 +101,31 @@ class Forecast:
         """Of runs with the same model and method's values, on the same task where there are such."""
         if run.llm in (None, "scripted"):
             return 0.0
+        return _mean(r.llm["usd"] / r.steps for r in self._asked(run))
+
+    def usd_of_stage(self, run: Wanted) -> float | None:
+        """What a run builds on; a run's own transcript is that of what it builds on."""
+        return 0.0 if run.llm in (None, "scripted") else _mean(r.llm["usd"] for r in self._asked(run))
+
+    def _asked(self, run: Wanted) -> list[RunRecord]:
         asked = [r for r in self.records if r.llm and r.llm["model"] == run.llm and r.method == run.names["method"]
                  and identity_of(r).get("method") == run.identity.get("method")
-                 and not r.llm.get("calls_without_price")]  # fmt: skip
-        near = [r for r in asked if r.env == run.names["env"]] or asked
-        return _mean(r.llm["usd"] / r.steps for r in near)
+                 and dollars(r.llm) is not None]  # fmt: skip
+        return [r for r in asked if r.env == run.names["env"]] or asked
+
+
+def _sum(values: Iterable[float | None], unit: str) -> str:
+    """Their sum, and of how many it is not known; never 0 for what nobody knows."""
+    values = list(values)
+    known = [value for value in values if value is not None]
+    if not known:
+        return "unknown"
+    unknown = len(values) - len(known)
+    if unknown and not any(known):
+        return f"unknown for {unknown} of {len(values)} runs and stages, 0.00 {unit} for the others"
+    total = sum(known)
+    told = f"{total:,.2f} {unit}" if total == 0 or total >= 0.01 else f"{total:.2g} {unit}"
+    return told + (f" and unknown for {unknown} of {len(values)} runs and stages" if unknown else "")
 
 
 def _told(amounts: Mapping[str, int]) -> str:

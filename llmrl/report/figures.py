@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from llmrl.checks import ConfigError
 from llmrl.report.grid import DONE_RUN, Cell, Table, standing
+from llmrl.report.groups import counted
 from llmrl.report.plots import (
     INTERVAL,
-    counted,
     draw_runs,
     legend,
     name_left,
@@ -61,7 +61,7 @@ def curves(
         axes.set_xlabel(units(run for found in runs.values() for run in found) or "env_steps")
         axes.xaxis.set_major_formatter(lambda x, _: thousands(x))
     name_left(panels, f"{UNITS[metric]}, greedy evaluation")
-    legend(figure, panels, f"ours: mean over runs; band: {INTERVAL} (a single run has none)", _counts(cells, runs))
+    legend(figure, panels, f"ours: mean over runs; band: {INTERVAL}", _counts(cells, runs))
     return figure
 
 
@@ -104,5 +104,5 @@ def _counts(cells: Sequence[Cell], runs: Mapping[tuple[str, str], Sequence[RunRe
     for column in dict.fromkeys(cell.column for cell in cells):
         mine = [runs[cell.row, column] for cell in cells if cell.column == column]
         unfinished = sum(standing(run) != DONE_RUN for row in mine for run in row)
-        told[column] = counted(list(map(len, mine)), unfinished)
+        told[column] = counted(list(map(len, mine)), unfinished, mine)
     return told

@@ -16,6 +16,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from llmrl.checks import ConfigError
 from llmrl.report.store import RunRecord, load_artifact
 from llmrl.runs.identity import DONE, FAILED, RUNNING, WAITING, RunDirectory
+from llmrl.scaling import shortened
 
 Metric = Literal[
     "return",
@@ -83,6 +84,10 @@ class Table:
         """The evaluation cases that a cell is of; None: the common ones."""
         return self.columns[column].suite or self.rows[row].suite
 
+    def metric_of(self, column: str) -> Metric:
+        """What a column's numbers are."""
+        return self.columns[column].metric or self.metric
+
 
 class Stage(NamedTuple):
     """What several runs build on, made once: a search, a dataset. It is a run, in a directory of outputs/artifacts."""
@@ -91,6 +96,10 @@ class Stage(NamedTuple):
     steps: int
     unit: str
     node: Mapping[str, Any]  # what `llmrl run --from` reads there
+    asks: bool = False  # whether an LLM is asked for it
+
+    def __hash__(self) -> int:
+        return hash(self.path)
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,6 +157,10 @@ def read(file: Path) -> Table:
     for claim in table.claims:
         chosen(table.columns, (claim.better, claim.than), f"{file}: claims: column")
         chosen(table.rows, claim.rows or (), f"{file}: claims: row")
+        metrics = [table.metric_of(column) for column in (claim.better, claim.than)]
+        if len(set(metrics)) > 1:
+            told = f"{metrics[0]} ({claim.better}) with {metrics[1]} ({claim.than})"
+            raise ConfigError(f"{file}: claims: {claim.text!r} compares {told}; name columns with the same metric")
     return table
 
 
@@ -176,7 +189,8 @@ def cells(
     found = []
     for row in rows:
         for column in columns:
-            overrides = merged(*table.base, *table.rows[row].set, *table.columns[column].set, *extra)
+            own = merged(*table.base, *table.rows[row].set, *table.columns[column].set)
+            overrides = merged(*shortened(own, extra), *extra)
             if overrides not in known:
                 known[overrides] = identify(overrides, seeds)
             found.append(Cell(row, column, known[overrides]))
@@ -196,6 +210,12 @@ def runs_of(cells: Iterable[Cell]) -> list[Wanted]:
 def stages_of(wanted: Iterable[Wanted]) -> list[Stage]:
     """What the runs build on, each once."""
     return list({stage.path: stage for run in wanted for stage in run.stages}.values())
+
+
+def stage_done(stage: Stage) -> int:
+    """How much of it there is, in its unit."""
+    done = RunDirectory(stage.path).status().get(stage.unit, 0)
+    return min(done, stage.steps) if isinstance(done, int) else 0
 
 
 def stage_standing(stage: Stage) -> str:

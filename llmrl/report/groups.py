@@ -7,7 +7,7 @@ a result stand in groups of their own, and the group's name says by what.
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,23 @@ class Group:
         """Mean return of the random policy on the evaluation cases; None where no run has played it."""
         returns = next((run.random for run in self.runs if run.random), None)
         return sum(returns) / len(returns) if returns else None
+
+
+def mixed(runs: Iterable[RunRecord]) -> dict[str, list[str]]:
+    """{"code": …, "processors": …}: what these runs should have in common and have not, which may change bits."""
+    runs = list(runs)
+    found = {name: sorted({one for run in runs for one in getattr(run, key)})
+             for name, key in (("code", "codes"), ("processors", "processors"))}  # fmt: skip
+    return {name: them for name, them in found.items() if len(them) > 1}
+
+
+def counted(sizes: Sequence[int], unfinished: int, panels: Iterable[Sequence[RunRecord]] = ()) -> str:
+    """', n = 3' for a label (', n = 2 to 3' where panels differ), how many runs still go on, and what differs among the
+    runs that a panel merges."""
+    other = sorted({what for runs in panels for what in mixed(runs)})
+    spread = f"{min(sizes)}" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
+    told = [f"{unfinished} unfinished"] * bool(unfinished) + [f"different {' and '.join(other)}"] * bool(other)
+    return f", n\u00a0=\u00a0{spread}" + (f" ({'; '.join(told)})" if told else "")
 
 
 def select(paths: Iterable[Path]) -> list[RunRecord]:

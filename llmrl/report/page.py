@@ -22,13 +22,14 @@ from llmrl import __version__
 from llmrl.checks import ConfigError
 from llmrl.llm.transcript import ReplayError
 from llmrl.report import plots, stats
-from llmrl.report.groups import SCRIPTED, Group, differing, flat, gather
+from llmrl.report.groups import SCRIPTED, Group, differing, flat, gather, mixed
 from llmrl.report.page_llm import LIMITS, llm_data
 from llmrl.report.run_files import DamagedFile
 from llmrl.report.searches import shared, tried
-from llmrl.report.store import RunRecord, score
+from llmrl.report.store import Kind, RunRecord, dollars, score
 from llmrl.runs.identity import DONE, unit_suffix
 
+TOLD: tuple[Kind, ...] = ("last", "best", "train_last_100", "train_last_tenth")  # of each run
 HERE = Path(__file__).parent
 MAX_VIDEO_MB, MAX_VIDEOS_MB = 8, 40  # one video, all of them; what is larger is linked
 MAX_TRANSCRIPTS_MB = 30  # all of them; what is more is linked
@@ -98,9 +99,8 @@ def _notices(records: Sequence[RunRecord], groups: Sequence[Group]) -> str:
     if twice := [r for r in records if not r.damaged and r.path not in shown]:
         notices.append(f"{len(twice)} runs were made more than once, in other studies; each counts once.")
     for group in groups:
-        codes = sorted({code for run in group.runs for code in run.codes})
-        if len(codes) > 1:
-            notices.append(f"{group.name} on {group.env} mixes runs of different code: {', '.join(codes)}.")
+        for what, them in mixed(group.runs).items():
+            notices.append(f"{group.name} on {group.env} mixes runs of different {what}: {', '.join(them)}.")
     notices += [f"Left out, damaged: {damage}" for record in records for damage in record.damage]
     return "".join(f'<p class="notice">{escape(text)}</p>' for text in notices)
 
@@ -150,11 +150,12 @@ def _link(path: Path, at: Path, text: str) -> str:
 def _summary(groups: Sequence[Group]) -> str:
     caption = (
         "Finished runs of each setting. Last and best: greedy evaluation, mean over runs; best picks each run's best "
-        "evaluation and is therefore too high. Training: mean return of the last 100 training episodes, exploring. "
-        "Interval: Student's t, 95 %, of the last evaluation's mean over runs; a single run has none."
+        "evaluation and is therefore too high. Training: mean return of the last 100 training episodes, exploring; "
+        "last tenth: of those that ended in the last tenth of training. "
+        "Interval: Student's t, 95 %, of the last evaluation's mean over runs; fewer than 3 have none."
     )
-    heads = ("method and agent", "env", "runs", "last", "interval", "best", "training", "random policy", "env_steps",
-             "LLM calls", "USD")  # fmt: skip
+    heads = ("method and agent", "env", "runs", "last", "interval", "best", "training", "last tenth", "random policy",
+             "env_steps", "LLM calls", "USD")  # fmt: skip
     return table("summary-table", caption, heads, map(_summary_row, groups), "|".join(heads[2:]))
 
 
@@ -166,33 +167,40 @@ def _summary_row(group: Group) -> list[Cell]:
         return sum(there) / len(there) if there else None
 
     last = [s for run in done if (s := score(run, "last")) is not None]
-    interval = Cell()
-    if len(last) > 1:
-        estimate = stats.student(last)
+    interval, estimate = Cell(), stats.student(last) if last else None
+    if estimate and estimate.low is not None:
         interval = Cell(f"{estimate.low:,.1f} to {estimate.high:,.1f}", estimate.low)
     runs = f"{len(done)}" if len(done) == len(group.runs) else f"{len(done)} of {len(group.runs)}"
     asked = [run.llm for run in group.runs if run.llm]
     return [
         _named(group), Cell(group.env), Cell(runs, len(done)), _number(mean(last)), interval,
         _number(mean(score(run, "best") for run in done)),
-        _number(mean(score(run, "train_last_100") for run in done)), _number(group.random),
+        *(_number(mean(score(run, kind) for run in done)) for kind in ("train_last_100", "train_last_tenth")),
+        _number(group.random),
         _whole(mean(run.steps for run in done), done[0].unit if done else "env_steps"),
         _whole(sum(u["calls"] for u in asked) if asked else None),
-        _number(sum(u["usd"] for u in asked) if asked else None, 4),
+        _dollars([dollars(u) for u in asked]),
     ]  # fmt: skip
+
+
+def _dollars(known: Sequence[float | None]) -> Cell:
+    """Their sum; "unknown" where a price is, and nothing where nobody was asked."""
+    if not known:
+        return Cell()
+    return Cell("unknown") if None in known else _number(sum(known), 4)
 
 
 def _runs(groups: Sequence[Group], at: Path) -> str:
     heads = ("method and agent", "env", "seed", "study", "status", "env_steps", "last", "best", "training",
-             "env_steps/s", "code", "directory")  # fmt: skip
+             "last tenth", "env_steps/s", "code", "directory")  # fmt: skip
     rows = [[
         _named(group), Cell(group.env), _whole(run.seed), Cell(run.study),
         Cell(run.status + (f": {run.reason.splitlines()[0]}" if run.reason and run.status != DONE else "")),
-        _whole(run.steps, run.unit), *(_number(score(run, kind)) for kind in ("last", "best", "train_last_100")),
+        _whole(run.steps, run.unit), *(_number(score(run, kind)) for kind in TOLD),
         _whole(run.steps_per_s, run.unit), Cell(", ".join(run.codes)), Cell(html=_link(run.path, at, run.path.name)),
     ] for group, run in _each(groups)]  # fmt: skip
     caption = "All runs. An unfinished run shows what it has come to so far; it counts in no mean of the summary."
-    return table("runs-table", caption, heads, rows, "seed|env_steps|last|best|training|env_steps/s")
+    return table("runs-table", caption, heads, rows, "seed|env_steps|last|best|training|last tenth|env_steps/s")
 
 
 def _each(groups: Sequence[Group]) -> Iterator[tuple[Group, RunRecord]]:
@@ -288,7 +296,7 @@ def _llm_row(group: Group, run: RunRecord) -> list[Cell]:
     refreshes = f"{method['failed_refreshes']} of {method['refreshes']}" if method else ""
     return [
         _named(group), Cell(group.env), _whole(run.seed), Cell(str(usage.get("model"))), _whole(usage["calls"]),
-        _whole(usage["prompt_tokens"]), _whole(usage["completion_tokens"]), _number(usage["usd"], 4),
+        _whole(usage["prompt_tokens"]), _whole(usage["completion_tokens"]), _dollars([dollars(usage)]),
         _whole(usage["calls_without_price"]), _reasons(usage["failures"]), _reasons(method.get("rejected", {})),
         Cell(refreshes),
     ]  # fmt: skip

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrl.checks import ConfigError
+from llmrl.intervals import MIN_N
 from llmrl.report import stats
-from llmrl.report.groups import SCRIPTED, Group
+from llmrl.report.groups import SCRIPTED, Group, counted
 from llmrl.report.published import atari_reference
 from llmrl.report.refreshes import action_names, over_training, vector_name
 from llmrl.report.searches import Tried, shared, tried
@@ -28,15 +29,15 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINES = ("-", "--", ":", "-.")
 GREY = "#777777"
-REPETITIONS = 2_000  # of the bootstrap; a line on paper is wider than what more would change
-SEED = 0  # of the bootstrap
+REPETITIONS, SEED = 2_000, 0  # of a profile's bootstrap; a line on paper is wider than what more would change
 SCORES: dict[Kind, str] = {
     "last": "last greedy evaluation",
     "best": "best greedy evaluation",
     "mean_last_k": "mean of the last 5 greedy evaluations",
     "train_last_100": "mean of the last 100 training episodes",
+    "train_last_tenth": "mean of the training episodes of its last tenth",
 }
-INTERVAL = "95 % bootstrap interval over runs"
+INTERVAL = f"95 % interval (Student's t; none below {MIN_N} runs)"
 MAX_PANELS = 12  # of runs in a picture of exploration, of searches in one of constants
 MAX_NAMED = 45  # dimensions of a state whose bars have their names beside them
 ROUGHNESS = {  # method.search.lipschitz -> what the constants are of
@@ -72,7 +73,7 @@ def curves(groups: Sequence[Group]) -> "Figure":
         axes.set_xlabel(units(run for group in groups if group.env == env for run in group.runs))
         axes.xaxis.set_major_formatter(lambda x, _: thousands(x))
     name_left(panels, "return, greedy evaluation")
-    legend(figure, panels, f"mean over runs; band: {INTERVAL} (a single run has none)", counts=_counts(groups))
+    legend(figure, panels, f"mean over runs; band: {INTERVAL}", counts=_counts(groups))
     return figure
 
 
@@ -82,14 +83,14 @@ def units(runs: Iterable[RunRecord]) -> str:
 
 
 def draw_runs(axes: "Axes", runs: Sequence[RunRecord], style: dict[str, Any], label: str) -> None:
-    """One line: the mean over the runs, with a band where there are several. What learns nothing is a level."""
+    """One line: the mean over the runs, with a band where there are enough. What learns nothing is a level."""
     steps, means = together(runs)
     if all(run.learns_nothing for run in runs):  # from edge to edge of the panel
         steps, means = np.array([0, 1]), means[:, [-1, -1]]
         style = style | {"linestyle": "--", "transform": axes.get_yaxis_transform()}
     axes.plot(steps, means.mean(axis=0), **style, linewidth=1.8 if len(means) > 1 else 1, label=label)
-    if len(means) > 1:
-        ends = [stats.bootstrap({"": column}, "mean", seed=SEED, repetitions=REPETITIONS) for column in means.T]
+    if len(means) >= MIN_N:
+        ends = [stats.student(column) for column in means.T]
         band = {key: value for key, value in style.items() if key != "linestyle"} | {"alpha": 0.18, "lw": 0}
         axes.fill_between(steps, [e.low for e in ends], [e.high for e in ends], **band)
 
@@ -116,7 +117,7 @@ def bars(groups: Sequence[Group], kind: Kind = "last") -> "Figure":
         here = [g for g in groups if g.env == env]
         for x, group in enumerate(here):
             runs = scores[group.env, group.name]
-            estimate = stats.bootstrap({env: runs}, "mean", seed=SEED, repetitions=REPETITIONS)
+            estimate = stats.student(runs)
             axes.bar(x, estimate.value, 0.7, color=styles[group.label]["color"], alpha=0.55, label=group.label)
             if estimate.low is not None and estimate.high is not None:
                 error = [[estimate.value - estimate.low], [estimate.high - estimate.value]]
@@ -166,7 +167,8 @@ def profile(groups: Sequence[Group], kind: Kind = "last") -> "Figure":
     axes.set_ylabel("fraction of runs above τ")
     axes.set_title(f"{len(reference)} task{'s' * (len(reference) > 1)}, {SCORES[kind]}", loc="left", fontsize=10)
     counts = _counts([g for g in groups if g.env in reference], finished=True)
-    legend(figure, panels, f"band: pointwise {INTERVAL}", counts=counts)
+    told = f"band: pointwise 95 % stratified bootstrap interval over runs (none where a task has fewer than {MIN_N})"
+    legend(figure, panels, told, counts=counts)
     return figure
 
 
@@ -347,12 +349,6 @@ def styles_for(labels: Sequence[str]) -> dict[str, dict[str, Any]]:
     return {x: {"color": COLOURS[i % n], "linestyle": LINES[i // n % len(LINES)]} for i, x in enumerate(labels)}
 
 
-def counted(sizes: Sequence[int], unfinished: int) -> str:
-    """', n = 3' for a label (', n = 2 to 3' where panels differ), and how many runs still go on."""
-    spread = f"{min(sizes)}" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
-    return f", n\u00a0=\u00a0{spread}" + (f" ({unfinished} unfinished)" if unfinished else "")
-
-
 def _styles(groups: Sequence[Group]) -> dict[str, dict[str, Any]]:
     return styles_for(sorted({g.label for g in groups}))
 
@@ -363,7 +359,8 @@ def _counts(groups: Sequence[Group], *, finished: bool = False) -> dict[str, str
     for label in {g.label for g in groups}:
         mine = [g for g in groups if g.label == label]
         sizes = [len(g.finished) if finished else sum(len(r.evals.steps) > 0 for r in g.runs) for g in mine]
-        told[label] = counted(sizes, 0 if finished else sum(len(g.runs) - len(g.finished) for g in mine))
+        unfinished = 0 if finished else sum(len(g.runs) - len(g.finished) for g in mine)
+        told[label] = counted(sizes, unfinished, [g.finished if finished else g.runs for g in mine])
     return told
 
 

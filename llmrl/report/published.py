@@ -13,6 +13,12 @@ from llmrl.checks import ConfigError
 from llmrl.conf_files import extra_roots
 
 DIRECTORY = Path(__file__).with_name("published")
+SEEN = {
+    "verbatim": "stands so in the source",
+    "digitised": "read off a figure",
+    "derived": "computed from what the source says, or measured by its recipe",
+    "inferred": "concluded: the source shows it in part",
+}
 Key = tuple[str, str, str, str]  # paper, table, row, column
 
 
@@ -31,6 +37,7 @@ class Published:
     spread: float | None  # standard deviation over the n runs, where it is known
     n: int | None  # runs
     unit: str
+    seen: str  # how the number was read, one of SEEN
     source: str
     note: str
 
@@ -77,6 +84,8 @@ def _cell(row: dict, where: str) -> Published:
         raise ConfigError(f"{where}: {len(COLUMNS)} columns are asked for; a text with a comma needs quotes")
     if not row["source"].strip():
         raise ConfigError(f"{where}: a number without a source is not shown; say where it was read")
+    if row["seen"] not in SEEN and (row["seen"] or row["value"].strip()):
+        raise ConfigError(f"{where}: seen says how the number was read: {', '.join(SEEN)}; not {row['seen']!r}")
     numbers = {}
     for name, kind in (("value", float), ("spread", float), ("n", int)):
         try:

@@ -5,10 +5,22 @@ import io
 from collections.abc import Sequence
 
 from llmrl.report.stats import Estimate
-from llmrl.report.tables import MIXED, SCRIPTED, UNITS, Made, Shown
+from llmrl.report.tables import MIXED, OTHER_CPU, READ, SCRIPTED, UNITS, Made, Shown
 
-HEAD = ("row", "column", "ours", "95 % interval", "n", "published", "difference", "greedy", "env_steps_total", "USD")
-RIGHT = range(2, 10)  # columns of numbers
+HEAD = (
+    "row",
+    "column",
+    "ours",
+    "95 % interval",
+    "n",
+    "published",
+    "difference",
+    "greedy",
+    "last tenth",
+    "env_steps_total",
+    "USD",
+)
+RIGHT = range(2, 11)  # columns of numbers
 NOTHING = ""
 
 
@@ -30,20 +42,33 @@ def shape(made: Made) -> list[tuple[str, ...]]:
 def _short(cell: Shown) -> str:
     ours = number(cell.ours.value) + cell.marks if cell.ours else cell.missing
     known = cell.published is not None and cell.published.value is not None
-    return f"{ours} ({number(cell.published.value)})" if known else ours
+    return f"{ours} ({theirs(cell)})" if known else ours
+
+
+def theirs(cell: Shown) -> str:
+    """The published number, marked where it does not stand so in the source."""
+    if cell.published is None:
+        return NOTHING
+    if cell.published.value is None:
+        return "not known"
+    return number(cell.published.value) + READ.get(cell.published.seen, "")
 
 
 def _line(cell: Shown, metric: str) -> tuple[str, ...]:
     unit = f" [{UNITS[cell.metric]}]" if cell.metric != metric else ""
-    theirs = NOTHING
-    if cell.published is not None:
-        theirs = "not known" if cell.published.value is None else number(cell.published.value)
     return (
         cell.row, cell.column + unit, number(cell.ours.value) + cell.marks if cell.ours else cell.missing,
-        interval(cell.ours), str(cell.n), theirs, estimate(cell.difference, sign=True), estimate(cell.greedy),
+        interval(cell.ours), str(cell.n), theirs(cell), estimate(cell.difference, sign=True),
+        estimate(cell.greedy), estimate(cell.last_tenth),
         f"{cell.env_steps_total:,.0f}" if cell.env_steps_total is not None else NOTHING,
-        f"{cell.usd:.2f}" if cell.usd is not None else NOTHING,
+        usd(cell),
     )  # fmt: skip
+
+
+def usd(cell: Shown) -> str:
+    if cell.usd is None:
+        return NOTHING if cell.ours is None else "unknown"
+    return f"{cell.usd:.2f}" if cell.usd == 0 or cell.usd >= 0.005 else f"{cell.usd:.2g}"
 
 
 def number(value: float, *, sign: bool = False) -> str:
@@ -93,16 +118,17 @@ def latex(made: Made) -> str:
 
 
 TEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-       "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", SCRIPTED: r"\dag{}", MIXED: r"\ddag{}"}  # fmt: skip
+       "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", SCRIPTED: r"\dag{}", MIXED: r"\ddag{}",
+       "§": r"\S{}", "¶": r"\P{}", "‖": r"$\Vert$"}  # fmt: skip
 
 
 def escaped(text: str) -> str:
     return "".join(TEX.get(letter, letter) for letter in text)
 
 
-CSV = ("row", "column", "metric", "ours", "low", "high", "n", "published", "published_source", "difference",
-       "difference_low", "difference_high", "greedy", "greedy_low", "greedy_high", "env_steps_total", "usd", "scripted",
-       "mixed_code", "missing", "runs")  # fmt: skip
+CSV = ("row", "column", "metric", "ours", "low", "high", "n", "published", "published_seen", "published_source",
+       "difference", "difference_low", "difference_high", "greedy", "greedy_low", "greedy_high", "last_tenth",
+       "env_steps_total", "usd", "scripted", "mixed_code", "mixed_processors", "missing", "runs")  # fmt: skip
 
 
 def as_csv(made: Made) -> str:
@@ -111,11 +137,14 @@ def as_csv(made: Made) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(CSV)
     for cell in (*made.cells, *made.summaries):
-        theirs = cell.published
+        known = cell.published
         writer.writerow([
-            cell.row, cell.column, cell.metric, *_three(cell.ours), cell.n, theirs.value if theirs else None,
-            theirs.source if theirs else None, *_three(cell.difference), *_three(cell.greedy), cell.env_steps_total,
-            cell.usd, int(SCRIPTED in cell.marks), int(MIXED in cell.marks), cell.missing,
+            cell.row, cell.column, cell.metric, *_three(cell.ours), cell.n, known.value if known else None,
+            known.seen if known else None, known.source if known else None,
+            *_three(cell.difference), *_three(cell.greedy),
+            cell.last_tenth.value if cell.last_tenth else None, cell.env_steps_total,
+            cell.usd, int(SCRIPTED in cell.marks), int(MIXED in cell.marks), int(OTHER_CPU in cell.marks),
+            cell.missing,
             " ".join(repr(value) for value in cell.values),
         ])  # fmt: skip
     return out.getvalue()

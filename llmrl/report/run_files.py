@@ -129,7 +129,7 @@ def evaluated(path: Path, key: str, suite: str | None, kind: str, k: int) -> flo
     over the "last" or the last k of them, or the "best" one; None where there is no such, or `kind` is no evaluation's.
     Raises DamagedFile."""
     means = evaluations(path, True, suite, key)[0].means
-    if not len(means) or kind == "train_last_100":
+    if not len(means) or kind.startswith("train_last"):
         return None
     return float({"last": means[-1], "best": means.max(), "mean_last_k": means[-k:].mean()}[kind])
 
@@ -145,17 +145,25 @@ def train(path: Path, whole: bool) -> Train:
     return Train(np.array(steps, np.int64), np.array(returns, np.float64), np.array(lengths, np.int64))
 
 
-def train_last(path: Path, whole: bool) -> tuple[float, int] | None:
-    """Mean return of the last 100 training episodes and their number, from the end of metrics.jsonl."""
+Mean = tuple[float, int] | None  # mean return of episodes and their number
+
+
+def train_last(path: Path, whole: bool, env_steps: int) -> tuple[Mean, Mean]:
+    """Of the last 100 training episodes, and of those that ended in the last tenth of `env_steps`; from the end of
+    metrics.jsonl."""
     if not path.exists() and not whole:
-        return None
+        return None, None
     tail: int | None = 1 << 14
     episodes = _episodes(path, whole, tail)
-    while len(episodes) < TAIL_EPISODES and tail is not None:
+    begin = 0.9 * max([env_steps, *(row["env_steps"] for row in episodes[-1:])])
+    while tail is not None and (len(episodes) < TAIL_EPISODES or episodes[0]["env_steps"] > begin):
         tail = tail * 4 if tail * 4 < path.stat().st_size else None
         episodes = _episodes(path, whole, tail)
-    last = episodes[-TAIL_EPISODES:]
-    return (float(np.mean([row["return"] for row in last])), len(last)) if last else None
+    return _mean(episodes[-TAIL_EPISODES:]), _mean([row for row in episodes if row["env_steps"] > begin])
+
+
+def _mean(episodes: list[dict]) -> Mean:
+    return (float(np.mean([row["return"] for row in episodes])), len(episodes)) if episodes else None
 
 
 def llm_usage(path: Path, config: dict) -> dict[str, Any] | None:

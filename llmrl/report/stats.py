@@ -2,7 +2,7 @@
 
 Scores are labelled: {task: one score per run}; the episodes of a run have been averaged before. Tasks may differ in
 their number of runs: every task counts alike all the same. A NaN is refused, or dropped and counted. Whatever is random
-takes a seed. An interval that the data cannot give (a single run) is None.
+takes a seed. An interval that the data cannot give (fewer than 3 runs of a task) is None.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +12,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
+
+from llmrl.intervals import MIN_N, around, side
 
 Scores = Mapping[str, ArrayLike]
 Missing = Literal["refuse", "drop"]
@@ -23,7 +25,7 @@ class Estimate:
     """A number made from runs, with its interval."""
 
     value: float
-    low: float | None  # None: a task with a single run tells nothing of how runs differ
+    low: float | None  # None: a task with fewer than 3 runs tells too little of how runs differ
     high: float | None
     confidence: float
     n: dict[str, int]  # runs that counted, per task
@@ -45,7 +47,7 @@ class Pool:
 
     @property
     def spread_known(self) -> bool:
-        return bool((self.sizes > 1).all())
+        return bool((self.sizes >= MIN_N).all())
 
 
 def pool(scores: Scores, missing: Missing = "refuse") -> Pool:
@@ -128,7 +130,8 @@ def bootstrap(
     missing: Missing = "refuse",
 ) -> Estimate:
     """The statistic with its stratified percentile bootstrap interval: within each task, runs are drawn with
-    replacement. With few tasks of few runs it is too narrow; `student` is right for the mean of one task's runs."""
+    replacement; no interval below 3 runs of a task. With few tasks of few runs it is too narrow: for means there are
+    `student` and `mean_over_tasks`."""
     data, function = pool(scores, missing), STATISTICS[statistic]
     value = float(function(data.values[None], data.sizes)[0])
     rng = np.random.default_rng(seed)
@@ -188,7 +191,7 @@ def performance_profile(
     scores: Scores, thresholds: ArrayLike, *, seed: int, repetitions: int = 2_000, confidence: float = 0.95
 ) -> tuple[NDArray, NDArray | None, NDArray | None]:
     """Which fraction of runs scores above each threshold, tasks counting alike: (thresholds,), its lower and its upper
-    pointwise bound (None where a task has a single run)."""
+    pointwise bound (None where a task has fewer than 3 runs)."""
     data, levels = pool(scores), np.asarray(thresholds, np.float64)
 
     def above(rows: NDArray) -> NDArray:
@@ -202,7 +205,24 @@ def performance_profile(
     return profile, low, high
 
 
-# --- one cell ---------------------------------------------------------------------------------------------------------
+# --- means ------------------------------------------------------------------------------------------------------------
+
+
+def mean_over_tasks(scores: Scores, *, confidence: float = 0.95, missing: Missing = "refuse") -> Estimate:
+    """The mean over tasks of the mean of each task's runs, with its t interval: the tasks are independent, so that
+    their variances add up."""
+    data = pool(scores, missing)
+    tasks = np.split(data.values, np.cumsum(data.sizes)[:-1])
+    value = float(np.mean([runs.mean() for runs in tasks]))
+    sides = [side(runs / len(tasks)) for runs in tasks]
+    return Estimate(value, *around(value, sides, confidence), confidence, data.n, data.dropped)
+
+
+def over_tasks(scores: Scores, statistic: str, *, seed: int, confidence: float = 0.95) -> Estimate:
+    """A statistic over tasks with the interval that it has: Student's t of means, else the stratified bootstrap's."""
+    if statistic == "mean":
+        return mean_over_tasks(scores, confidence=confidence)
+    return bootstrap(scores, statistic, seed=seed, confidence=confidence)
 
 
 def student(runs: ArrayLike, *, confidence: float = 0.95, missing: Missing = "refuse") -> Estimate:
@@ -222,30 +242,18 @@ def difference(
     """Mean of our runs minus a number, with Welch's t interval. `spread` is the standard deviation over the `n` runs
     that the number is the mean of; where a paper does not say them, the number is taken as exact."""
     data = pool({"ours": ours}, missing)
-    runs, size = data.values, len(data.values)
-    value = float(runs.mean() - number)
-    if size < 2:
-        return Estimate(value, None, None, confidence, data.n, data.dropped)
-    # Welch: variance of the difference v = s1²/n1 + s2²/n2, degrees of freedom v² / Σ (si²/ni)² / (ni - 1)
-    parts = [(runs.var(ddof=1) / size, size - 1)]
-    if spread is not None and n is not None and n > 1:
-        parts.append((spread**2 / n, n - 1))
-    variance = sum(v for v, _ in parts)
-    if variance == 0:
-        return Estimate(value, value, value, confidence, data.n, data.dropped)
-    freedom = variance**2 / sum(v**2 / df for v, df in parts)
-    half = float(stats.t.ppf((1 + confidence) / 2, freedom) * np.sqrt(variance))
-    return Estimate(value, value - half, value + half, confidence, data.n, data.dropped)
+    value = float(data.values.mean() - number)
+    theirs = [] if spread is None or n is None else [(spread**2, n)]
+    low, high = around(value, [side(data.values), *theirs], confidence)
+    return Estimate(value, low, high, confidence, data.n, data.dropped)
 
 
 def welch(ours: ArrayLike, theirs: ArrayLike, *, confidence: float = 0.95, missing: Missing = "refuse") -> Estimate:
-    """Mean of our runs minus mean of theirs, with Welch's t interval; None for it where a side has a single run."""
-    other = pool({"theirs": theirs}, missing)
-    spread = float(other.values.std(ddof=1)) if other.spread_known else None
-    size = len(other.values)
-    result = difference(ours, float(other.values.mean()), spread=spread, n=size, confidence=confidence, missing=missing)
-    low, high = (result.low, result.high) if other.spread_known else (None, None)
-    return Estimate(result.value, low, high, confidence, result.n | other.n, result.dropped + other.dropped)
+    """Mean of our runs minus mean of theirs, with Welch's t interval; without where a side has fewer than 3 runs."""
+    x, y = pool({"ours": ours}, missing), pool({"theirs": theirs}, missing)
+    value = float(x.values.mean() - y.values.mean())
+    low, high = around(value, [side(x.values), side(y.values)], confidence)
+    return Estimate(value, low, high, confidence, x.n | y.n, x.dropped + y.dropped)
 
 
 def human_normalised(scores: Scores, reference: Mapping[str, tuple[float, float]]) -> dict[str, NDArray]:

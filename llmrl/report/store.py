@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -27,15 +27,16 @@ from llmrl.report import run_files
 from llmrl.report.run_files import NO_EVALS, DamagedFile, Evals, Train
 from llmrl.runs.files import read_json
 from llmrl.runs.identity import DONE, RUNNING, WAITING, RunDirectory, code_name, unit_of
+from llmrl.runs.processor import processor_name
 
 RUN_NAME = re.compile(r"s(\d+)-([0-9a-f]{8})")
-FORMAT = 2  # of the index; another one is made anew
+FORMAT = 3  # of the index; another one is made anew
 SETTLED_S = 2.0  # a file changed more recently may change again within its time stamp's grain
 ALWAYS = ("config.json", "identity.json", "status.json", "versions.json")
 WHEN_DONE = ("metrics.jsonl", "eval.jsonl", "result.json")
 READ = (*ALWAYS, *WHEN_DONE, "llm.jsonl", "timing.jsonl")
 MANY = 400  # runs to read from which on a process for each core pays
-Kind = Literal["last", "best", "mean_last_k", "train_last_100"]
+Kind = Literal["last", "best", "mean_last_k", "train_last_100", "train_last_tenth"]
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,10 @@ class RunRecord:
     target_steps: int | None
     code: str | None  # that the run was last started with
     codes: tuple[str, ...]  # all codes of its starts: more than one is a mixed run
+    processors: tuple[str, ...]  # of its starts, where they say it
     packages: dict[str, str | None]
     random: tuple[float, ...] | None  # returns of the random policy on the same cases
+    train_tenth: tuple[float, int] | None  # of the episodes that ended in its last tenth
     train_last: tuple[float, int] | None  # mean return of the last 100 training episodes, or of as many as there are
     result: dict[str, Any] | None
     llm: dict[str, Any] | None  # model, calls, tokens, usd, failures by reason; None: no LLM asked
@@ -92,16 +95,24 @@ class RunRecord:
 
 def score(record: RunRecord, kind: Kind, *, k: int = 5) -> float | None:
     """One number for a run: its "last" or "best" greedy evaluation, the mean of its last k ("mean_last_k"), or the mean
-    return of its last 100 training episodes ("train_last_100"; of all where there are fewer). None where the run is
+    return of its last 100 training episodes ("train_last_100"; of all where there are fewer), or of those that ended in
+    the last tenth of its env_steps ("train_last_tenth"). None where the run is
     damaged or has nothing of the kind. An unfinished run gives what it has: whoever asks looks at `status`."""
     if record.damaged:
         return None
     if kind == "train_last_100":
         return record.train_last[0] if record.train_last else None
+    if kind == "train_last_tenth":
+        return record.train_tenth[0] if record.train_tenth else None
     means = record.evals.means
     if not len(means):
         return None
     return float({"last": means[-1], "best": means.max(), "mean_last_k": means[-k:].mean()}[kind])
+
+
+def dollars(usage: Mapping[str, Any]) -> float | None:
+    """What a run's calls cost; None where one of them has no known price."""
+    return None if usage.get("calls_without_price") else usage["usd"]
 
 
 def load(outputs: Path, *, studies: Iterable[str] | None = None) -> list[RunRecord]:
@@ -212,7 +223,9 @@ def _read_run(path: Path, outputs: Path) -> RunRecord:
     done = status.get("status") == DONE
     result = sound(run_files.json_object, "result.json") if done else None
     evals, random = sound(run_files.evaluations, "eval.jsonl", done) or (NO_EVALS, None)
-    train_last = sound(run_files.train_last, "metrics.jsonl", done)
+    train_last, train_tenth = (
+        sound(run_files.train_last, "metrics.jsonl", done, status.get("env_steps", 0)) or (None,) * 2
+    )
     llm = sound(run_files.llm_usage, "llm.jsonl", config) if not done else (result or {}).get("llm")
     if done and len(evals.steps) and (end := evals.steps[-1]) < (at := status.get(unit_of(status), 0)):
         damage.append(f"{path / 'eval.jsonl'}: ends at {end} {unit_of(status)}, the run at {at}")
@@ -220,7 +233,7 @@ def _read_run(path: Path, outputs: Path) -> RunRecord:
     if damage and not (status and config) and RunDirectory(path).alive():
         damage, status = [], {"status": RUNNING, "reason": "starting"}
     if damage:
-        evals, random, train_last = NO_EVALS, None, None
+        evals, random, train_last, train_tenth = NO_EVALS, None, None, None
     starts = versions.get("starts") or [{}]
     codes = [code_name(start["code"]) for start in starts if "code" in start]
     return RunRecord(
@@ -230,9 +243,11 @@ def _read_run(path: Path, outputs: Path) -> RunRecord:
         **_standing(status),
         code=codes[-1] if codes else None,
         codes=tuple(dict.fromkeys(codes)),
+        processors=tuple(dict.fromkeys(name for start in starts if (name := processor_name(start)))),
         packages=starts[-1].get("packages", {}),
         random=random,
         train_last=train_last,
+        train_tenth=train_tenth,
         result=result,
         llm=llm,
         steps_per_s=run_files.steps_per_s(path / "timing.jsonl"),

@@ -5,12 +5,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from llmrl.checks import ConfigError
+from llmrl.intervals import MIN_N
 from llmrl.report import claims, run_files, stats
 from llmrl.report.grid import DAMAGED, DONE_RUN, RUNNING_RUN, Cell, Metric, Table, standing
-from llmrl.report.published import Published, atari_reference, published
+from llmrl.report.groups import mixed
+from llmrl.report.published import SEEN, Published, atari_reference, published
 from llmrl.report.store import RunRecord, score
 
-SCRIPTED, MIXED = "†", "‡"  # marks of a cell
+MARKS = SCRIPTED, MIXED, OTHER_CPU = "†", "‡", "*"  # of a cell
+READ = {
+    "digitised": "§",
+    "derived": "¶",
+    "inferred": "‖",
+}  # marks of published numbers
 UNITS = {
     "return": "return", "human_normalised": "human-normalised score, %", "usd": "USD", "hours": "h",
     "success": "success rate", "success_authors": "success rate, the authors' rule",
@@ -22,17 +29,20 @@ UNITS = {
 }  # fmt: skip
 SUCCESS = ("success", "success_authors", "success_official")
 IMAGINED = ("match", "outside_workbench", "beyond_dynamics")  # what method=kalm_rollouts says of its rollouts
+ONE_SCALE = ("human_normalised", *SUCCESS, *IMAGINED)  # whose differences in several rows have a mean
 SCORES = {
     "train_last_100": "the mean of the last 100 training episodes, under exploration",
     "last": "the last greedy evaluation",
     "best": "the best greedy evaluation, chosen on the cases that it is shown on",
+    "train_last_tenth": "the mean of the training episodes that ended in the last tenth of training, under exploration",
 }
 BOOTSTRAP_SEED = 0
+BOOTSTRAPPED = "; of medians and IQMs over rows: stratified bootstrap"
 
 
 @dataclass(frozen=True)
 class Score:
-    """Which number of a run is shown: train_last_100, last, best, or mean_last_<k>."""
+    """Which number of a run is shown: train_last_100, last, best, train_last_tenth or mean_last_<k>."""
 
     kind: str
     k: int = 5
@@ -59,6 +69,7 @@ class Shown:
     ours: stats.Estimate | None = None
     n: int = 0
     greedy: stats.Estimate | None = None
+    last_tenth: stats.Estimate | None = None  # beside train_last_100: of the last tenth of training
     published: Published | None = None
     difference: stats.Estimate | None = None
     env_steps_total: float | None = None  # of a run on average, search included
@@ -94,7 +105,11 @@ def make(table: Table, name: str, cells: Sequence[Cell], found: Mapping[tuple[in
     rows, columns = list(dict.fromkeys(c.row for c in cells)), list(dict.fromkeys(c.column for c in cells))
     values = {(cell.row, cell.column): cell.values for cell in shown}
     judged = [claim for claim in table.claims if {claim.better, claim.than} <= set(columns)]
-    verdicts = [claims.judge(claim, values, rows) for claim in judged if set(claim.rows or ()) <= set(rows)]
+    verdicts = [
+        claims.judge(claim, values, rows, one_scale=table.metric_of(claim.better) in ONE_SCALE)
+        for claim in judged
+        if set(claim.rows or ()) <= set(rows)
+    ]
     summaries = [maker.summary(label, shown, column) for label in table.summary or {} for column in columns]
     return Made(table, shown, verdicts, maker.caption(name, cells, shown), summaries)
 
@@ -103,10 +118,10 @@ class _Maker:
     def __init__(self, table: Table, paper: str | None, kind: Score, found: Mapping[tuple[int, str], RunRecord]):
         self.table, self.paper, self.kind, self.found = table, paper, kind, found
         self.reference = atari_reference()
+        self.bootstrapped = any(statistic != "mean" for statistic in (table.summary or {}).values())
 
     def cell(self, cell: Cell) -> Shown:
-        column = self.table.columns[cell.column]
-        metric = column.metric or self.table.metric
+        metric = self.table.metric_of(cell.column)
         records = [record for run in cell.runs if (record := self.found.get(run.key))]
         done = [r for r in records if standing(r) == DONE_RUN]
         suite = self.table.suite(cell.row, cell.column)
@@ -121,13 +136,17 @@ class _Maker:
         if metric in ("return", "human_normalised", *SUCCESS):
             finals = [self.number(r, metric, Score("last"), suite) for r in done]
             greedy = stats.student(finals) if None not in finals else None
+        tenth = None
+        if self.kind.kind == "train_last_100" and metric in ("return", "human_normalised"):
+            tenths = [self.number(r, metric, Score("train_last_tenth"), suite) for r in done]
+            tenth = stats.student(tenths) if None not in tenths else None
         difference = None
         if theirs is not None and theirs.value is not None:
             difference = stats.difference(values, theirs.value, spread=theirs.spread, n=theirs.n)
         total = [self.number(r, "env_steps_total", self.kind) for r in done]
         usd = [self.number(r, "usd", self.kind) for r in done]
         return Shown(
-            **shown, ours=stats.student(values), n=len(values), greedy=greedy, difference=difference,
+            **shown, ours=stats.student(values), n=len(values), greedy=greedy, last_tenth=tenth, difference=difference,
             env_steps_total=sum(total) / len(total), usd=sum(usd) / len(usd) if None not in usd else None,
         )  # fmt: skip
 
@@ -165,14 +184,14 @@ class _Maker:
         return published().get((self.paper, self.table.published, row, column))
 
     def summary(self, label: str, shown: Sequence[Shown], column: str) -> Shown:
-        """A statistic over the rows, with its stratified bootstrap interval; only where every row is complete."""
+        """A statistic over the rows, with its interval; only where every row is complete."""
         cells = [cell for cell in shown if cell.column == column]
         whole = {cell.row: cell.values for cell in cells if cell.ours}
         known = {"row": label, "column": column, "metric": cells[0].metric, "published": self.theirs(label, column),
-                 "marks": "".join(m for m in (SCRIPTED, MIXED) if any(m in c.marks for c in cells))}  # fmt: skip
+                 "marks": "".join(mark for mark in MARKS if any(mark in cell.marks for cell in cells))}  # fmt: skip
         if len(whole) < len(cells):
             return Shown(**known, missing=f"{len(whole)} of {len(cells)} rows")
-        estimate = stats.bootstrap(whole, self.table.summary[label], seed=BOOTSTRAP_SEED)
+        estimate = stats.over_tasks(whole, self.table.summary[label], seed=BOOTSTRAP_SEED)
         difference, theirs = None, known["published"]
         if theirs is not None and theirs.value is not None:
             low, high = (None if x is None else x - theirs.value for x in (estimate.low, estimate.high))
@@ -187,18 +206,28 @@ class _Maker:
         of_what = "" if self.table.metric in IMAGINED else f"{self.kind.told()}; "
         told = [f"{name}: {self.table.title}", f"Score: {of_what}{UNITS[self.table.metric]}.",
                 f"Seeds {seeds}; {lengths} a run. Intervals: 95 % over runs "
-                "(Student's t; of summaries: stratified bootstrap)."]  # fmt: skip
+                f"(Student's t{BOOTSTRAPPED * self.bootstrapped}; none below {MIN_N} runs)."]  # fmt: skip
         if self.table.published and self.paper is None:
             told.append("No published numbers: the paper's are not this score.")
         episodes = [r.train_last[1] for r in records if r.train_last]
         if self.kind.kind == "train_last_100" and episodes and min(episodes) < 100:
             told.append(f"Some runs have fewer than 100 training episodes ({min(episodes)} at least): all count.")
+        if any(cell.last_tenth for cell in shown):
+            told.append("Last tenth: training episodes that ended in the last tenth of training; 100 may be far more.")
         if any(SCRIPTED in cell.marks for cell in shown):
             told.append(f"{SCRIPTED} answers of the scripted LLM, which is no language model.")
         if any(MIXED in cell.marks for cell in shown):
             told.append(f"{MIXED} runs of different versions of the code in one cell.")
+        if any(OTHER_CPU in cell.marks for cell in shown):
+            told.append(
+                f"{OTHER_CPU} runs of different processors in one cell, where equal commands may differ in bits."
+            )
+        seen = {cell.published.seen for cell in shown if cell.published is not None}
+        told += [f"{mark} published number {how}: {SEEN[how]}." for how, mark in READ.items() if how in seen]
         codes = sorted({code for record in records for code in record.codes})
         told.append(f"Code: {', '.join(codes) or 'no finished run'}.")
+        if processors := sorted({one for record in records for one in record.processors}):
+            told.append(f"Processors: {'; '.join(processors)}.")
         return told + list(self.table.notes)
 
 
@@ -215,7 +244,7 @@ def missing(cell: Cell, records: Sequence[RunRecord], scored: int) -> str:
 
 
 def marks(records: Sequence[RunRecord]) -> str:
-    """† where the scripted LLM answered, ‡ where versions of the code are mixed."""
+    """† where the scripted LLM answered, ‡ where versions of the code are mixed, * where processors are."""
     scripted = any(r.llm and r.llm.get("model") == "scripted" and r.llm.get("calls") for r in records)
-    mixed = len({code for record in records for code in record.codes}) > 1
-    return SCRIPTED * scripted + MIXED * mixed
+    differ = mixed(records)
+    return SCRIPTED * scripted + MIXED * ("code" in differ) + OTHER_CPU * ("processors" in differ)

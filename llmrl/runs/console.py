@@ -8,11 +8,11 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from llmrl.explore.base import Clock
+from llmrl.intervals import mean_and_interval, over_episodes, share_and_interval
 from llmrl.runs.files import read_jsonl
 
 LINE_EVERY_S = 15.0  # between lines where the output is no terminal
@@ -100,12 +100,6 @@ class TrainingProgress:
         return speed
 
 
-def mean_and_interval(values: list[float]) -> str:
-    """'mean ± half-width' of the 95 % normal interval of the mean over episodes."""
-    half = 1.96 * np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else float("nan")
-    return f"{np.mean(values):,.1f} ± {half:,.1f}"
-
-
 def print_result(directory: Path, result: dict[str, Any], *, title: str) -> None:
     """The short result of a finished run: returns against the random policy, LLM use, where the files are."""
     evals = read_jsonl(directory / "eval.jsonl")
@@ -115,15 +109,17 @@ def print_result(directory: Path, result: dict[str, Any], *, title: str) -> None
     if last:
         offline = not last["env_steps"] and last["updates"]
         at = f"{last['updates']:,} updates" if offline else f"{last['env_steps']:,} env_steps"
-        told = f"{len(last['returns'])} greedy episodes at {at}; ±: 95 % over episodes"
+        told = f"{len(last['returns'])} greedy episodes at {at}; {over_episodes(len(last['returns']))}"
         lines.append(("evaluation return", f"{mean_and_interval(last['returns'])}   ({told})"))
     if random:
         told = f"{len(random['returns'])} episodes, the same cases"
         lines.append(("random policy", f"{mean_and_interval(random['returns'])}   ({told})"))
+    for rule in (key for key in last or {} if key.startswith("success")):
+        lines.append((rule.replace("_", ", "), f"{share_and_interval(last[rule])}   (share of these episodes)"))
     if llm := result.get("llm"):
         failures = _failures(llm, result.get("llm_explorer", {}))
         unknown = llm.get("calls_without_price")
-        usd = f"{llm['usd']:.4f} USD" + (f" and {unknown:,} calls of unknown price" if unknown else "")
+        usd = f"USD unknown ({unknown:,} calls without a known price)" if unknown else f"{llm['usd']:.4f} USD"
         lines.append(("LLM", f"{llm['calls']:,} calls of {llm['model']}, {usd}{failures}"))
     if found := result.get("lesr"):
         lines.append(("search", _search(found)))

@@ -72,9 +72,10 @@ def reached_in(info: dict[str, Any], before: dict[str, bool]) -> dict[str, bool]
     return {rule: bool(info[rule]) or before.get(rule, False) for rule in SUCCESS if rule in info}
 
 
-def cases(seed: int, role: str, episodes: int) -> list[Case]:
-    """The cases of a suite: case i depends on (evaluation seed, role, i) alone, so every run plays the same ones."""
-    return [Case(seeding.integer(seed, "eval", role, i)) for i in range(episodes)]
+def cases(seed: int, role: str, episodes: int, first: int = 0) -> list[Case]:
+    """The cases of a suite, from number `first` on: case i depends on (evaluation seed, role, i) alone, so every run
+    plays the same ones."""
+    return [Case(seeding.integer(seed, "eval", role, first + i)) for i in range(episodes)]
 
 
 def batch_of_one(obs: Any) -> Any:

@@ -126,7 +126,9 @@ class RunDirectory:
         start = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "host": socket.gethostname(), "code": code}
         start |= {"packages": packages()} | facts
         write_json(known, {"starts": [*starts, start]})
-        before = starts[-1]["packages"] | {name: starts[-1].get(name) for name in facts} if starts else {}
+        before = (
+            starts[-1]["packages"] | {name: starts[-1][name] for name in facts if name in starts[-1]} if starts else {}
+        )
         now = start["packages"] | facts
         return [f"{name} {before[name]} -> {now[name]}" for name in before if before[name] != now.get(name)]
 

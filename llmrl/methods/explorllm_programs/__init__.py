@@ -46,9 +46,9 @@ class ExploRLLMPrograms:
         return ("llm",)
 
     @staticmethod
-    def env_steps(config: Run) -> int:
+    def work(config: Run) -> tuple[int, str]:
         """Nothing is trained."""
-        return 0
+        return config.method.n, "candidate programs"
 
     @staticmethod
     def small(config: Config, env_steps: int) -> Config:

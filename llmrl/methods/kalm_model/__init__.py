@@ -54,6 +54,11 @@ def check(run: Run, config: Config, key: str) -> None:
     if run.env.obs_velocity:
         raise ConfigError("env.obs_velocity=true: the language model's states are where the balls are, and no more")
     kalm_data.check(run, config.data, f"{key}.data")
+    if config.data.import_from is not None and config.model.epochs is not None and run.budget.scale != 1:
+        raise ConfigError(
+            f"{key}.model.epochs: budget.scale={run.budget.scale:g} does not shorten epochs over rollouts that are "
+            f"imported; give {key}.model.updates, and epochs=null"
+        )
     models.check(config.model, f"{key}.model")
 
 

@@ -1,6 +1,6 @@
 """The options of a grounded language model; conf/llm_model/ and conf/method/kalm_model.yaml have their values."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from llmrl.checks import Count, NonNegative, Positive, Probability
@@ -34,7 +34,7 @@ class Model:
     lora_alpha: Positive
     precision: Literal["float32", "bf16"]
     epochs: Positive | None
-    updates: Count | None
+    updates: Count | None = field(metadata={"scales": True})
     batch_size: Count
     accumulation: Count
     learning_rate: Positive

@@ -5,13 +5,13 @@ The run's directory is the artifact: a Minari dataset like that of the real roll
 knows the sentence of each; plots/imagined.png and video/imagined.mp4 show some beside the truth.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrl.checks import ConfigError, Count, NonNegativeInt
+from llmrl.checks import ConfigError, Count, NonNegativeInt, Positive
 from llmrl.config import Config as Run
 from llmrl.config import without_training
 from llmrl.envs.clevr_robot import language
@@ -36,7 +36,8 @@ class Config:
 
     model: kalm_model.Config
     tier: language.WordedTier
-    rollouts: Count | None
+    rollouts: Count | None = field(metadata={"scales": True})
+    paper_share: Positive = field(metadata={"scales": "share", "neutral": 1.0})
     written: NonNegativeInt
     max_steps: Count
     lag: bool
@@ -52,9 +53,9 @@ class KALMRollouts:
         return ("llm",) if config.written else ()
 
     @staticmethod
-    def env_steps(config: Run) -> int:
-        """Nothing is trained in the environment."""
-        return 0
+    def work(config: Run) -> tuple[int, str]:
+        """Nothing is trained."""
+        return number_of(config.method), "rollouts"
 
     @staticmethod
     def stages(config: Run) -> list[Run]:
@@ -86,7 +87,7 @@ class KALMRollouts:
         device = torch.device(ctx.cfg.compute.device)
         loaded = kalm_model.load(directory, device)
         worded, tier = more_words(ctx, own.tier, own.written), "base" if own.tier == "rephrase" else own.tier
-        text, start = cases(len(worded.texts), own.rollouts or PAPER[own.tier], seeding.generator(own.seed, own.tier))
+        text, start = cases(len(worded.texts), number_of(own), seeding.generator(own.seed, own.tier))
         write = kalm_model.writer(loaded.config, worded.texts, loaded.tokenizer)
         imagine = Imagination(
             loaded.model, write, tier, steps=own.max_steps, tolerance=env.radius_tolerance, batch=own.batch_size,
@@ -114,6 +115,11 @@ class KALMRollouts:
             "dropped_with_nan": dropped,
             "kept": len(load(ctx.dir)),
         }
+
+
+def number_of(config: Config) -> int:
+    """Of the rollouts that are imagined."""
+    return config.rollouts or max(1, round(config.paper_share * PAPER[config.tier]))
 
 
 def run_of(config: Run, method: Config) -> Run:

@@ -110,9 +110,10 @@ class LESRSearch:
         return "llm", "env.task", "env.task.observation"
 
     @staticmethod
-    def env_steps(config: Any) -> int:
+    def work(config: Any) -> tuple[int, str]:
         """What a whole search trains."""
-        return config.method.iterations * config.method.k * config.method.seeds * config.budget.env_steps
+        candidates = config.method.iterations * config.method.k * config.method.seeds
+        return candidates * config.budget.env_steps, "env_steps"
 
     @staticmethod
     def small(config: Config, env_steps: int) -> Config:
