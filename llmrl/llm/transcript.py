@@ -110,7 +110,7 @@ class Transcript:
             self._append(row)
 
     def usage(self) -> dict[str, Any]:
-        """Calls, tokens, usd (None where the price of a call is not known), calls without one, failures and rejections by
+        """Calls, tokens, usd (None where the price of a call is not known), calls without, failures and rejections by
         reason."""
         with self.lock:
             calls = list(self.calls.values())
