@@ -17,7 +17,7 @@ MAX_FILE, MAX_FUNCTION = 400, 60  # lines
 
 # A part of the package may import these other parts. No arrow points back: agents know no environment and no logger,
 # report/ no training. (A method derives the configuration of what it builds on; build.py puts its transform in place.)
-LEAVES = {"checks", "conf_files"}
+LEAVES = {"checks", "conf_files", "config_errors", "node"}
 ALLOWED = {
     "explore": {"checks"},
     "replay": {"checks", "explore"},

@@ -17,7 +17,7 @@ from typing import Literal, Protocol
 
 import gymnasium as gym
 
-from llmrl.checks import ConfigError, NonNegative, NonNegativeInt
+from llmrl.checks import ConfigError, NonNegative, NonNegativeInt, PathText
 
 PROGRAM = "transform.py"  # the function pair in the directory of an artifact, or of a run that its method gave one
 Role = Literal["train", "eval"]  # what holds for learning only (clipped rewards, lost lives) is left out of evaluation
@@ -52,7 +52,7 @@ class Task:
 class Transform:
     """A function pair (LESR) under an agent; conf/env/_transform.yaml says what each key means."""
 
-    artifact: str | None = field(metadata={"identity": "content"})
+    artifact: PathText | None = field(metadata={"identity": "content"})
     w: NonNegative
     state: Literal["augmented", "source"]
     reward: Literal["add", "replace"]

@@ -17,7 +17,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from llmrl.checks import ConfigError, Count, NonNegative, NonNegativeInt, Positive
+from llmrl.checks import ConfigError, Count, NonNegative, NonNegativeInt, PathText, Positive
 from llmrl.llm import scripted
 from llmrl.llm.transcript import ReplayError, ReplayMissing, Transcript
 from llmrl.runs.stop import Paused
@@ -46,7 +46,7 @@ class Config:
     budget_usd: NonNegative | None = field(metadata=NOT_IDENTITY)
     api_base: str | None = field(metadata=NOT_IDENTITY)
     key_env: str | None = field(metadata=NOT_IDENTITY)
-    replay: str | None = field(metadata={"identity": "content"})
+    replay: PathText | None = field(metadata={"identity": "content"})
 
     def __post_init__(self) -> None:
         if self.kind == "scripted" and self.model != "scripted":

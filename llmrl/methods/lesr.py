@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from llmrl.checks import Count
+from llmrl.checks import ConfigError, Count
 from llmrl.config import Config as Run
-from llmrl.config import checked, module_of, scaled
+from llmrl.config import checked_at, module_of, scaled
 from llmrl.envs.base import PROGRAM, Transform
 from llmrl.methods import lesr_search
 from llmrl.runs import seeding
@@ -75,8 +75,10 @@ def search_of(config: Run) -> Run:
     method, name = config.method, config.choices["agent"]
     agent = config.agent
     if method.search_agent is not None:
-        name = config.choices["agent@method.search_agent"]
-        agent = scaled(checked(module_of("agent", name).Config, method.search_agent), config.budget.scale)
+        if (name := config.choices.get("agent@method.search_agent")) is None:
+            raise ConfigError("method.search_agent: choose it by its name, agent@method.search_agent=…, or use null")
+        cls = module_of("agent", name).Config
+        agent = scaled(checked_at("method.search_agent", cls, method.search_agent, config.choices), config.budget.scale)
     env_steps = method.search_env_steps
     return replace(
         config,

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrl.checks import ConfigError, Count, Positive, Probability
+from llmrl.checks import ConfigError, Count, Positive, Probability, Whole
 from llmrl.explore.base import Clock, EpisodeSummary, Explorer, Policy
 from llmrl.llm.client import LLM
 from llmrl.llm.job import Job
@@ -40,7 +40,7 @@ class Config:
 
     k: Count
     m: Count
-    stages: Literal[1, 2]
+    stages: Annotated[Literal[1, 2], Whole]
     prompt: Literal["full", "name"]
     sampler: Sampler
     parser: Parser
