@@ -166,13 +166,14 @@ def config_classes(choices: dict[str, str], suite: Any) -> dict[str, type]:
 def from_node(node: dict[str, Any], overrides: Iterable[str] = ()) -> Config:
     """A composed node (plain containers, with `choices`) -> Config. Raises ConfigError with all that is wrong."""
     check_shape(node)
-    choices, source, given = dict(node["choices"]), Source(dict(node["choices"]), tuple(overrides)), node
+    choices, source, given = dict(node["choices"]), Source(dict(node["choices"]), tuple(overrides)), node["budget"]
     node = _resolve_transform(_resolve_budget(node))
     parts, errors = _checked_groups(node, config_classes(choices, node["env"].get("suite")), source)
     errors += complaints(node)
     if errors:
         raise ConfigError("\n".join(errors))
-    check_length(parts["budget"], given["budget"], choices["method"])
+    asked = given.get("env_steps") is not None and source.of("budget.env_steps") == "command line"
+    check_length(parts["budget"], choices["method"], asked)
     for group in ("method", "agent"):
         parts[group] = scaled(parts[group], parts["budget"].scale)
     return Config(**parts, seed=node["seed"], study=str(node["study"]), choices=choices)
@@ -201,8 +202,8 @@ def _checked_groups(node: dict, classes: dict[str, type], source: Source) -> tup
     return parts, errors
 
 
-def check_length(budget: Budget, given: dict[str, Any], name: str) -> None:
-    """Raises ConfigError where the budget is in what the method's training is not measured in."""
+def check_length(budget: Budget, name: str, env_steps_asked: bool) -> None:
+    """Raises ConfigError where the budget is in what the training of the method `name` is not measured in."""
     module = module_of("method", name)
     if not getattr(module, "TRAINS", True) or hasattr(module, "ARTIFACT"):
         return
@@ -212,7 +213,7 @@ def check_length(budget: Budget, given: dict[str, Any], name: str) -> None:
             f"budget.updates: method={name} trains by acting, which is measured in env_steps: give budget.env_steps, "
             "and null for budget.updates and budget.paper_updates"
         )
-    if offline and given.get("env_steps") is not None:
+    if offline and env_steps_asked:
         raise ConfigError(
             f"budget.env_steps: method={name} trains on a dataset and makes no env_steps; give budget.updates alone"
         )

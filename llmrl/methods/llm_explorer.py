@@ -104,6 +104,11 @@ class LLMExplorer:
                 f"{type(inner).__name__}, which has no {self._attribute}. Choose such an agent, give agent=rainbow an "
                 "agent.epsilon_schedule, or use method=vanilla"
             )
+        if not getattr(inner, "explores", True):
+            raise ConfigError(
+                "method=llm_explorer shapes an agent's exploration, and this agent's is none: give it an "
+                + ("agent.epsilon_end above 0" if self._discrete else "agent.exploration_noise above 0")
+            )
         self._n = int(action_space.n) if self._discrete else int(np.prod(action_space.shape))
         self._half_range = 1.0 if self._discrete else (action_space.high - action_space.low).ravel() / 2
         self._task = "" if config.answer in ASKS_NOBODY else task_text(task, config.prompt)
