@@ -1,6 +1,7 @@
 """From the checked Config to objects. build.py makes factories; a method calls them, since only it knows when."""
 
 import io
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
@@ -30,9 +31,9 @@ from llmrl.loops.offline import Source
 from llmrl.loops.online import OnlineTraining, Schedule
 from llmrl.runs import seeding
 from llmrl.runs.checkpoint import Checkpoints
-from llmrl.runs.children import prepare, run_all
+from llmrl.runs.children import BAD_INPUT, CODES, ChildEnded, prepare, run_all
 from llmrl.runs.evaluate import Act, Case, Scores, cases, evaluate, evaluate_together, uniform_policy, with_epsilon
-from llmrl.runs.files import read_json, write_bytes, write_json, write_text
+from llmrl.runs.files import read_json, remove_empty, topmost_missing, write_bytes, write_json, write_text
 from llmrl.runs.identity import DONE, PAUSED
 from llmrl.runs.learned import learned
 from llmrl.runs.log import RunLog
@@ -280,17 +281,24 @@ class RunContext:
         whoever does. The content of its file `product` is noted in this run's file `noted`, and may not be another one
         later; where an LLM made it, its transcript is this run's too.
 
-        Raises ConfigError where it failed or its product has changed, Paused where its LLM cannot be reached.
+        Raises ConfigError where it is asked for wrongly or its product has changed, Paused where its LLM cannot be
+        reached, ChildEnded where it failed or was killed.
         """
         reads = class_of(module_of("method", config.choices["method"]), "run").reads(config.method)
         directory = run_path(config, identity(config, reads))
+        above = topmost_missing(directory)
         prepare(directory, config)
         self.status("WAITING", waiting_for=str(directory))
         (outcome,) = run_all([directory], 1, self.stop)
-        if outcome.status == PAUSED:
+        if outcome.status == PAUSED or outcome.code == CODES[PAUSED]:
             raise Paused(f"{directory}: {outcome.reason}")
         if outcome.status != DONE:
-            raise ConfigError(f"What this run builds on failed: {directory}: {outcome.reason}")
+            if outcome.code != BAD_INPUT:
+                raise ChildEnded(f"What this run builds on failed: {directory}: {outcome.reason}", outcome.code)
+            if above is not None and not (directory / "llm.jsonl").exists():  # nothing was asked or made
+                shutil.rmtree(directory)
+                remove_empty(above)
+            raise ConfigError(f"What this run builds on cannot be made: {outcome.reason}")
         self.status("RUNNING")
         self.note(directory / product, noted)
         asked, own = directory / "llm.jsonl", self.dir / "llm.jsonl"

@@ -57,6 +57,8 @@ def explain(error: Exception, args: Sequence[str]) -> str:
 
 def _of_a_value(error: OmegaConfBaseException) -> str:
     first = str(error).strip().splitlines()[0]
+    if ours := first.partition("ConfigError raised while resolving interpolation: ")[2]:
+        return ours
     return f"{error.full_key}: {first}" if error.full_key else f"conf: {first}"
 
 

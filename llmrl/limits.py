@@ -1,4 +1,4 @@
-"""What this machine can hold: sizes that no memory has are refused, with what they need, before they are asked of it."""
+"""What this machine can hold: sizes that no memory has are refused, with what they need, before it is asked for."""
 
 import math
 import os
@@ -16,6 +16,7 @@ from llmrl.checks import ConfigError
 PER_CPU = 16  # threads or processes side by side: more than that is a slip
 FACTORIES = {torch.empty, torch.zeros, torch.rand}  # what layers and parameters are made with
 
+TRAINED = 4  # a weight, its gradient, and what Adam keeps of it
 BEYOND = ("allocate", "too big", "too large", "overflow", "maximum allowed", "negative dimension")
 
 
@@ -40,7 +41,9 @@ def check_parallel(key: str, n: int) -> None:
 def check_fits(what: str, size: int) -> None:
     """Raises ConfigError where `size` bytes are more than there is."""
     if size > memory():
-        raise ConfigError(f"{what}: {size / 1e9:,.1f} GB of memory are needed, this machine has {memory() / 1e9:,.1f} GB")
+        raise ConfigError(
+            f"{what}: {size / 1e9:,.1f} GB of memory are needed, this machine has {memory() / 1e9:,.1f} GB"
+        )
 
 
 @contextmanager
@@ -69,5 +72,5 @@ class _Counted(TorchFunctionMode):
         if func in FACTORIES:
             shape = kwargs.get("size", args)
             self.bytes += 4 * math.prod(shape[0] if shape and not isinstance(shape[0], int) else shape)
-            check_fits(self.what, self.bytes)
+            check_fits(self.what, TRAINED * self.bytes)
         return func(*args, **kwargs)

@@ -10,7 +10,6 @@ import shutil
 import sys
 import time
 import traceback
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from llmrl.checks import ConfigError, path_of
 from llmrl.conf_files import conf_root, extend_packages, extra_roots
 from llmrl.hydra_errors import explain, plain
 from llmrl.run_flags import arranged
-from llmrl.runs.files import read_json, write_json, write_text
+from llmrl.runs.files import read_json, remove_empty, topmost_missing, write_json, write_text
 from llmrl.runs.identity import (
     DONE,
     FAILED,
@@ -66,7 +65,7 @@ def main(args: list[str]) -> int:
 
     sys.argv = ["llmrl run", *args, *search_path()]
     extend_packages()
-    register_sweeps()
+    made = register_sweeps()
     try:
         job()
     except SystemExit as end:  # as a code, since cli.main ends a stopped process at once, whatever waits in a thread
@@ -74,15 +73,30 @@ def main(args: list[str]) -> int:
     except Exception as error:
         if inside:
             raise
-        return say(explain(error, [arg for arg in args if not arg.startswith("-")]), BAD_INPUT)
+        codes = [say(explain(error, [arg for arg in args if not arg.startswith("-")]), BAD_INPUT)]
+    if set(codes) == {BAD_INPUT}:  # nothing was run: leave nothing
+        for folder, above in made.items():
+            if above is not None:
+                (folder / "multirun.yaml").unlink(missing_ok=True)
+                remove_empty(above)
     return next((code for code in codes if code != OK), OK)
 
 
-def register_sweeps() -> None:
+def register_sweeps() -> dict[Path, Path | None]:
     """`${sweeps:<outputs>}` in conf/run.yaml: where Hydra keeps what it does of a sweep, which it makes before any of
-    the sweep's runs is checked."""
-    OmegaConf.register_new_resolver("sweeps", lambda outputs: str(Path(path_of(str(outputs or ""))) / ".sweeps"),
-                                    replace=True)  # fmt: skip
+    the sweep's runs is checked. Returns what is asked for, with what has to be made for it."""
+    asked: dict[Path, Path | None] = {}
+
+    def sweeps(outputs: Any) -> str:
+        try:
+            folder = Path(path_of(outputs if isinstance(outputs, str) else "")) / ".sweeps"
+        except ValueError as error:
+            raise ConfigError(f"compute.outputs: {error}, not {outputs!r}") from error
+        asked.setdefault(folder, topmost_missing(folder))
+        return str(folder)
+
+    OmegaConf.register_new_resolver("sweeps", sweeps, replace=True)
+    return asked
 
 
 def search_path() -> list[str]:
@@ -126,7 +140,7 @@ def run_node(node: dict[str, Any], overrides: list[str], place: Path | None = No
         method = class_of(module_of("method", config.choices["method"]), "run")()
         who = identity(config, method.reads(config.method))
         path = place or run_path(config, who)
-        above = next((p for p in reversed([path, *path.parents]) if not p.exists()), None)
+        above = topmost_missing(path)
         directory = RunDirectory(path)
         fresh = not path.exists()
         directory.acquire(who)
@@ -169,6 +183,7 @@ def carry_out(config: Any, method: Any, directory: RunDirectory, node: dict[str,
     """Runs the method in its directory and writes down how it ended. Raises ConfigError before anything is trained."""
     from llmrl import build
     from llmrl.llm import client
+    from llmrl.runs.children import ChildEnded
     from llmrl.runs.console import TrainingProgress
     from llmrl.runs.log import RunLog, check_tensorboard
     from llmrl.runs.stop import Paused, Stop, Stopped
@@ -211,17 +226,13 @@ def carry_out(config: Any, method: Any, directory: RunDirectory, node: dict[str,
     except ConfigError:
         raise
     except Exception as error:
+        if isinstance(error, ChildEnded) and error.code >= 128:
+            directory.set_status(INTERRUPTED, reason=str(error))
+            return say(f"{error}. The same command goes on.", error.code)
         return failed(directory, error)
     finally:
         if log:
             log.close()
-
-
-def remove_empty(above: Path | None) -> None:
-    """Removes the directories at and below `above`, as far as nothing is in them."""
-    for folder, _, _ in os.walk(above, topdown=False) if above else ():
-        with suppress(OSError):
-            os.rmdir(folder)
 
 
 def out_of_space(error: BaseException) -> bool:

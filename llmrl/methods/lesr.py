@@ -48,6 +48,7 @@ class LESR:
 
     def run(self, ctx: Any) -> dict[str, Any]:
         lesr_search.check_task(ctx.cfg.env)
+        ctx.rehearse()
         search = ctx.artifact(search_of(ctx.cfg), PROGRAM)
         found = read_json(search / "result.json")
         own = ctx.cfg.method.search
