@@ -137,7 +137,7 @@ def module_of(group: str, name: str) -> ModuleType:
 
 def suite_of(name: Any) -> ModuleType:
     """The module of a suite of environments. Raises ConfigError where `name` names none."""
-    if isinstance(name, str) and name.isidentifier():
+    if isinstance(name, str) and name.isidentifier() and importlib.util.find_spec(f"llmrl.envs.{name}"):
         module = module_of("env", name)
         if hasattr(module, "Config") and hasattr(module, "make"):
             return module
@@ -256,7 +256,7 @@ def _resolve_budget(node: dict) -> dict:
     budget, evaluation = dict(node["budget"]), dict(node["eval"])
     try:
         for unit in ("env_steps", "updates"):
-            if budget.get(unit) is None and (whole := budget.get(f"paper_{unit}")) is not None:
+            if unit in budget and budget[unit] is None and (whole := budget.get(f"paper_{unit}")) is not None:
                 budget[unit] = max(1, round(budget["scale"] * whole))
                 if budget[unit] > LARGEST:
                     raise ConfigError(f"budget.scale: {budget['scale']:g} of {whole:,} {unit} is too much")

@@ -40,7 +40,7 @@ def check_shape(node: Any) -> None:
 def _unknown(key: Any) -> str:
     if key == "experiment":
         return "experiment: the preset's yaml has to begin with the line `# @package _global_` (and no byte order mark)"
-    return f"{reprlib.repr(key)[1:-1]}: unknown key.{nearest(str(key), KEYS)}"
+    return f"{reprlib.repr(str(key))[1:-1]}: unknown key.{nearest(str(key), KEYS)}"
 
 
 def _unfit(key: str, value: Any) -> Iterator[str]:
