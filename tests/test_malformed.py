@@ -6,6 +6,7 @@ import math
 import stat
 from pathlib import Path
 
+import glfw  # noqa: F401 (it asks sys.executable when it is first imported)
 import gymnasium as gym
 import numpy as np
 import pytest
