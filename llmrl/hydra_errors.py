@@ -86,7 +86,7 @@ def _unknown_key(key: str, args: Sequence[str]) -> str:
     if key in inner_groups("env"):
         return f"{key}: the chosen env has no such part. It belongs to env={key.split('/')[1]}/…"
     if "@" in key:
-        return f"{key}: nothing that was chosen has such a part"
+        return _broken_file() or f"{key}: nothing that was chosen has such a part"
     names = _names(args)
     parent, _, last = key.rpartition(".")
     if parent and parent not in names:  # what is wrong stands before the last dot

@@ -10,6 +10,7 @@ import shutil
 import sys
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,8 @@ def main(args: list[str]) -> int:
     if set(codes) == {BAD_INPUT}:  # nothing was run: leave nothing
         for folder, above in made.items():
             if above is not None:
-                (folder / "multirun.yaml").unlink(missing_ok=True)
+                with suppress(OSError):  # it was not made, or could not be
+                    (folder / "multirun.yaml").unlink()
                 remove_empty(above)
     return next((code for code in codes if code != OK), OK)
 
