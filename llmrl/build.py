@@ -1,9 +1,10 @@
 """From the checked Config to objects. build.py makes factories; a method calls them, since only it knows when."""
 
 import io
+import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
@@ -15,12 +16,13 @@ import torch
 from numpy.typing import NDArray
 
 from llmrl.agents.base import Agent, executed
-from llmrl.checks import ConfigError
+from llmrl.checks import ConfigError, raised
 from llmrl.conf_files import options
 from llmrl.config import Config, class_of, from_node, identity, module_of, run_path
-from llmrl.envs.base import PROGRAM, Transform
+from llmrl.envs.base import PROGRAM, Transform, check_spaces
 from llmrl.envs.history import History, WithHistory
 from llmrl.explore.base import Clock, Explorer
+from llmrl.limits import allocating, check_fits, check_parallel
 from llmrl.llm.client import LLM
 from llmrl.llm.transcript import Transcript
 from llmrl.loops import offline
@@ -29,9 +31,9 @@ from llmrl.loops.offline import Source
 from llmrl.loops.online import OnlineTraining, Schedule
 from llmrl.runs import seeding
 from llmrl.runs.checkpoint import Checkpoints
-from llmrl.runs.children import prepare, run_all
+from llmrl.runs.children import BAD_INPUT, CODES, ChildEnded, prepare, run_all
 from llmrl.runs.evaluate import Act, Case, Scores, cases, evaluate, evaluate_together, uniform_policy, with_epsilon
-from llmrl.runs.files import read_json, write_bytes, write_json, write_text
+from llmrl.runs.files import read_json, remove_empty, topmost_missing, write_bytes, write_json, write_text
 from llmrl.runs.identity import DONE, PAUSED
 from llmrl.runs.learned import learned
 from llmrl.runs.log import RunLog
@@ -43,6 +45,9 @@ Report = Callable[[Clock, dict], None]  # where training stands, and facts worth
 
 def set_up_torch(config: Config) -> None:
     """Threads and the device, before anything is built. Raises ConfigError where the device is not there."""
+    parallel = {"compute.threads": config.compute.threads, "compute.workers": config.compute.workers}
+    for key, n in (parallel | {"eval.workers": config.eval.workers}).items():
+        check_parallel(key, n)
     torch.set_num_threads(config.compute.threads)
     device = config.compute.device
     kind, _, number = device.partition(":")
@@ -57,7 +62,14 @@ def set_up_torch(config: Config) -> None:
 
 def make_env(config: Config, role: str, *, render: bool = False) -> gym.Env:
     """An environment for "train" or "eval", with its transform; `render` makes env.render() return pictures."""
-    env = module_of("env", config.env.suite).make(config.env, role, render=render)
+    try:
+        env = module_of("env", config.env.suite).make(config.env, role, render=render)
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever a constructor raises: an environment is somebody's own code
+        name = f"env.id={config.env.id}" if hasattr(config.env, "id") else f"env={config.choices['env']}"
+        raise ConfigError(f"{name} cannot be made: {raised(error)}") from error
+    check_spaces(env, f"env={config.choices['env']}")
     if (context := getattr(config.agent, "context", None)) is not None:  # an agent that acts by what happened before
         env = WithHistory(env, context)
     if (transform := getattr(config.env, "transform", None)) is None:
@@ -77,14 +89,32 @@ def make_agent(config: Config, env: gym.Env, *, env_steps: int) -> Agent:
             f"agent={config.choices['agent']} acts in {cls.actions} actions, but env={config.choices['env']} has "
             f"{kind} ones ({env.action_space}). Agents for it: {', '.join(names)}."
         )
-    return cls(
-        config.agent,
-        env.observation_space,
-        env.action_space,
-        env_steps=env_steps,
-        device=torch.device(config.compute.device),
-        gen=seeding.torch_generator(config.seed, "agent"),
-    )
+    sizes = {f.name: getattr(config.agent, f.name) for f in fields(config.agent)}
+    sizes = {k: list(v) for k, v in sizes.items() if isinstance(v, tuple)} or sizes
+    with allocating(f"The networks of agent={config.choices['agent']} ({_listed(sizes)})"):
+        return cls(
+            config.agent,
+            env.observation_space,
+            env.action_space,
+            env_steps=env_steps,
+            device=torch.device(config.compute.device),
+            gen=seeding.torch_generator(config.seed, "agent"),
+        )
+
+
+def check_memory(config: Config, agent: Agent) -> None:
+    """Raises ConfigError where the agent's replay memory, or a batch of it, does not fit into this machine's."""
+    sizes = {k: getattr(config.agent, k) for k in ("replay_size", "n_steps", "n_envs") if hasattr(config.agent, k)}
+    with allocating(f"The replay memory of agent={config.choices['agent']} ({_listed(sizes)})"):
+        rings = agent.memory().rings().values()
+        for ring in rings:
+            row = sum(column[:1].nbytes for column in getattr(ring, "columns", {}).values())
+            if (n := getattr(config.agent, "batch_size", None)) is not None:
+                check_fits(f"A batch of agent.batch_size={n:,}", n * row)
+
+
+def _listed(sizes: dict[str, Any]) -> str:
+    return ", ".join(f"agent.{key}={value}" for key, value in sizes.items())
 
 
 def _actions_of(agent: str) -> str:
@@ -182,6 +212,12 @@ class RunContext:
     def agent(self) -> Agent:
         return make_agent(self.cfg, self._eval_env, env_steps=self.cfg.budget.env_steps)
 
+    def rehearse(self) -> None:
+        """Raises ConfigError where training the agent here would."""
+        agent = self.agent()
+        agent.explorer()
+        check_memory(self.cfg, agent)
+
     @cached_property
     def llm(self) -> LLM:
         waiting = getattr(self.report, "waiting", None)
@@ -190,6 +226,7 @@ class RunContext:
     def train(self, agent: Agent, explorer: Explorer) -> dict[str, Any]:
         """Trains online to the end of the budget, from the newest checkpoint if there is one. Returns what came out."""
         cfg = self.cfg
+        check_memory(cfg, agent)
         training = OnlineTraining(
             agent,
             explorer,
@@ -253,17 +290,24 @@ class RunContext:
         whoever does. The content of its file `product` is noted in this run's file `noted`, and may not be another one
         later; where an LLM made it, its transcript is this run's too.
 
-        Raises ConfigError where it failed or its product has changed, Paused where its LLM cannot be reached.
+        Raises ConfigError where it is asked for wrongly or its product has changed, Paused where its LLM cannot be
+        reached, ChildEnded where it failed or was killed.
         """
         reads = class_of(module_of("method", config.choices["method"]), "run").reads(config.method)
         directory = run_path(config, identity(config, reads))
+        above = topmost_missing(directory)
         prepare(directory, config)
         self.status("WAITING", waiting_for=str(directory))
         (outcome,) = run_all([directory], 1, self.stop)
-        if outcome.status == PAUSED:
+        if outcome.status == PAUSED or outcome.code == CODES[PAUSED]:
             raise Paused(f"{directory}: {outcome.reason}")
         if outcome.status != DONE:
-            raise ConfigError(f"What this run builds on failed: {directory}: {outcome.reason}")
+            if outcome.code != BAD_INPUT:
+                raise ChildEnded(f"What this run builds on failed: {directory}: {outcome.reason}", outcome.code)
+            if above is not None and not (directory / "llm.jsonl").exists():  # nothing was asked or made
+                shutil.rmtree(directory)
+                remove_empty(above)
+            raise ConfigError(f"What this run builds on cannot be made: {outcome.reason}")
         self.status("RUNNING")
         self.note(directory / product, noted)
         asked, own = directory / "llm.jsonl", self.dir / "llm.jsonl"

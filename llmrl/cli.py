@@ -109,25 +109,20 @@ def _unknown(command: str) -> int:
 def compose(overrides: list[str]) -> dict:
     """What `llmrl run <overrides>` would run, as plain containers with `choices`. Raises ConfigError."""
     import hydra
-    from hydra.errors import HydraException
-    from omegaconf import OmegaConf, open_dict
-    from omegaconf.errors import OmegaConfBaseException
+    from omegaconf import open_dict
 
     from llmrl.checks import ConfigError
     from llmrl.conf_files import conf_root
-    from llmrl.hydra_errors import explain
+    from llmrl.hydra_errors import explain, plain
     from llmrl.hydra_search import look_there_too
 
     look_there_too()
     try:
         with hydra.initialize_config_dir(version_base="1.3", config_dir=str(conf_root())):
             node = hydra.compose("run", overrides, return_hydra_config=True)
-        chosen = node.hydra.runtime.choices
-        choices = {k: v for k, v in chosen.items() if not k.startswith("hydra") and v is not None}
-        with open_dict(node):
-            del node["hydra"]
-        return {**OmegaConf.to_container(node, resolve=True), "choices": choices}
-    except HydraException as error:
+    except Exception as error:  # also of yaml, and what Hydra itself does not expect
         raise ConfigError(explain(error, overrides)) from error
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"conf: {error}") from error
+    chosen = node.hydra.runtime.choices
+    with open_dict(node):
+        del node["hydra"]
+    return plain(node, chosen)

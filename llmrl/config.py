@@ -5,20 +5,35 @@ at once, with its key, its file and the nearest valid name.
 """
 
 import dataclasses
-import difflib
-import importlib
+import importlib.util
 import json
+import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from llmrl.checks import ConfigError, Count, NonNegative, NonNegativeInt, Positive, Probability
-from llmrl.conf_files import group_file, shown
+from llmrl.checks import (
+    LARGEST,
+    ConfigError,
+    Count,
+    Episodes,
+    NonNegative,
+    NonNegativeInt,
+    PathText,
+    Positive,
+    Probability,
+    SideBySide,
+    nearest,
+    raised,
+)
+from llmrl.conf_files import group_file, options
+from llmrl.config_errors import Source, dataclass_in, distinct, explain
+from llmrl.node import check_shape, complaints
 from llmrl.scaling import scaled, unscaled
 
 
@@ -34,7 +49,7 @@ class Budget:
     paper_env_steps: Count
     env_steps: Count
     evaluations: Count
-    eval_episodes: Count
+    eval_episodes: Episodes
     eval_max_steps: Count
     max_evaluations: Count | None = field(metadata={"neutral": None})
     max_eval_episodes: Count | None = field(metadata={"neutral": None})
@@ -60,14 +75,14 @@ class Eval:
     """The evaluation that stands beside training."""
 
     every: Count  # env_steps, or updates of an offline run
-    episodes: Count
+    episodes: Episodes
     max_steps: Count  # env_steps of one episode
     epsilon: Probability
     seed: NonNegativeInt
-    workers: Count = field(metadata={"identity": False, "neutral": 1})
+    workers: SideBySide = field(metadata={"identity": False, "neutral": 1})
     suites: tuple[str, ...] = field(metadata={"neutral": ()})
     suites_at: Literal["end", "every"] = field(metadata={"neutral": "end"})
-    suite_episodes: Count | dict[str, Count] | None = field(metadata={"neutral": None})
+    suite_episodes: Episodes | dict[str, Episodes] | None = field(metadata={"neutral": None})
 
 
 @dataclass(frozen=True)
@@ -88,8 +103,8 @@ class Compute:
     device: str
     threads: Count
     checkpoint_every_s: NonNegative
-    outputs: str
-    workers: Count = field(metadata={"neutral": 1})
+    outputs: PathText
+    workers: SideBySide = field(metadata={"neutral": 1})
 
 
 @dataclass(frozen=True)
@@ -119,12 +134,22 @@ OWN = {"eval": Eval, "log": Log, "compute": Compute, "budget": Budget}
 def module_of(group: str, name: str) -> ModuleType:
     """A name is the wiring: conf/agent/td3.yaml is llmrl/agents/td3.py. Raises ConfigError where there is none."""
     full = f"llmrl.{group}s.{name}"
+    if not str(name).isidentifier() or importlib.util.find_spec(full) is None:
+        raise ConfigError(f"{group}: there is no module {full} for `{name}`, here or below LLMRL_PATH")
     try:
         return importlib.import_module(full)
-    except ModuleNotFoundError as error:
-        if error.name != full:  # the module is there, and something that it imports is not
-            raise
-        raise ConfigError(f"{group}: there is no module {full} for `{name}`, here or below LLMRL_PATH") from None
+    except Exception as error:
+        raise ConfigError(f"{group}: the module {full} cannot be imported: {raised(error)}") from error
+
+
+def suite_of(name: Any) -> ModuleType:
+    """The module of a suite of environments. Raises ConfigError where `name` names none."""
+    if isinstance(name, str) and name.isidentifier() and importlib.util.find_spec(f"llmrl.envs.{name}"):
+        module = module_of("env", name)
+        if hasattr(module, "Config") and hasattr(module, "make"):
+            return module
+    there = {choice.partition("/")[0] for choice in options("env")}
+    raise ConfigError(f"env.suite: there is no suite {reprlib.repr(name)}.{nearest(str(name), there)}")
 
 
 def class_of(module: ModuleType, verb: str) -> type:
@@ -136,50 +161,91 @@ def class_of(module: ModuleType, verb: str) -> type:
     return found[0]
 
 
-def config_classes(choices: dict[str, str], suite: str) -> dict[str, type]:
+def config_classes(choices: dict[str, str], suite: Any) -> dict[str, type]:
     """The dataclass that checks each group."""
     from llmrl.llm import client
 
     classes: dict[str, type] = {g: module_of(g, choices[g]).Config for g in ("method", "agent")}
-    classes["env"] = module_of("env", suite).Config
+    classes["env"] = suite_of(suite).Config
     return classes | {"llm": client.Config} | OWN
 
 
 def from_node(node: dict[str, Any], overrides: Iterable[str] = ()) -> Config:
     """A composed node (plain containers, with `choices`) -> Config. Raises ConfigError with all that is wrong."""
-    choices = dict(node["choices"])
-    source = Source(choices, tuple(overrides))
-    errors = unscaled(node, source.overrides, source.of)
+    check_shape(node)
+    choices, source, given = dict(node["choices"]), Source(dict(node["choices"]), tuple(overrides)), node["budget"]
+    unshortened = unscaled(node, source.overrides, source.of)
     node = _resolve_transform(_resolve_budget(node))
-    parts: dict[str, Any] = {}
-    for group, cls in config_classes(choices, node["env"].get("suite", "?")).items():
-        try:
-            parts[group] = checked(cls, node[group])
-        except ValidationError as error:
-            errors += [_explain(group, e, cls, source) for e in _distinct(error.errors())]
-    if not isinstance(node["seed"], int) or node["seed"] < 0:
-        errors.append(f"seed: must be a whole number from 0 on, not {node['seed']!r} (a sweep over seeds needs -m)")
-    study = Path(str(node["study"]))
-    if study in (Path(), Path(".")) or study.is_absolute() or ".." in study.parts:
-        errors.append(f"study: must name a folder below compute.outputs, not {node['study']!r}")
+    parts, errors = _checked_groups(node, config_classes(choices, node["env"].get("suite")), source)
+    errors += [*unshortened, *complaints(node)]
     if errors:
         raise ConfigError("\n".join(errors))
+    asked = given.get("env_steps") is not None and source.of("budget.env_steps") == "command line"
+    check_length(parts["budget"], choices["method"], asked)
     for group in ("method", "agent"):
         parts[group] = scaled(parts[group], parts["budget"].scale)
     return Config(**parts, seed=node["seed"], study=str(node["study"]), choices=choices)
+
+
+def check_own(node: dict[str, Any], overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """Checks what no module of a method, agent or environment is needed for, which is fast, and returns the groups.
+    Raises ConfigError with all that is wrong."""
+    check_shape(node)
+    source = Source(dict(node["choices"]), tuple(overrides))
+    parts, errors = _checked_groups(_resolve_budget(node), OWN, source)
+    if errors := [*errors, *complaints(node)]:
+        raise ConfigError("\n".join(errors))
+    return parts
+
+
+def _checked_groups(node: dict, classes: dict[str, type], source: Source) -> tuple[dict[str, Any], list[str]]:
+    """The groups that are right, and what is wrong with the others."""
+    parts: dict[str, Any] = {}
+    errors: list[str] = []
+    for group, cls in classes.items():
+        try:
+            parts[group] = checked(cls, node[group])
+        except ValidationError as error:
+            errors += [explain(group, e, cls, source) for e in distinct(error.errors())]
+    return parts, errors
+
+
+def check_length(budget: Budget, name: str, env_steps_asked: bool) -> None:
+    """Raises ConfigError where the budget is in what the training of the method `name` is not measured in."""
+    module = module_of("method", name)
+    if not getattr(module, "TRAINS", True) or hasattr(module, "ARTIFACT"):
+        return
+    offline = getattr(module, "UNIT", "env_steps") == "updates"
+    if not offline and budget.updates is not None:
+        raise ConfigError(
+            f"budget.updates: method={name} trains by acting, which is measured in env_steps: give budget.env_steps, "
+            "and null for budget.updates and budget.paper_updates"
+        )
+    if offline and env_steps_asked:
+        raise ConfigError(
+            f"budget.env_steps: method={name} trains on a dataset and makes no env_steps; give budget.updates alone"
+        )
+
+
+def checked_at(key: str, cls: type, values: dict, choices: dict[str, str]) -> Any:
+    """A group's values that stand at another key. Raises ConfigError with all that is wrong."""
+    parts, errors = _checked_groups({key: values}, {key: cls}, Source(choices, ()))
+    if errors:
+        raise ConfigError("\n".join(errors))
+    return parts[key]
 
 
 def checked(cls: type, values: dict) -> Any:
     """Checks `values` against the dataclass; through json, so that lists become tuples and nothing is shared. The
     config.json of an older run lacks the keys that came later: these have their `neutral` value."""
     _forbid_unknown(cls)
-    return TypeAdapter(cls).validate_json(json.dumps(_with_later(cls, values)))
+    return TypeAdapter(cls).validate_json(json.dumps(_with_later(cls, values)), strict=True)
 
 
 def _with_later(cls: type, values: dict) -> dict:
     filled = {f.name: f.metadata["neutral"] for f in dataclasses.fields(cls) if "neutral" in f.metadata} | values
     for name, hint in get_type_hints(cls).items():
-        inner = _dataclass_in(hint)
+        inner = dataclass_in(hint)
         if inner is not None and isinstance(values.get(name), dict):
             filled[name] = _with_later(inner, values[name])
     return filled
@@ -189,13 +255,8 @@ def _forbid_unknown(cls: type) -> None:
     """Tells pydantic to refuse keys that the dataclass, or one inside it, does not have."""
     cls.__pydantic_config__ = ConfigDict(extra="forbid")
     for hint in get_type_hints(cls).values():
-        if (inner := _dataclass_in(hint)) is not None:
+        if (inner := dataclass_in(hint)) is not None:
             _forbid_unknown(inner)
-
-
-def _dataclass_in(hint: Any) -> Any:
-    """The dataclass that a type hint is, or allows beside None; None where there is none."""
-    return next((part for part in (hint, *get_args(hint)) if dataclasses.is_dataclass(part)), None)
 
 
 def _resolve_budget(node: dict) -> dict:
@@ -203,8 +264,10 @@ def _resolve_budget(node: dict) -> dict:
     budget, evaluation = dict(node["budget"]), dict(node["eval"])
     try:
         for unit in ("env_steps", "updates"):
-            if budget.get(unit) is None and (whole := budget.get(f"paper_{unit}")) is not None:
+            if unit in budget and budget[unit] is None and (whole := budget.get(f"paper_{unit}")) is not None:
                 budget[unit] = max(1, round(budget["scale"] * whole))
+                if budget[unit] > LARGEST:
+                    raise ConfigError(f"budget.scale: {budget['scale']:g} of {whole:,} {unit} is too much")
         if evaluation["every"] is None:  # rounded up, so that none falls close to the end
             length = budget.get("updates") or budget["env_steps"]
             budget["evaluations"] = min(budget["evaluations"], budget.get("max_evaluations") or budget["evaluations"])
@@ -217,7 +280,7 @@ def _resolve_budget(node: dict) -> dict:
         if budget.get("max_eval_episodes") and (each := evaluation.get("suite_episodes")):
             fewer = {k: min(v, most) for k, v in each.items()} if isinstance(each, dict) else min(each, most)
             evaluation["suite_episodes"] = fewer
-    except (TypeError, KeyError, ZeroDivisionError):
+    except (TypeError, KeyError, ZeroDivisionError, OverflowError, ValueError, MemoryError):
         # a wrong value or a missing key: the check that follows says which, and shall say nothing else
         budget, evaluation = ({k: 1 if v is None else v for k, v in part.items()} for part in (budget, evaluation))
     return node | {"budget": budget, "eval": evaluation}
@@ -259,76 +322,6 @@ def without_training(config: Config, name: str, method: Any, env: Any, seed: int
         seed=seed,
         choices={"method": name, "agent": "fixed", "env": config.choices["env"], "llm": config.choices["llm"]},
     )  # fmt: skip
-
-
-# --- errors ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a key's value came from: the command line, the experiment preset, or the group's own yaml."""
-
-    choices: dict[str, str]
-    overrides: tuple[str, ...]
-
-    def of(self, key: str) -> str:
-        names = [o.lstrip("+~").partition("=")[0] for o in self.overrides]
-        if any(key == n or key.startswith(n + ".") for n in names if "." in n or n == key):
-            return "command line"
-        preset = self.choices.get("experiment")
-        file = group_file("experiment", preset) if preset else None
-        if file and _has_key(file, key):
-            return shown(file)
-        group = key.partition(".")[0]
-        file = group_file(group, self.choices.get(group, "default"))
-        return shown(file) if file else "conf/run.yaml"
-
-
-def _has_key(file: Path, key: str) -> bool:
-    import yaml
-
-    value = yaml.safe_load(file.read_text()) or {}
-    for part in key.split("."):
-        if not isinstance(value, dict) or part not in value:
-            return False
-        value = value[part]
-    return True
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """' Did you mean …?' for the name that is nearest, or all names where none is near and they are few."""
-    names = sorted(names)
-    if near := difflib.get_close_matches(name, names, n=1, cutoff=0.5):
-        return f" Did you mean `{near[0]}`?"
-    return f" There are: {', '.join(names)}." if len(names) <= 30 else ""
-
-
-def _distinct(errors: Iterable[Any]) -> list[Any]:
-    """Without the repetitions: a value that the yaml takes over into a second place is wrong in both."""
-    kept: list[Any] = []
-    for e in errors:
-        same = [k for k in kept if (k["msg"], k["input"]) == (e["msg"], e["input"])]
-        if not any(e["loc"][-len(k["loc"]) :] == k["loc"] for k in same):
-            kept.append(e)
-    return kept
-
-
-def _explain(group: str, error: Any, cls: type, source: Source) -> str:
-    """One pydantic error -> one sentence with key, place and remedy."""
-    loc = [group, *(str(part) for part in error["loc"])]
-    key = ".".join(loc)
-    if error["type"] == "value_error":  # from a __post_init__, which names its key itself
-        text = str(error["ctx"]["error"])
-        named = ".".join([*loc, text.partition(":")[0]])
-        return f"{key}.{text} ({source.of(named)})"
-    if error["type"] == "unexpected_keyword_argument":
-        for part in loc[1:-1]:
-            cls = _dataclass_in(get_type_hints(cls)[part])
-        known = [f.name for f in dataclasses.fields(cls)]
-        return f"{key}: unknown key ({source.of(key)}).{nearest(loc[-1], known)}"
-    if error["type"] == "missing":
-        return f"{key}: missing. {source.of(key)} has to give it."
-    return f"{key}: {error['msg'][0].lower() + error['msg'][1:]}, not {error['input']!r} ({source.of(key)})"
 
 
 # --- identity -------------------------------------------------------------------------------------------------------
@@ -377,8 +370,8 @@ def _content(name: str, path: str | None) -> str | None:
         return None
     key, held = HELD[name]
     file = Path(path) / held if Path(path).is_dir() else Path(path)
-    if not file.exists():
-        raise ConfigError(f"{key}: {file} does not exist")
+    if not file.is_file():
+        raise ConfigError(f"{key}: {file} is no file")
     return sha256(file.read_bytes()).hexdigest()
 
 

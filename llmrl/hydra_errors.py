@@ -1,87 +1,142 @@
-"""Hydra's errors in one line: what is wrong with the command line, and the nearest name that exists."""
+"""What Hydra has composed, as plain containers, or in one line what is wrong with the command line or a yaml."""
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from hydra.errors import OverrideParseException
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from llmrl.conf_files import GROUPS, conf_roots, group_file, inner_groups, options
-from llmrl.config import nearest
+from llmrl.checks import ConfigError, nearest
+from llmrl.conf_files import GROUPS, conf_root, extra_roots, inner_groups, options, shown
+from llmrl.node import unknown_choices
 
 
-def explain(error: Exception, args: list[str]) -> str:
-    """A Hydra composition error -> our own words. What we do not know we pass on as Hydra says it."""
-    text = str(error)
+def plain(node: Any, chosen: dict[str, Any]) -> dict[str, Any]:
+    """The composed node as plain containers, with the names of what was chosen, which it does not hold itself. Raises
+    ConfigError where something has no value, or a choice is none."""
+    try:
+        values = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(_of_a_value(error)) from error
+    if "choices" in values:
+        raise ConfigError("choices: unknown key; a choice is made by its group, as in agent=td3")
+    choices = {k: v for k, v in chosen.items() if not k.startswith("hydra") and v is not None}
+    if wrong := list(unknown_choices(choices, options, GROUPS)):
+        raise ConfigError("\n".join(wrong))
+    return {**values, "choices": choices}
+
+
+def explain(error: Exception, args: Sequence[str]) -> str:
+    """Whatever composing has raised -> our own words. What we do not know we pass on as it is said."""
+    text = " ".join(str(error).split())
     if match := re.search(r"Could not find '([^']+)'", text):
         group, _, name = match[1].partition("/")
-        return f"{group}: there is no `{name}`.{nearest(name, options(group))} `llmrl list {group}` shows all."
-    if match := re.search(r"Could not override '([^'@]+)[^']*'", text):
-        return _unknown_key(match[1], text)
+        if group in GROUPS:
+            return f"{group}: there is no `{name}`.{nearest(name, options(group))} `llmrl list {group}` shows all."
+    if match := re.search(r"Could not override '([^']+)'", text):
+        return _unknown_key(match[1], args)
     if isinstance(error, OverrideParseException):
+        shown_override = error.override if error.override.isprintable() else repr(error.override)
         return (
-            f"command line: `{error.override}` is no override. Write key=value, no spaces around `=`; values "
-            f"with spaces, commas or brackets need quotes of their own, as in \"key='a b'\".\n{text.splitlines()[0]}"
+            f"command line: `{shown_override}` is no override. Write key=value, no spaces around `=`; values "
+            f"with spaces, commas or brackets need quotes of their own, as in \"key='a b'\".\n"
+            f"{str(error).splitlines()[0]}"
         )
-    return f"command line: {text}"
+    if isinstance(error, OmegaConfBaseException):
+        return _of_a_value(error)
+    if file := _broken_file():
+        return file
+    if isinstance(error, HydraException):
+        return f"command line: {text}"
+    if isinstance(error, OSError):
+        return f"compute.outputs: {error.strerror or text}: {error.filename}"
+    return f"command line: {_culprit(args)}{type(error).__name__}: {text[:300]}"
 
 
-def _unknown_key(key: str, text: str) -> str:
+def _of_a_value(error: OmegaConfBaseException) -> str:
+    first = str(error).strip().splitlines()[0]
+    if ours := first.partition("ConfigError raised while resolving interpolation: ")[2]:
+        return ours
+    return f"{error.full_key}: {first}" if error.full_key else f"conf: {first}"
+
+
+def _broken_file() -> str:
+    """Which of a user's own yaml files cannot be read, and why; empty where none is broken."""
+    import yaml
+
+    for root in extra_roots():
+        for file in sorted((root / "conf").rglob("*.yaml")):
+            try:
+                text = file.read_text(encoding="utf-8")
+                value = yaml.safe_load(text)
+            except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+                return f"{shown(file)}: {' '.join(str(error).split())}"
+            if text.startswith("\ufeff"):
+                return f"{shown(file)}: begins with a byte order mark; save it as UTF-8 without one"
+            if not isinstance(value, dict | None):
+                return f"{shown(file)}: must hold `key: value` lines, not a {type(value).__name__}"
+    return ""
+
+
+def _unknown_key(key: str, args: Sequence[str]) -> str:
+    if key in GROUPS:
+        return f"{key}: must be the name of one choice; `llmrl list {key}` shows all"
     if key in inner_groups("env"):
         return f"{key}: the chosen env has no such part. It belongs to env={key.split('/')[1]}/…"
-    names = {*_names(), *GROUPS, *(g for g in inner_groups("env") if "/_" not in g)}
+    if "@" in key:
+        return _broken_file() or f"{key}: nothing that was chosen has such a part"
+    names = _names(args)
     parent, _, last = key.rpartition(".")
-    beside = {n.rpartition(".")[2] for n in names if n.rpartition(".")[0] == parent}
-    near = nearest(last, beside) if beside else nearest(key, names)
-    if beside and parent:
+    if parent and parent not in names:  # what is wrong stands before the last dot
+        near = nearest(parent, (name for name in names if name.count(".") == parent.count("."))) if names else ""
+        return f"{key}: unknown key (command line).{near if 'mean' in near else ''}"
+    beside = {name.rpartition(".")[2] for name in names if name.rpartition(".")[0] == parent}
+    near = nearest(last, beside)
+    if parent:
         near = near.replace("mean `", f"mean `{parent}.")
     return f"{key}: unknown key (command line).{near}"
 
 
-def _names() -> Iterator[str]:
-    """Every key of every choice of every group: what may stand on a command line."""
-    import yaml
-
-    from llmrl.conf_files import conf_root
-
-    tree: dict[str, Any] = yaml.safe_load((conf_root() / "run.yaml").read_text())
-    yield from _keys({key: value for key, value in tree.items() if key not in ("defaults", "hydra", "choices")})
-    for group in GROUPS:
-        for option in options(group) if group != "experiment" else ():
-            if file := group_file(group, option):
-                yield from _keys_of(file, f"{group}.")
-
-
-def _keys_of(file: Path, prefix: str) -> Iterator[str]:
-    """A yaml's keys, with those of the parts that its defaults put in: `part@key`, or `/group@key: part`. Of a file
-    that cannot be read: none, since it is not what was asked about."""
-    import yaml
-
+def _names(args: Sequence[str]) -> set[str]:
+    """Every key of what `args` choose: what may stand on that command line. Empty where that cannot be composed."""
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        return
-    if not isinstance(values, dict):
-        return
-    defaults = values.pop("defaults", None)
-    for entry in defaults if isinstance(defaults, list) else ():
-        name, part = next(iter(entry.items())) if isinstance(entry, dict) and entry else (entry, None)
-        group, _, key = f" {name}".rpartition(" ")[2].partition("@")  # behind `optional` or `override`
-        parts = part if isinstance(part, list) else [part]  # Hydra takes several
-        for inner in (found for one in parts if key and (found := _part(file, group, one))):
-            yield f"{prefix}{key}"
-            yield from _keys_of(inner, f"{prefix}{key}.")
-    yield from _keys(values, prefix)
+        node = _compose([arg.partition(",")[0] for arg in args if _chooses(arg)])
+    except Exception:  # noqa: BLE001 (a suggestion is not worth an error of its own)
+        return set()
+    inner = {name for name in node.hydra.runtime.choices if name in inner_groups("env")}
+    tree = OmegaConf.to_container(node, resolve=False)
+    return {*_keys({key: value for key, value in tree.items() if key not in ("hydra", "sheets")}), *GROUPS, *inner}
 
 
-def _part(file: Path, group: str, choice: Any) -> Path | None:
-    """The yaml that an entry of `file`'s defaults names: `/group` is looked for from conf/ on, `group` from the file's
-    own group on."""
-    own = next(file.relative_to(root).parts[:-1] for root in conf_roots() if file.is_relative_to(root))
-    bases = [()] if group.startswith("/") else [own, own[:1]]
-    names = [Path(*base, group.lstrip("/"), *([str(choice)] if choice else [])) for base in bases]
-    return next((found for name in names if (found := group_file("", str(name))) not in (None, file)), None)
+def _chooses(arg: str) -> bool:
+    """Whether an argument chooses an option of a group: agent=td3, agent@method.search_agent=td3."""
+    group = arg.lstrip("+").partition("=")[0].partition("@")[0]
+    return group in (*GROUPS, *inner_groups("env")) or group == "llm_model"
+
+
+def _culprit(args: Sequence[str]) -> str:
+    """The override that cannot be composed, beside the choices alone."""
+    choices = [arg for arg in args if _chooses(arg)]
+    for arg in [*choices, *args]:
+        try:
+            _compose([arg] if arg in choices else [*choices, arg])
+        except Exception:  # noqa: BLE001 (that is what is looked for)
+            return f"`{arg[:100]}`: "
+    return ""
+
+
+def _compose(overrides: list[str]) -> Any:
+    import hydra
+    from hydra.core.global_hydra import GlobalHydra
+
+    from llmrl.hydra_search import look_there_too
+
+    look_there_too()
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(conf_root())):
+        return hydra.compose("run", overrides, return_hydra_config=True)
 
 
 def _keys(tree: dict[str, Any], prefix: str = "") -> Iterator[str]:

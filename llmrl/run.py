@@ -16,14 +16,14 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from llmrl.checks import ConfigError
+from llmrl.checks import ConfigError, path_of
 from llmrl.conf_files import conf_root
+from llmrl.hydra_errors import explain, plain
 from llmrl.hydra_search import look_there_too
-from llmrl.runs.files import DiskError, read_json, write_json, write_text
+from llmrl.run_flags import arranged
+from llmrl.runs.files import DiskError, read_json, remove_empty, topmost_missing, write_json, write_text
 from llmrl.runs.identity import (
     DONE,
     FAILED,
@@ -42,40 +42,64 @@ OK, FAILURE, BAD_INPUT, TRY_LATER = 0, 1, 2, 75
 
 def main(args: list[str]) -> int:
     """Runs the command line `args` (all that stands behind `llmrl run`); with -m, every job of the sweep."""
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra's exceptions come to us, and we say them shorter
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's exceptions come to us, and we say them shorter
     args = args or ["experiment=quickstart"]
     if args[0] == "--from":
         return run_from(args[1:])
+    try:
+        args = arranged(args)
+    except ConfigError as error:
+        return say(str(error), BAD_INPUT)
     codes: list[int] = []
+    inside: list[Any] = []  # the job that runs: what it raises is no fault of the composition
 
     @hydra.main(version_base="1.3", config_path=str(conf_root()), config_name="run")
     def job(node: Any) -> None:
-        code = run_node(plain(node), list(HydraConfig.get().overrides.task))
+        inside.append(node)
+        try:
+            code = run_node(plain(node, HydraConfig.get().runtime.choices), list(HydraConfig.get().overrides.task))
+        except ConfigError as error:
+            code = say(str(error), BAD_INPUT)
         codes.append(code)
+        inside.clear()
         if code >= 128:  # a signal is meant for the whole sweep; any other end is the job's own
             raise SystemExit(code)
 
     sys.argv = ["llmrl run", *args]
     look_there_too()
+    made = register_sweeps()
     try:
         job()
-    except HydraException as error:
-        from llmrl.hydra_errors import explain
-
-        return say(explain(error, args), BAD_INPUT)
-    except OmegaConfBaseException as error:
-        return say(f"conf: {error}", BAD_INPUT)
     except SystemExit as end:  # as a code, since cli.main ends a stopped process at once, whatever waits in a thread
         return int(end.code or OK)
+    except Exception as error:
+        if inside:
+            raise
+        codes = [say(explain(error, [arg for arg in args if not arg.startswith("-")]), BAD_INPUT)]
+    if set(codes) == {BAD_INPUT}:  # nothing was run: leave nothing
+        for folder, above in made.items():
+            if above is not None:
+                with suppress(OSError):  # it was not made, or could not be
+                    (folder / "multirun.yaml").unlink()
+                remove_empty(above)
     return next((code for code in codes if code != OK), OK)
 
 
-def plain(node: Any) -> dict[str, Any]:
-    """The composed node as plain containers, with the names of what was chosen, which it does not hold itself."""
-    values = OmegaConf.to_container(node, resolve=True)
-    chosen = HydraConfig.get().runtime.choices
-    values["choices"] = {k: v for k, v in chosen.items() if not k.startswith("hydra") and v is not None}
-    return values
+def register_sweeps() -> dict[Path, Path | None]:
+    """`${sweeps:<outputs>}` in conf/run.yaml: where Hydra keeps what it does of a sweep, which it makes before any of
+    the sweep's runs is checked. Returns what is asked for, with what has to be made for it."""
+    asked: dict[Path, Path | None] = {}
+
+    def sweeps(outputs: Any) -> str:
+        try:
+            folder = Path(path_of(outputs if isinstance(outputs, str) else "")) / ".sweeps"
+        except ValueError as error:
+            raise ConfigError(f"compute.outputs: {error}, not {outputs!r}") from error
+        asked.setdefault(folder, topmost_missing(folder))
+        return str(folder)
+
+    OmegaConf.register_new_resolver("sweeps", sweeps, replace=True)
+    return asked
 
 
 def say(text: str, code: int) -> int:
@@ -90,7 +114,7 @@ def run_from(args: list[str]) -> int:
     if len(args) != 1:
         return say("llmrl run --from <run directory>: takes one directory, and nothing else", BAD_INPUT)
     follow_parent()
-    place = Path(args[0])
+    place = Path(os.path.expanduser(args[0]))
     try:
         node = read_json(place / "config.json")
     except (OSError, ValueError) as error:
@@ -101,21 +125,25 @@ def run_from(args: list[str]) -> int:
 def run_node(node: dict[str, Any], overrides: list[str], place: Path | None = None) -> int:
     """One run, from its composed node to its exit code, in `place` or where its identity says. Never raises for what
     a user or a machine did wrong."""
-    rerun = node.pop("rerun", False)
     directory: RunDirectory | None = None
+    above: Path | None = None  # the topmost directory that is made for this run
     try:
-        if not rerun and not place and (finished := finished_before(node)):
-            return tell_finished(finished)
-        from llmrl.config import class_of, from_node, identity, module_of, run_path, shared
+        from llmrl.config import check_own, class_of, from_node, identity, module_of, run_path, shared
 
+        outputs = Path(check_own(node, overrides)["compute"].outputs)
+        rerun = node.pop("rerun", False)
+        if not rerun and not place and (finished := finished_before(node, outputs)):
+            return tell_finished(finished)
         config = shared(from_node(node, overrides))
         method = class_of(module_of("method", config.choices["method"]), "run")()
         who = identity(config, method.reads(config.method))
-        directory = RunDirectory(place or run_path(config, who))
-        fresh = not directory.path.exists()
+        path = place or run_path(config, who)
+        above = topmost_missing(path)
+        directory = RunDirectory(path)
+        fresh = not path.exists()
         directory.acquire(who)
         if rerun and directory.status().get("status") == DONE:
-            set_aside(directory.path, Path(config.compute.outputs))
+            set_aside(directory.path, outputs)
             directory.release()  # the lock went with the old directory
             fresh = True
             directory.acquire(who)
@@ -124,6 +152,10 @@ def run_node(node: dict[str, Any], overrides: list[str], place: Path | None = No
     except (RunAlive, IdentityClash) as error:
         return say(str(error), TRY_LATER)
     except OSError as error:  # the disk is full, or something may not be read or written
+        if not out_of_space(error):
+            remove_empty(above)
+            return say(f"compute.outputs: {error.filename}: {error.strerror}. Choose a directory that may be written.",
+                       BAD_INPUT)  # fmt: skip
         if directory is None:
             return say(f"{type(error).__name__}: {error}", FAILURE)
         code = failed(directory, error)
@@ -137,7 +169,7 @@ def run_node(node: dict[str, Any], overrides: list[str], place: Path | None = No
     except ConfigError as error:
         if not place and fresh and not (directory / "checkpoint").exists():  # nothing was trained: leave nothing
             shutil.rmtree(directory.path, ignore_errors=True)
-            remove_empty(directory.path.parent, until=Path(config.compute.outputs))
+            remove_empty(above)
         else:
             directory.set_status(FAILED if place else before.get("status", INTERRUPTED), reason=str(error))
         return say(str(error), BAD_INPUT)
@@ -149,6 +181,7 @@ def carry_out(config: Any, method: Any, directory: RunDirectory, node: dict[str,
     """Runs the method in its directory and writes down how it ended. Raises ConfigError before anything is trained."""
     from llmrl import build
     from llmrl.llm import client
+    from llmrl.runs.children import ChildEnded
     from llmrl.runs.console import TrainingProgress
     from llmrl.runs.log import RunLog, check_tensorboard
     from llmrl.runs.processor import processor
@@ -197,20 +230,17 @@ def carry_out(config: Any, method: Any, directory: RunDirectory, node: dict[str,
     except ConfigError:
         raise
     except Exception as error:
+        if isinstance(error, ChildEnded) and error.code >= 128:
+            directory.set_status(INTERRUPTED, reason=str(error))
+            return say(f"{error}. The same command goes on.", error.code)
         return failed(directory, error)
     finally:
         if log:
             log.close()
 
 
-def remove_empty(path: Path, until: Path) -> None:
-    """Removes `path` and what lies above it, up to and with `until`, as far as nothing is in it."""
-    while path.is_relative_to(until):
-        try:
-            path.rmdir()
-        except OSError:
-            return
-        path = path.parent
+def out_of_space(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 class StatusReport:
@@ -274,7 +304,7 @@ def after_done(directory: RunDirectory, ctx: Any) -> None:
 
 def failed(directory: RunDirectory, error: Exception) -> int:
     """Writes error.txt and FAILED, as far as the disk allows, and says it in one line."""
-    full = isinstance(error, DiskError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    full = isinstance(error, DiskError) and out_of_space(error)
     text = f"{type(error).__name__}: {error}"
     if full:
         text = f"The disk with {error.filename} is full ({error.strerror}). Nothing before the last checkpoint is lost."
@@ -288,13 +318,14 @@ def failed(directory: RunDirectory, error: Exception) -> int:
     return say(f"Failed. {text}{where} {advice}", FAILURE)
 
 
-def finished_before(node: dict[str, Any]) -> RunDirectory | None:
-    """A finished run of exactly this node, found without importing torch; other spellings of it are found by id."""
+def finished_before(node: dict[str, Any], outputs: Path) -> RunDirectory | None:
+    """A finished run of exactly this node below `outputs`, found without importing torch; other spellings of it are
+    found by id."""
     if node["llm"].get("replay") is not None:  # counts by content, which the node does not hold
         return None
     names = node["choices"]
     env = names["env"].replace("/", "-")
-    folder = Path(node["compute"]["outputs"]) / str(node["study"]) / f"{names['method']}-{names['agent']}" / env
+    folder = outputs / str(node["study"]) / f"{names['method']}-{names['agent']}" / env
     for path in folder.glob(f"s{node['seed']}-*/config.json"):
         directory = RunDirectory(path.parent)
         try:

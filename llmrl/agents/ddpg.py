@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from llmrl.agents.base import BaseAgent
 from llmrl.agents.nets import Actor, Critics, Descent, Target, flatten, initialised_by, tensors, vector_size
-from llmrl.checks import Count, HalfOpenUnit, NonNegative, NonNegativeInt, Positive, Probability
+from llmrl.checks import Count, HalfOpenUnit, NonNegative, NonNegativeInt, Positive, Probability, SideBySide
 from llmrl.explore.gaussian import Gaussian
 from llmrl.replay.base import Batch
 from llmrl.replay.ring import Sampling
@@ -33,7 +33,7 @@ class Config:
     sample_with_replacement: bool
     learning_starts: NonNegativeInt = field(metadata={"scales": True})
     updates_per_env_step: Positive
-    n_envs: Count
+    n_envs: SideBySide
     random_steps: NonNegativeInt = field(metadata={"scales": True})
     exploration_noise: NonNegative
     noise_units: Literal["relative", "absolute"]

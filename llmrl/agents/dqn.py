@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from llmrl.agents.base import BaseAgent
 from llmrl.agents.nets import Descent, NumpyQ, QNetwork, Target, initialised_by, is_frames, tensors
-from llmrl.checks import Count, HalfOpenUnit, NonNegativeInt, Positive, Probability
+from llmrl.checks import Count, HalfOpenUnit, NonNegativeInt, Positive, Probability, SideBySide
 from llmrl.explore.epsilon_greedy import EpsilonGreedy, Schedule, exponential, linear
 from llmrl.replay.base import Batch
 from llmrl.replay.frames import FrameReplay
@@ -40,7 +40,7 @@ class Config:
     sample_with_replacement: bool
     learning_starts: NonNegativeInt = field(metadata={"scales": True})
     updates_per_env_step: Positive
-    n_envs: Count
+    n_envs: SideBySide
     random_steps: NonNegativeInt = field(metadata={"scales": True})
     epsilon_schedule: Literal["linear", "exponential"]
     epsilon_start: Probability

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from llmrl.agents.base import BaseAgent
-from llmrl.checks import ConfigError, Count, NonNegative
+from llmrl.checks import ConfigError, NonNegative, SideBySide
 from llmrl.explore.base import Clock
 from llmrl.explore.epsilon_greedy import EpsilonGreedy, linear
 from llmrl.replay.base import Batch, Ring, Step
@@ -21,7 +21,7 @@ class Config:
     """See conf/agent/fixed.yaml."""
 
     probabilities: tuple[NonNegative, ...] | None
-    n_envs: Count
+    n_envs: SideBySide
 
     def __post_init__(self) -> None:
         if self.probabilities is not None and abs(sum(self.probabilities) - 1) > 1e-6:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from llmrl.agents.base import BaseAgent
 from llmrl.agents.nets import Descent, flatten, initialised_by, is_frames, tensors, vector_size
 from llmrl.agents.nets_gaussian import CategoricalPolicy, GaussianPolicy, TanhMLP
-from llmrl.checks import ConfigError, Count, NonNegative, Positive, Probability
+from llmrl.checks import ConfigError, Count, NonNegative, Positive, Probability, SideBySide
 from llmrl.explore.unchanged import Unchanged
 from llmrl.replay.base import Batch
 from llmrl.replay.rollout import Rollout
@@ -33,7 +33,7 @@ class Config:
     vf_coef: NonNegative
     ent_coef: NonNegative
     n_steps: Count
-    n_envs: Count
+    n_envs: SideBySide
     batch_size: Count
     n_epochs: Count
 

@@ -13,7 +13,7 @@ from llmrl.agents.base import BaseAgent
 from llmrl.agents.dqn import epsilon_schedule
 from llmrl.agents.nets import Descent, Target, initialised_by, is_frames, tensors
 from llmrl.agents.nets_distributional import CategoricalQNetwork
-from llmrl.checks import Count, HalfOpenUnit, NonNegative, NonNegativeInt, Positive, Probability
+from llmrl.checks import Count, HalfOpenUnit, NonNegative, NonNegativeInt, Positive, Probability, SideBySide
 from llmrl.explore.epsilon_greedy import EpsilonGreedy
 from llmrl.explore.unchanged import Unchanged
 from llmrl.replay.base import Batch
@@ -48,7 +48,7 @@ class Config:
     priority_weight_start: Probability
     learning_starts: NonNegativeInt = field(metadata={"scales": True})
     updates_per_env_step: Positive
-    n_envs: Count
+    n_envs: SideBySide
     epsilon_schedule: Literal["none", "linear", "exponential"]
     epsilon_start: Probability
     epsilon_end: Probability

@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 from llmrl.agents.base import BaseAgent
 from llmrl.agents.nets import Critics, Descent, Target, flatten, initialised_by, normal, tensors, vector_size
 from llmrl.agents.nets_gaussian import SquashedGaussian, Temperature
-from llmrl.checks import Count, HalfOpenUnit, NonNegativeInt, Positive, Probability
+from llmrl.checks import Count, HalfOpenUnit, NonNegativeInt, Positive, Probability, SideBySide
 from llmrl.explore.gaussian import Gaussian
 from llmrl.replay.base import Batch
 from llmrl.replay.ring import Sampling
@@ -35,7 +35,7 @@ class Config:
     sample_with_replacement: bool
     learning_starts: NonNegativeInt = field(metadata={"scales": True})
     updates_per_env_step: Positive
-    n_envs: Count
+    n_envs: SideBySide
     random_steps: NonNegativeInt = field(metadata={"scales": True})
 
     def __post_init__(self) -> None:

@@ -17,8 +17,9 @@ from types import ModuleType
 from typing import Literal, Protocol
 
 import gymnasium as gym
+import numpy as np
 
-from llmrl.checks import ConfigError, NonNegative, NonNegativeInt
+from llmrl.checks import ConfigError, NonNegative, NonNegativeInt, PathText
 
 PROGRAM = "transform.py"  # the function pair in the directory of an artifact, or of a run that its method gave one
 Role = Literal["train", "eval"]  # what holds for learning only (clipped rewards, lost lives) is left out of evaluation
@@ -53,7 +54,7 @@ class Task:
 class Transform:
     """A function pair (LESR) under an agent; conf/env/_transform.yaml says what each key means."""
 
-    artifact: str | None = field(metadata={"identity": "content"})
+    artifact: PathText | None = field(metadata={"identity": "content"})
     w: NonNegative
     state: Literal["augmented", "source"]
     reward: Literal["add", "replace"]
@@ -99,3 +100,24 @@ def make_gymnasium(env_id: str, *, max_episode_steps: int, render: bool, **optio
             disable_env_checker=True,  # it checks every step; tests/test_envs.py does it once
             **options,
         )
+
+
+def check_spaces(env: gym.Env, name: str) -> None:
+    """Raises ConfigError, naming the environment, where its spaces are none that an agent here can see or act in."""
+    seen, acts = env.observation_space, env.action_space
+    parts = list(seen.spaces.values()) if isinstance(seen, gym.spaces.Dict) else [seen]
+    if not parts or not all(isinstance(part, gym.spaces.Box) and _sized(part) for part in parts):
+        raise ConfigError(
+            f"{name}: observations must be a Box, or a Dict of Boxes, of at least one dimension and one number, whose "
+            f"bounds are numbers; this task has {seen}: wrap the environment"
+        )
+    discrete = isinstance(acts, gym.spaces.Discrete) and acts.start == 0
+    if not discrete and not (isinstance(acts, gym.spaces.Box) and _sized(acts) and acts.is_bounded()):
+        raise ConfigError(
+            f"{name}: actions must be 0, …, n-1 or a bounded Box of at least one dimension and one number; this task "
+            f"has {acts}: wrap the environment"
+        )
+
+
+def _sized(space: gym.spaces.Box) -> bool:
+    return space.shape != () and 0 not in space.shape and not (np.isnan(space.low) | np.isnan(space.high)).any()

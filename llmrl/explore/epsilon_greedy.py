@@ -32,6 +32,11 @@ class EpsilonGreedy:
         self.distribution: NDArray | None = None  # (n_actions,) weights, None = uniform; others may set it
         self.epsilon = 1.0  # the last one used
 
+    @property
+    def explores(self) -> bool:
+        """Whether it ever does anything but what the policy says, after the warm-up."""
+        return self.schedule(self.random_steps) > 0 or self.schedule(2**62) > 0
+
     def on_episode_start(self, clock: Clock, number: int, last: EpisodeSummary | None) -> None:
         """Episodes make no difference here."""
 

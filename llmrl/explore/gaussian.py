@@ -20,6 +20,11 @@ class Gaussian:
         self.random_steps = random_steps
         self.bias: NDArray | None = None  # (*action) in environment units, None = zero; others may set it
 
+    @property
+    def explores(self) -> bool:
+        """Whether there is any noise, after the warm-up."""
+        return bool(np.any(self.sigma))
+
     def on_episode_start(self, clock: Clock, number: int, last: EpisodeSummary | None) -> None:
         """Episodes make no difference here."""
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
 
-from llmrl.checks import Count, NonNegative, NonNegativeInt, Positive
+from llmrl.checks import Count, NonNegative, NonNegativeInt, PathText, Positive
 
 NOT_IDENTITY = {"identity": False}  # cannot change a result, so it is not in the run's id
 
@@ -30,7 +30,7 @@ class Config:
     budget_usd: NonNegative | None = field(metadata=NOT_IDENTITY)
     api_base: str | None = field(metadata=NOT_IDENTITY)
     key_env: str | None = field(metadata=NOT_IDENTITY)
-    replay: str | None = field(metadata={"identity": "content"})
+    replay: PathText | None = field(metadata={"identity": "content"})
 
     def __post_init__(self) -> None:
         if self.kind == "scripted" and self.model != "scripted":

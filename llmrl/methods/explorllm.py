@@ -60,6 +60,7 @@ class ExploRLLM:
         if not own.epsilon:
             return ctx.train(agent, agent.explorer())
         check_task(ctx.cfg.env)
+        ctx.rehearse()
         if agent.actions != "continuous":
             raise ConfigError(f"method=explorllm acts in continuous actions, agent={ctx.cfg.choices['agent']} does not")
         directory = ctx.artifact(run_of(ctx.cfg, own.programs), explorllm_programs.PRODUCT)

@@ -24,6 +24,7 @@ from llmrl.methods import kalm_data, kalm_model, kalm_rollouts
 from llmrl.methods.kalm_model import sentences_of
 from llmrl.replay.dataset import Timeouts, Transitions
 
+UNIT = "updates"  # what its training is measured in
 Tier = Literal["rephrase", "easy", "hard"]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from llmrl.checks import ConfigError, Count, NonNegativeInt
+from llmrl.checks import ConfigError, Count, NonNegativeInt, PathText
 from llmrl.config import Config as Run
 from llmrl.config import identity, run_path, without_training
 from llmrl.envs.clevr_robot import goals as g
@@ -34,7 +34,7 @@ class Config:
     script: Script
     seed: NonNegativeInt
     with_states: bool
-    import_from: str | None
+    import_from: PathText | None
 
     def __post_init__(self) -> None:
         if self.rollouts % len(g.BASE):

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from llmrl.checks import Count
+from llmrl.checks import ConfigError, Count
 from llmrl.config import Config as Run
-from llmrl.config import checked, module_of, scaled
+from llmrl.config import checked_at, module_of, scaled
 from llmrl.envs.base import PROGRAM, Transform
 from llmrl.methods import lesr_search
 from llmrl.runs import seeding
@@ -48,6 +48,7 @@ class LESR:
 
     def run(self, ctx: Any) -> dict[str, Any]:
         lesr_search.check_task(ctx.cfg.env)
+        ctx.rehearse()
         search = ctx.artifact(search_of(ctx.cfg), PROGRAM)
         found = read_json(search / "result.json")
         own = ctx.cfg.method.search
@@ -75,8 +76,10 @@ def search_of(config: Run) -> Run:
     method, name = config.method, config.choices["agent"]
     agent = config.agent
     if method.search_agent is not None:
-        name = config.choices["agent@method.search_agent"]
-        agent = scaled(checked(module_of("agent", name).Config, method.search_agent), config.budget.scale)
+        if (name := config.choices.get("agent@method.search_agent")) is None:
+            raise ConfigError("method.search_agent: choose it by its name, agent@method.search_agent=…, or use null")
+        cls = module_of("agent", name).Config
+        agent = scaled(checked_at("method.search_agent", cls, method.search_agent, config.choices), config.budget.scale)
     env_steps = method.search_env_steps
     evaluations = max(config.budget.fewer_evaluations(method.search_evaluations), method.search.score_evaluations)
     evaluations = min(evaluations, method.search_evaluations)

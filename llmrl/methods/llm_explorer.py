@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrl.checks import ConfigError, Count, Positive, Probability
+from llmrl.checks import ConfigError, Count, Positive, Probability, Whole
 from llmrl.explore.base import Clock, EpisodeSummary, Explorer, Policy
 from llmrl.llm.answer import FAULTS
 from llmrl.llm.client import LLM
@@ -42,7 +42,7 @@ class Config:
 
     k: Count
     m: Count
-    stages: Literal[1, 2]
+    stages: Annotated[Literal[1, 2], Whole]
     prompt: Literal["full", "name"]
     tell: Literal["authors", "reward"]
     analysis: bool
@@ -107,6 +107,11 @@ class LLMExplorer:
                 f"method=llm_explorer shapes exploration by {kind}, but this agent explores with "
                 f"{type(inner).__name__}, which has no {self._attribute}. Choose such an agent, give agent=rainbow an "
                 "agent.epsilon_schedule, or use method=vanilla"
+            )
+        if not getattr(inner, "explores", True):
+            raise ConfigError(
+                "method=llm_explorer shapes an agent's exploration, and this agent's is none: give it an "
+                + ("agent.epsilon_end above 0" if self._discrete else "agent.exploration_noise above 0")
             )
         self._n = int(action_space.n) if self._discrete else int(np.prod(action_space.shape))
         self._half_range = 1.0 if self._discrete else (action_space.high - action_space.low).ravel() / 2

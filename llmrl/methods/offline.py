@@ -3,15 +3,17 @@
 from dataclasses import dataclass
 from typing import Any
 
-from llmrl.checks import ConfigError
+from llmrl.checks import ConfigError, PathText
 from llmrl.replay.dataset import Timeouts, load_minari, minari_file
+
+UNIT = "updates"  # what its training is measured in
 
 
 @dataclass(frozen=True)
 class Config:
     """conf/method/offline.yaml"""
 
-    dataset: str
+    dataset: PathText
     timeouts: Timeouts
 
 

@@ -4,6 +4,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from llmrl.checks import PathText
+
 TRAINS = False  # for `llmrl check`
 
 
@@ -11,7 +13,7 @@ TRAINS = False  # for `llmrl check`
 class Config:
     """conf/method/pretrained.yaml"""
 
-    run: str = field(metadata={"identity": "content"})
+    run: PathText = field(metadata={"identity": "content"})
 
 
 class Pretrained:

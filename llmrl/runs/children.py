@@ -20,6 +20,8 @@ from llmrl.runs.stop import Stop, Stopped
 
 PARENT = "LLMRL_PARENT_PID"
 LOOK_EVERY_S = 0.1
+BAD_INPUT = 2
+CODES = {DONE: 0, FAILED: 1, PAUSED: 75}  # of `llmrl run`, where only the status is known
 
 
 class Job(Protocol):
@@ -29,6 +31,8 @@ class Job(Protocol):
 
     def cancel(self) -> None: ...  # politely: it writes a checkpoint
 
+    def wait(self) -> int | None: ...  # to its end; the exit code of `llmrl run`, None where nobody knows it
+
 
 class Executor(Protocol):
     def submit(self, directory: Path) -> Job: ...
@@ -36,10 +40,19 @@ class Executor(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a child ended: DONE, FAILED or PAUSED, and the reason of the latter two."""
+    """How a child ended: DONE, FAILED or PAUSED, the reason of the latter two, and the exit code of `llmrl run`."""
 
     status: str
     reason: str = ""
+    code: int = 0
+
+
+class ChildEnded(Exception):
+    """A child that was needed has failed (code 1), or was ended by a signal (128 + n); the same command tries again."""
+
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class LocalJob:
@@ -62,9 +75,10 @@ class LocalJob:
         if not self.done():
             self._process.send_signal(signal.SIGTERM)
 
-    def wait(self) -> None:
-        self._process.wait()
+    def wait(self) -> int:
+        code = self._process.wait()
         self._said.close()
+        return code if code >= 0 else 128 - code
 
 
 class LocalExecutor:
@@ -96,7 +110,7 @@ def outcome_of(directory: Path) -> Outcome | None:
     """How the child ended; None while it has not."""
     known = RunDirectory(directory).status()
     if known.get("status") in (DONE, FAILED, PAUSED):
-        return Outcome(known["status"], known.get("reason", ""))
+        return Outcome(known["status"], known.get("reason", ""), CODES[known["status"]])
     return None
 
 
@@ -109,6 +123,7 @@ def run_all(directories: Sequence[Path], parallel: int, stop: Stop, executor: Ex
     executor = executor or LocalExecutor()
     waiting = list(dict.fromkeys(directories))
     running: dict[Path, Job] = {}
+    codes: dict[Path, int | None] = {}
     try:
         while waiting or running:
             for directory in waiting[: parallel - len(running)]:
@@ -122,7 +137,7 @@ def run_all(directories: Sequence[Path], parallel: int, stop: Stop, executor: Ex
             if waiting or running:
                 stop.wait(LOOK_EVERY_S)
             for directory in [d for d, job in running.items() if job.done()]:
-                running.pop(directory).wait()
+                codes[directory] = running.pop(directory).wait()
                 if outcome_of(directory) is None and RunDirectory(directory).alive():
                     waiting.append(directory)  # somebody else was quicker
     except (Stopped, KeyboardInterrupt):
@@ -131,7 +146,7 @@ def run_all(directories: Sequence[Path], parallel: int, stop: Stop, executor: Ex
         for job in running.values():
             job.wait()
         raise
-    return [outcome_of(directory) or _unsaid(directory) for directory in directories]
+    return [_ended(directory, codes.get(directory)) for directory in directories]
 
 
 def _finished(directory: Path) -> bool:
@@ -139,10 +154,16 @@ def _finished(directory: Path) -> bool:
     return known is not None and known.status == DONE
 
 
-def _unsaid(directory: Path) -> Outcome:
-    """A child that ended without writing how: killed, or stopped before its directory was its own."""
+def _ended(directory: Path, code: int | None) -> Outcome:
+    """What the child wrote; with its exit `code`, where that is known and no other run has gone on since."""
+    known = outcome_of(directory)
+    if known is not None:
+        return known if known.status == DONE or not code else dataclasses.replace(known, code=code)
+    # killed, or stopped before its directory was its own
     said = (directory / "said.txt").read_text(errors="replace").strip().splitlines()
-    return Outcome(FAILED, said[-1] if said else "its process was killed")
+    if code and code >= 128:
+        return Outcome(FAILED, f"its process was ended by signal {code - 128}", code)
+    return Outcome(FAILED, said[-1] if said else "its process was killed", code or 1)
 
 
 def follow_parent() -> None:

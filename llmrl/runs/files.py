@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,3 +65,15 @@ def read_jsonl(path: Path) -> list[dict]:
         return []
     lines = path.read_text(encoding="utf-8").split("\n")
     return [json.loads(line) for line in lines[:-1] if line]
+
+
+def topmost_missing(path: Path) -> Path | None:
+    """What has to be made first for `path` to be there: itself, or a directory above it; None where it is there."""
+    return next((p for p in reversed([path, *path.parents]) if not os.path.lexists(p)), None)
+
+
+def remove_empty(path: Path | None) -> None:
+    """Removes the directories at and below `path`, as far as nothing is in them."""
+    for folder, _, _ in os.walk(path, topdown=False) if path is not None else ():
+        with suppress(OSError):
+            os.rmdir(folder)

@@ -15,7 +15,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrl.checks import ConfigError, Count, Positive
+from llmrl.checks import ConfigError, Count, PathText, Positive
 from llmrl.envs.pick_place.scene import FRAME
 from llmrl.llm.answer import FAULTS
 from llmrl.llm.tries import REPEATED, Tries
@@ -33,7 +33,7 @@ FALLBACK: Goal = (0, 0)
 class Config:
     """conf/method/explorllm_words.yaml"""
 
-    run: str = field(metadata={"identity": "content"})
+    run: PathText = field(metadata={"identity": "content"})
     task: Literal["goal", "plan"]
     max_tries: Count
     step_limit: Count

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 
-from llmrl.checks import ConfigError, NonNegativeInt
+from llmrl.checks import ConfigError, NonNegativeInt, Whole
 from llmrl.config import Config as Run
 from llmrl.config import checked, without_training
 from llmrl.envs import text
@@ -27,7 +27,7 @@ from llmrl.runs.files import read_json, write_bytes, write_json
 
 ARTIFACT = "kalm_model"  # its directory is outputs/artifacts/kalm_model/<id>
 PRODUCT, WEIGHTS = "model.json", "weights.safetensors"
-Task = Literal[0, 1, 2, 3]
+Task = Annotated[Literal[0, 1, 2, 3], Whole]
 
 
 @dataclass(frozen=True)

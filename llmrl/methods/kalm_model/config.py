@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from llmrl.checks import Count, NonNegative, Positive, Probability
+from llmrl.checks import Count, NonNegative, PathText, Positive, Probability
 from llmrl.envs import text
 
 
@@ -21,7 +21,7 @@ class Sizes:
 class Model:
     """A causal language model, how states and actions get in and out, and how it is trained."""
 
-    pretrained: str | None
+    pretrained: PathText | None
     sizes: Sizes | None
     goal: Literal["tokens", "encoder"]
     encoder: str

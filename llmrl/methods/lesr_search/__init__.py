@@ -136,7 +136,7 @@ class _Search:
     def __init__(self, ctx: Any) -> None:
         self.ctx, self.config = ctx, ctx.cfg.method
         check_task(ctx.cfg.env)
-        ctx.agent().explorer()  # an agent that cannot act here says so before the LLM is asked
+        ctx.rehearse()  # an agent that cannot act or learn here says so before the LLM is asked
         env = ctx.env("eval")
         self.states, self.rewards = real_steps(env, self.config.states, self.config.seed)
         env.close()
