@@ -11,7 +11,8 @@ from llmrl.build import make_env
 from llmrl.config import from_node
 from llmrl.methods.lesr_search import lipschitz
 from llmrl.methods.lesr_search.lipschitz import Recorder, constants, scaled_constants, spectral, spectral_norm_product
-from llmrl.methods.lesr_search.program import FUNCTIONS, Rejected, defined, extract, fingerprint, real_steps, validate
+from llmrl.methods.lesr_search.program import FUNCTIONS, Rejected, defined, extract, fingerprint, validate
+from llmrl.methods.lesr_search.real_states import real_steps
 
 GOOD = """import numpy as np
 

@@ -27,9 +27,9 @@ from llmrl.methods.lesr_search.program import (
     Rejection,
     extract,
     fingerprint,
-    real_steps,
     validate,
 )
+from llmrl.methods.lesr_search.real_states import real_steps
 from llmrl.runs import seeding
 from llmrl.runs.children import outcome_of, prepare, result_of, run_all
 from llmrl.runs.files import read_jsonl, write_text

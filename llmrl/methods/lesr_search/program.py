@@ -14,7 +14,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,7 +21,6 @@ from llmrl.llm.answer import FAULTS
 from llmrl.llm.sandbox import Limits, Sandbox, SandboxFailure
 from llmrl.llm.sandbox.scopes import bindings
 from llmrl.runs import seeding
-from llmrl.runs.evaluate import uniform_policy
 
 FUNCTIONS = ("revise_state", "intrinsic_reward")
 # Rejections that can be switched off (method.search.reject), beside the limits; docs/papers/lesr.md has the whole list.
@@ -53,7 +51,6 @@ MOST_PROGRAMS = 3  # as long as PROGRAM_CHARS are read: Python's parser takes so
 MOST_CUTS = 10  # of prose behind a program without fences
 SECONDS_PER_STATE = 0.001  # generous: a slow training step takes 0.005, and machines are busy
 SENSITIVITY_STATES = 32
-EPISODE_STEPS = 100  # of the rollouts for real states, so that there are resets among them
 
 # Our part of the program's process: one call per new state.
 ENTRY = """
@@ -387,24 +384,3 @@ def _equal(a: NDArray, b: NDArray) -> bool:
 
 def _rounded(value: float) -> float:
     return float(f"{value:.6g}")
-
-
-# --- real states ------------------------------------------------------------------------------------------------------
-
-
-def real_steps(env: gym.Env, n: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """n states (n, d) from a random policy, resets among them, and the rewards (n,) of the steps that left them."""
-    act, rng = uniform_policy(env.action_space), seeding.generator(seed, "real_states")
-    states: list[NDArray] = []
-    rewards: list[float] = []
-    episode = 0
-    while len(states) < n:
-        obs, _ = env.reset(seed=seeding.integer(seed, "real_states", episode))
-        episode += 1
-        for _ in range(min(EPISODE_STEPS, n - len(states))):
-            states.append(np.array(obs, np.float64))
-            obs, reward, terminated, truncated, _ = env.step(act(obs[None], rng)[0])
-            rewards.append(float(reward))
-            if terminated or truncated:
-                break
-    return np.array(states), np.array(rewards)
