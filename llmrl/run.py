@@ -10,6 +10,7 @@ import shutil
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from llmrl.runs.identity import (
 )
 
 OK, FAILURE, BAD_INPUT, TRY_LATER = 0, 1, 2, 75
+Job = tuple[dict[str, Any], list[str]]  # a composed node, and the overrides that made it
 
 
 def main(args: list[str]) -> int:
@@ -50,39 +52,63 @@ def main(args: list[str]) -> int:
         args = arranged(args)
     except ConfigError as error:
         return say(str(error), BAD_INPUT)
-    codes: list[int] = []
-    inside: list[Any] = []  # the job that runs: what it raises is no fault of the composition
+    jobs: list[Job] = []  # nothing runs before all of a sweep is composed and checked
+    wrong: list[str] = []
 
     @hydra.main(version_base="1.3", config_path=str(conf_root()), config_name="run")
-    def job(node: Any) -> None:
-        inside.append(node)
+    def compose(node: Any) -> None:
+        about = HydraConfig.get()
         try:
-            code = run_node(plain(node, HydraConfig.get().runtime.choices), list(HydraConfig.get().overrides.task))
+            jobs.append((plain(node, about.runtime.choices), list(about.overrides.task)))
         except ConfigError as error:
-            code = say(str(error), BAD_INPUT)
-        codes.append(code)
-        inside.clear()
-        if code >= 128:  # a signal is meant for the whole sweep; any other end is the job's own
-            raise SystemExit(code)
+            wrong.append(str(error))
 
     sys.argv = ["llmrl run", *args]
     look_there_too()
     made = register_sweeps()
     try:
-        job()
-    except SystemExit as end:  # as a code, since cli.main ends a stopped process at once, whatever waits in a thread
+        compose()
+    except SystemExit as end:
         return int(end.code or OK)
     except Exception as error:
-        if inside:
-            raise
-        codes = [say(explain(error, [arg for arg in args if not arg.startswith("-")]), BAD_INPUT)]
+        wrong.append(explain(error, [arg for arg in args if not arg.startswith("-")]))
+    if wrong := list(dict.fromkeys(wrong)) or unusable(jobs):
+        codes = [say("\n".join(wrong), BAD_INPUT)]
+    else:
+        codes = run_jobs(jobs)
     if set(codes) == {BAD_INPUT}:  # nothing was run: leave nothing
         for folder, above in made.items():
             if above is not None:
                 with suppress(OSError):  # it was not made, or could not be
                     (folder / "multirun.yaml").unlink()
                 remove_empty(above)
+    if codes and codes[-1] >= 128:
+        return codes[-1]
     return next((code for code in codes if code != OK), OK)
+
+
+def unusable(jobs: Sequence[Job]) -> list[str]:
+    """What is wrong with the runs of a sweep, each with its overrides; a single run checks itself."""
+    from llmrl.config import from_node
+
+    wrong = []
+    for node, overrides in jobs if len(jobs) > 1 else ():
+        try:
+            from_node({key: value for key, value in node.items() if key != "rerun"}, overrides)
+        except ConfigError as error:
+            wrong.append(f"{error}\n(of the sweep: {' '.join(overrides)})")
+    return wrong
+
+
+def run_jobs(jobs: Sequence[Job]) -> list[int]:
+    """The exit codes of the runs, one after the other. One that fails does not end the sweep; a signal is meant for the
+    whole of it."""
+    codes: list[int] = []
+    for node, overrides in jobs:
+        codes.append(run_node(node, overrides))
+        if codes[-1] >= 128:
+            break
+    return codes
 
 
 def register_sweeps() -> dict[Path, Path | None]:

@@ -4,6 +4,7 @@ All layers start as PyTorch's own default initialises them, as do stable-baselin
 """
 
 import copy
+import inspect
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -70,6 +71,16 @@ def normal(shape: Sequence[int], gen: Generator, device: torch.device) -> Tensor
 # --- updates --------------------------------------------------------------------------------------------------------
 
 
+class Adam(torch.optim.Adam):
+    """torch's own. Its methods are wrapped for torch.compile, and the first call of a wrapped one imports the compiler,
+    which takes as long as importing torch: here they are as they were written."""
+
+    add_param_group = inspect.unwrap(torch.optim.Adam.add_param_group)
+    state_dict = inspect.unwrap(torch.optim.Adam.state_dict)
+    load_state_dict = inspect.unwrap(torch.optim.Adam.load_state_dict)
+    step = torch.no_grad()(inspect.unwrap(torch.optim.Adam.step))
+
+
 class Descent:
     """Adam on a module's parameters: fused, without gradients of anything else, optionally with a clipped norm."""
 
@@ -78,7 +89,7 @@ class Descent:
     ) -> None:
         self.parameters = list(module.parameters())
         self.max_grad_norm = max_grad_norm
-        self.adam = torch.optim.Adam(self.parameters, lr=learning_rate, eps=eps, fused=True)
+        self.adam = Adam(self.parameters, lr=learning_rate, eps=eps, fused=True)
 
     def step(self, loss: Tensor) -> None:
         """One step down `loss`."""
