@@ -15,12 +15,10 @@ def draw_curve(directory: Path) -> Path | None:
     greedy = [r for r in rows if r["policy"] == "greedy"]
     if not greedy:
         return None
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
     episodes = [r for r in read_jsonl(directory / "metrics.jsonl") if r["kind"] == "episode"]
     if episodes:
         steps, returns = [e["env_steps"] for e in episodes], [e["return"] for e in episodes]
@@ -46,5 +44,4 @@ def draw_curve(directory: Path) -> Path | None:
     path = directory / "plots" / "curve.png"
     path.parent.mkdir(exist_ok=True)
     figure.savefig(path, dpi=150)
-    plt.close(figure)
     return path
