@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -33,8 +33,14 @@ from llmrl.checks import (
 )
 from llmrl.conf_files import group_file, options
 from llmrl.config_errors import Source, dataclass_in, distinct, explain
+from llmrl.contracts.method import Method
 from llmrl.node import check_shape, complaints
 from llmrl.scaling import scaled, unscaled
+
+if TYPE_CHECKING:
+    from llmrl.contracts.agent import Agent
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -152,13 +158,26 @@ def suite_of(name: Any) -> ModuleType:
     raise ConfigError(f"env.suite: there is no suite {reprlib.repr(name)}.{nearest(str(name), there)}")
 
 
-def class_of(module: ModuleType, verb: str) -> type:
-    """The one public class of the module that has the method `verb`."""
-    found = [c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__]
-    found = [c for c in found if hasattr(c, verb) and not c.__name__.startswith("_")]
-    if len(found) != 1:
-        raise ConfigError(f"{module.__file__} must hold exactly one class with a method `{verb}`, it has {len(found)}")
-    return found[0]
+def method_of(name: str) -> type[Method]:
+    """The class that conf/method/<name>.yaml belongs to. Raises ConfigError where its module exports none."""
+    return _exported("method", name, Method)
+
+
+def agent_of(name: str) -> "type[Agent]":
+    """The class that conf/agent/<name>.yaml belongs to. Raises ConfigError where its module exports none."""
+    from llmrl.contracts.agent import Agent  # torch
+
+    return _exported("agent", name, Agent)
+
+
+def _exported(group: str, name: str, contract: type[T]) -> type[T]:
+    module, export = module_of(group, name), group.upper()
+    found, needed = getattr(module, export, None), f"{contract.__module__}.{contract.__name__}"
+    if not isinstance(found, type) or not issubclass(found, contract):
+        raise ConfigError(f"{module.__file__} must export its class: {export} = <a class that derives from {needed}>")
+    if missing := sorted(getattr(found, "__abstractmethods__", ())):
+        raise ConfigError(f"{module.__file__}: {found.__name__} lacks what {needed} asks for: {', '.join(missing)}")
+    return found
 
 
 def config_classes(choices: dict[str, str], suite: Any) -> dict[str, type]:
@@ -212,10 +231,10 @@ def _checked_groups(node: dict, classes: dict[str, type], source: Source) -> tup
 
 def check_length(budget: Budget, name: str, env_steps_asked: bool) -> None:
     """Raises ConfigError where the budget is in what the training of the method `name` is not measured in."""
-    module = module_of("method", name)
-    if not getattr(module, "TRAINS", True) or hasattr(module, "ARTIFACT"):
+    method = method_of(name)
+    if not method.trains or method.artifact:
         return
-    offline = getattr(module, "UNIT", "env_steps") == "updates"
+    offline = method.unit == "updates"
     if not offline and budget.updates is not None:
         raise ConfigError(
             f"budget.updates: method={name} trains by acting, which is measured in env_steps: give budget.env_steps, "
@@ -302,10 +321,7 @@ def _resolve_transform(node: dict) -> dict:
 def shared(config: Config) -> Config:
     """A run as it is; of those that others build on, the one that all of them share, so that who makes it by hand makes
     just that. Raises ConfigError where it is of another environment."""
-    module = module_of("method", config.choices["method"])
-    if hasattr(module, "ARTIFACT") and hasattr(module, "run_of"):
-        return module.run_of(config, config.method)
-    return config
+    return method_of(config.choices["method"]).shared(config)
 
 
 def without_training(config: Config, name: str, method: Any, env: Any, seed: int) -> Config:
@@ -381,7 +397,7 @@ def run_id(identity: dict[str, Any]) -> str:
 
 def run_path(config: Config, identity: dict[str, Any]) -> Path:
     """outputs/<study>/<method>-<agent>/<env>/s<seed>-<id>; outputs/artifacts/<kind>/<id> where others build on it."""
-    if kind := getattr(module_of("method", config.choices["method"]), "ARTIFACT", None):
+    if kind := method_of(config.choices["method"]).artifact:
         return Path(config.compute.outputs) / "artifacts" / kind / run_id(identity)
     env = config.choices["env"].replace("/", "-")
     return Path(config.compute.outputs) / config.study / config.name / env / f"s{config.seed}-{run_id(identity)}"

@@ -19,17 +19,18 @@ MAX_FILE, MAX_FUNCTION = 400, 60  # lines
 # report/ no training. (A method derives the configuration of what it builds on; build.py puts its transform in place.)
 LEAVES = {"checks", "conf_files", "config_errors", "intervals", "node", "scaling", "streams"}
 ALLOWED = {
-    "explore": {"checks"},
-    "replay": {"checks", "explore"},
-    "agents": {"checks", "explore", "replay"},
+    "contracts": {"checks"},
+    "explore": {"contracts", "checks"},
+    "replay": {"contracts", "checks", "explore"},
+    "agents": {"contracts", "checks", "explore", "replay"},
     "envs": {"checks"},
     "llm": {"checks", "runs"},
-    "methods": {"checks", "config", "envs", "explore", "llm", "loops", "replay", "runs"},
-    "loops": {"checks", "agents", "explore", "replay", "runs", "streams"},
-    "runs": {"checks", "explore", "intervals", "replay"},
+    "methods": {"contracts", "checks", "config", "envs", "explore", "llm", "loops", "replay", "runs"},
+    "loops": {"contracts", "checks", "agents", "explore", "replay", "runs", "streams"},
+    "runs": {"contracts", "checks", "explore", "intervals", "replay"},
     "report": {"llm", "runs", *LEAVES},
-    "config": {"agents", "envs", "llm", "methods", *LEAVES},
-    "build": {"agents", "config", "envs", "explore", "limits", "llm", "loops", "methods", "runs", *LEAVES},
+    "config": {"contracts", "agents", "envs", "llm", "methods", *LEAVES},
+    "build": {"contracts", "agents", "config", "envs", "explore", "limits", "llm", "loops", "methods", "runs", *LEAVES},
 }
 ONLY_THERE = {
     "hydra": {"run", "cli", "commands", "config", "hydra_errors", "hydra_search"},

@@ -14,7 +14,7 @@ from test_llm_explorer import BOX, DISCRETE, TASK, TASK_2D, Inner, settings
 from wiring import unwired, wires
 
 from llmrl.conf_files import options
-from llmrl.explore.base import Clock, EpisodeSummary
+from llmrl.contracts.explorer import Clock, EpisodeSummary
 from llmrl.methods import offline, pretrained
 from llmrl.methods.llm_explorer import LLMExplorer
 
