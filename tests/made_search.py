@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from conftest import TINY, compose
+from replies import reply
 
 from llmrl import build
 from llmrl.config import from_node
@@ -43,7 +44,7 @@ class Answers:
     def ask(self, messages: list, *, purpose: str, index: str, **options: Any) -> Any:
         self.asked.append((purpose, index, messages))
         if purpose == lesr_search.FEEDBACK:
-            return SimpleNamespace(text="analysed")
+            return reply("analysed")
         if index in self._rejected:
             name, detail = self._rejected[index]
             self.event(purpose, index, "rejected", reason=name, detail=detail)
@@ -52,7 +53,7 @@ class Answers:
         code = "import numpy as np\ndef revise_state(s):\n"
         code += f"    return np.concatenate([s, [s[0] + {len(self.asked)}.0, s[1]]])\n"
         code += "def intrinsic_reward(s):\n    return s[3]\n"
-        return SimpleNamespace(text=f"```python\n{code}```")
+        return reply(f"```python\n{code}```")
 
     _checked = False
 
