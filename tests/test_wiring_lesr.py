@@ -8,10 +8,13 @@ from conftest import compose
 from made_search import FEATURES, SMALL, Checked, Search, evaluations, search_config
 from wiring import unwired, wires
 
+from llmrl.build import RunContext
 from llmrl.config import from_node
+from llmrl.envs.base import Transform
 from llmrl.methods import lesr, lesr_search
 from llmrl.runs import seeding
 from llmrl.runs.files import write_json, write_text
+from llmrl.runs.stop import Stop
 
 wires("lesr_search.score", "lesr_search.score_window", "lesr_search.score_evaluations")(None)  # test_lesr_selection.py
 
@@ -85,7 +88,8 @@ def test_what_is_asked(search):
 @pytest.mark.parametrize("tell", [True, False])
 def test_a_rejection_is_told_if_asked_for(search, tell):
     rejected = {"0/0/0": ("odd_name", "because of that")}
-    second = search(tell_rejections=tell, rejected=rejected).llm.prompts("lesr.sample")[1]
+    first, second = search(tell_rejections=tell, rejected=rejected).llm.prompts("lesr.sample")
+    assert (first == second) is not tell and "odd_name" not in first
     assert ("odd_name" in second) is ("because of that" in second) is tell
 
 
@@ -174,6 +178,16 @@ def test_what_the_final_training_sees(tmp_path, control):
     assert (transform.record, transform.scaled, transform.drop) == (None, False, ())
     assert result["env_steps_total"] == 480 and result["llm"] == {"calls": 3}
     assert result["lesr"] == found | {"search": str(tmp_path), "search_env_steps": 400}
+
+
+def test_what_a_run_rehearsed_on_is_no_environment_of_its_training(tmp_path):
+    context = RunContext(of()[0], tmp_path, Stop(), SimpleNamespace(timing=None), lambda *_: None)
+    context.rehearse()
+    transform = Transform(
+        None, w=0.0, state="augmented", reward="add", form="state", record=None, scaled=False, drop=()
+    )
+    context.use_transform(transform, lesr.duplicated_dimensions(3, 4, 0))
+    assert context.agent().observation_space.shape == (7,)
 
 
 def test_controls_of_equal_width_are_what_they_say():
