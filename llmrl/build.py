@@ -351,6 +351,8 @@ class RunContext:
         write_text(self.dir / PROGRAM, program)
         write_json(self.dir / TRANSFORM, asdict(transform) | {"artifact": None})
         self.cfg = as_trained(self.cfg, self.dir)
+        if (rehearsed := self.__dict__.pop("_eval_env", None)) is not None:  # it does not have the program
+            rehearsed.close()
 
     @cached_property
     def _eval_env(self) -> gym.Env:

@@ -156,7 +156,11 @@ def run_node(node: dict[str, Any], overrides: list[str], place: Path | None = No
     try:
         from llmrl.config import check_own, from_node, identity, method_of, run_path, shared
 
-        outputs = Path(check_own(node, overrides)["compute"].outputs)
+        try:
+            outputs = Path(check_own(node, overrides)["compute"].outputs)
+        except ConfigError:
+            from_node(node, overrides)  # says all that is wrong at once
+            raise
         rerun = node.pop("rerun", False)
         if not rerun and not place and (finished := finished_before(node, outputs)):
             return tell_finished(finished)
@@ -180,8 +184,8 @@ def run_node(node: dict[str, Any], overrides: list[str], place: Path | None = No
     except OSError as error:  # the disk is full, or something may not be read or written
         if not out_of_space(error):
             remove_empty(above)
-            return say(f"compute.outputs: {error.filename}: {error.strerror}. Choose a directory that may be written.",
-                       BAD_INPUT)  # fmt: skip
+            what = f"compute.outputs: {error.filename or path}: {error.strerror}"
+            return say(f"{what}. Choose a directory that may be written.", BAD_INPUT)
         if directory is None:
             return say(f"{type(error).__name__}: {error}", FAILURE)
         code = failed(directory, error)

@@ -1,11 +1,13 @@
 """What the tests of whole runs share: composing a run, `llmrl run` in this process and in one of its own."""
 
+import copy
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import gymnasium  # noqa: F401 (before llmrl, so that our environments have their ids)
@@ -31,10 +33,15 @@ CART_POLE = [*TINY["dqn"], "env=classic/cart_pole", "budget.env_steps=60", "eval
 
 
 def compose(overrides: list[str]) -> dict:
-    """The node that `llmrl run <overrides>` would compose, as plain containers."""
+    """The node that `llmrl run <overrides>` would compose, as plain containers. Composed once: it takes 0.2 s."""
+    return copy.deepcopy(_composed(tuple(overrides)))
+
+
+@cache
+def _composed(overrides: tuple[str, ...]) -> dict:
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(conf_root()), version_base="1.3"):
-        node = hydra.compose("run", overrides, return_hydra_config=True)
+        node = hydra.compose("run", list(overrides), return_hydra_config=True)
     choices = node.hydra.runtime.choices
     OmegaConf.set_struct(node, False)
     del node["hydra"]

@@ -2,7 +2,7 @@
 would be trained, and what is chosen of it."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from conftest import TINY, compose
+from replies import reply
 
 from llmrl import build
 from llmrl.config import from_node
@@ -27,9 +28,10 @@ SMALL = ["method=lesr", "env=classic/pendulum", *TINY["td3"], "budget.env_steps=
 
 
 @cache
-def search_config() -> Any:
-    """The search of `method=lesr`."""
-    return lesr.search_of(from_node(compose(SMALL)))
+def search_config(*overrides: str) -> Any:
+    """The search of `method=lesr` with these overrides, such as a preset and its environment."""
+    given = {one.partition("=")[0] for one in overrides}
+    return lesr.search_of(from_node(compose([*overrides, *(a for a in SMALL if a.partition("=")[0] not in given)])))
 
 
 class Answers:
@@ -43,7 +45,7 @@ class Answers:
     def ask(self, messages: list, *, purpose: str, index: str, **options: Any) -> Any:
         self.asked.append((purpose, index, messages))
         if purpose == lesr_search.FEEDBACK:
-            return SimpleNamespace(text="analysed")
+            return reply("analysed")
         if index in self._rejected:
             name, detail = self._rejected[index]
             self.event(purpose, index, "rejected", reason=name, detail=detail)
@@ -52,7 +54,7 @@ class Answers:
         code = "import numpy as np\ndef revise_state(s):\n"
         code += f"    return np.concatenate([s, [s[0] + {len(self.asked)}.0, s[1]]])\n"
         code += "def intrinsic_reward(s):\n    return s[3]\n"
-        return SimpleNamespace(text=f"```python\n{code}```")
+        return reply(f"```python\n{code}```")
 
     _checked = False
 
@@ -80,15 +82,15 @@ class Search:
     """Runs at once, with some `changes` of method.search.
 
     `trained(name)`: of the candidate "iteration-number" (and "-seed1") the rows of its evaluations and its Lipschitz
-    constants, or None where its training failed.
+    constants, or why its training failed.
     """
 
     def __init__(
-        self, directory: Path, monkeypatch: Any, trained: Callable[[str], tuple[list[dict], list[float]] | None],
+        self, directory: Path, monkeypatch: Any, trained: Callable[[str], tuple[list[dict], list[float]] | str],
         *, rejected: Mapping[str, tuple[str, str]] = {}, llm: type[Answers] = Answers,  # noqa: B006
-        critic: list[np.ndarray] | None = None, **changes: Any,
+        critic: list[np.ndarray] | None = None, overrides: Sequence[str] = (), **changes: Any,
     ) -> None:  # fmt: skip
-        base = search_config()
+        base = search_config(*overrides)
         self.directory, self.llm = directory, llm(rejected)
         self.config = replace(base, method=replace(base.method, **changes))
         self.starts: list[list[str]] = []  # candidates that were started together
@@ -97,8 +99,8 @@ class Search:
             self.starts.append([place.name for place in directories])
             for place in directories:
                 made = trained(place.name)
-                if made is None:
-                    write_json(place / "status.json", {"status": "FAILED", "reason": "diverged"})
+                if isinstance(made, str):
+                    write_json(place / "status.json", {"status": "FAILED", "reason": made})
                     continue
                 rows, constants = made
                 (place / "eval.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

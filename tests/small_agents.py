@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import yaml
 from gymnasium import spaces
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 
 from llmrl.conf_files import conf_root
 from llmrl.config import agent_of
@@ -16,7 +16,13 @@ from llmrl.contracts.replay import Batch, Step
 def config(name, **changes):
     """The agent's own yaml with some values changed."""
     values = yaml.safe_load((conf_root() / "agent" / f"{name}.yaml").read_text()) | changes
-    return TypeAdapter(importlib.import_module(f"llmrl.agents.{name}").Config).validate_python(values)
+    return TypeAdapter(strict(importlib.import_module(f"llmrl.agents.{name}").Config)).validate_python(values)
+
+
+def strict(cls):
+    """As a run has it, whichever test comes first: a key that the agent does not have is refused."""
+    cls.__pydantic_config__ = ConfigDict(extra="forbid")
+    return cls
 
 
 def make(name, observation_space, action_space, *, env_steps=1000, seed=0, **changes):

@@ -226,8 +226,8 @@ def test_status_shows_every_run_as_it_stands(llmrl: Callable[..., Done], tmp_pat
     assert done.code == 0, done.err
     rows = {line.split()[3]: line.split() for line in done.out.splitlines()[1:7]}
     assert rows["s0-alive"][4:7] == ["RUNNING", "1,500", "20,000"]
-    assert rows["s1-killed"][4:10] == ["INTERRUPTED", "1,600", "20,000", "321.2", "3", "1.50"]
-    assert rows["s1-killed"][11] == "d"
+    assert rows["s1-killed"][4:11] == ["INTERRUPTED", "1,600", "20,000", "321.2", "3", "0", "1.50"]
+    assert rows["s1-killed"][12] == "d"
     assert [rows[name][4] for name in ("s2-damaged", "s3-strange", "s5-failed")] == ["DAMAGED", "DAMAGED", "FAILED"]
     assert "NO STATUS" in done.out and "s6-replaced" not in done.out
     assert "6 runs: 2 DAMAGED, 1 FAILED, 1 INTERRUPTED, 1 NO STATUS, 1 RUNNING" in done.out

@@ -19,7 +19,7 @@ def search(tmp_path, monkeypatch):
 
 def flat(scores):
     """Every evaluation of a candidate returned its score; None: it failed."""
-    return lambda name: None if scores[name] is None else (evaluations(*[scores[name]] * 5), [1.0] * 5)
+    return lambda name: "diverged" if scores[name] is None else (evaluations(*[scores[name]] * 5), [1.0] * 5)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Asking again: an answer that is of no use is named, and a model that repeats itself is asked no more."""
 
+import dataclasses
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from llm_server import Answer, Server
+from made_search import search_config
+from replies import reply
 from test_llm_client import QUESTION, client, hosted
 from test_llm_explorer import explorer, start
 
@@ -19,7 +22,6 @@ from llmrl.methods.explorllm_words.language import Goal
 from llmrl.methods.lesr_search import FEEDBACK, SAMPLE, _Search, prompts
 from llmrl.runs.files import read_json, read_jsonl
 
-PARTS = {"max_features": 5, "max_reward": 100, "max_reward_share": None, "w": 0.02, "writes": "features_and_reward"}
 REWARDS = ["llm_explorer.status", "llm_explorer.strategy"]
 
 
@@ -29,11 +31,10 @@ def verdicts(llm: LLM) -> list[tuple[str, str]]:
 
 
 def test_the_same_to_the_same_is_repeated() -> None:
-    other, reply = [{"role": "user", "content": "And?"}], SimpleNamespace(text="a", fault="")
-    tries = Tries()
-    assert [tries.fault(m, reply) for m in (QUESTION, other, QUESTION)] == ["", "", "repeated"]
-    assert tries.fault(QUESTION, SimpleNamespace(text="b", fault="")) == ""
-    cut = SimpleNamespace(text="c", fault="truncated")
+    other, tries = [{"role": "user", "content": "And?"}], Tries()
+    assert [tries.fault(m, reply("a")) for m in (QUESTION, other, QUESTION)] == ["", "", "repeated"]
+    assert tries.fault(QUESTION, reply("b")) == ""
+    cut = reply("c", "truncated")
     assert [tries.fault(QUESTION, cut), tries.fault(QUESTION, cut)] == ["truncated", "repeated"]
 
 
@@ -66,7 +67,7 @@ def search(llm: LLM, folder: Path, *, tell: bool) -> _Search:
     """A search as far as it asks and rejects."""
     found = object.__new__(_Search)
     found.ctx = SimpleNamespace(llm=llm, dir=folder, cfg=SimpleNamespace(log=SimpleNamespace(progress=False)))
-    found.config = SimpleNamespace(k=6, max_tries=49, tell_rejections=tell, **PARTS)
+    found.config = dataclasses.replace(search_config().method, k=6, max_tries=49, tell_rejections=tell)
     found.asker = SimpleNamespace(
         ask=lambda history: QUESTION,
         retry=lambda m, told: prompts.Asker.retry(None, m, told),

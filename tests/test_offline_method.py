@@ -60,7 +60,10 @@ def test_a_dataset_that_has_changed_is_not_learnt_from_unnoticed(dataset, llmrl_
     "change, told",
     [
         (["agent=dqn"], "agent=dqn learns by acting, not from a dataset: use agent=bc, cql, bcq"),
-        (["agent=bc", "method=vanilla", "~method.dataset"], "BC learns from a dataset, not by acting: use method="),
+        (
+            ["agent=bc", "method=vanilla", "budget.updates=null", "~method.dataset"],
+            "BC learns from a dataset, not by acting: use method=",
+        ),
         (["agent=bc", "method.dataset=nobody/knows-v0"], "there is no Minari dataset nobody/knows-v0"),
         (["agent=bc", "env=classic/acrobot"], "its observations have 4 numbers, those of the task 6"),
         (["agent=cql", "env=classic/pendulum"], "agent=cql acts in discrete actions, but env=classic/pendulum"),

@@ -350,7 +350,7 @@ def test_a_finished_run_that_cannot_be_set_aside_stays_finished(llmrl_run, tmp_p
         patch.setattr(llmrl.run, "set_aside", raising(PermissionError(errno.EACCES, "Permission denied")))
         done = llmrl_run(*CART_POLE, "rerun=true")
     directory = only_run(tmp_path)
-    assert done.code == 1 and "Permission denied" in done.err
+    assert done.code == 2 and "Permission denied" in done.err
     assert status(directory) == "DONE" and not (directory / "error.txt").exists()
 
 

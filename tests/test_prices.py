@@ -37,7 +37,7 @@ def test_status_page_and_console_say_unknown(llmrl, tmp_path, capfd):
     print_result(run, read_json(run / "result.json"), title="Done")
     assert "2 calls of scripted, USD unknown (2 calls without a known price)" in capfd.readouterr().out
     lines = [line for line in llmrl("status", str(tmp_path)).out.splitlines() if "vanilla-dqn" in line]
-    assert len(lines) == 2 and all(re.search(r" 2 +unknown", line) for line in lines)
+    assert len(lines) == 2 and all(re.search(r" 2 +0 +unknown", line) for line in lines)
     html = page.write(select([tmp_path]), tmp_path / "report.html", "study").read_text()
     assert "unknown" in re.search(r"summary-table.*?</table>", html, re.DOTALL)[0]
     assert re.search(r"id=\"llm\".*?</table>", html, re.DOTALL)[0].count(">unknown<") == 2

@@ -18,7 +18,8 @@ from llmrl.config import agent_of, module_of
 from llmrl.contracts.explorer import Clock
 
 ARMS, VECTOR, FORCE = spaces.Discrete(3), vectors(3), box([-2.0, 0.0], [2.0, 1.0])
-SIZES = {"hidden": (6,), "hidden_after_convolutions": (6,)}
+NO_FRAMES = {"hidden": (6,)}
+SIZES = NO_FRAMES | {"hidden_after_convolutions": (6,)}
 REPLAY = {"batch_size": 4, "replay_size": 32, "learning_starts": 0}
 OF_REPLAY = {"batch_size": 5, "replay_size": 16, "learning_starts": 9, "updates_per_env_step": 0.5, "gamma": 0.5}
 DECAY = {"epsilon_schedule": "exponential", "epsilon_decay": 0.99, "epsilon_start": 0.9, "epsilon_end": 0.4}
@@ -50,8 +51,8 @@ AGENTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # its small settin
     "dqn": (SIZES | REPLAY | {"random_steps": 0, "target_update_every": 2}, DQN),
     "rnd_dqn": (
         SIZES | REPLAY | {"random_steps": 0, "target_update_every": 2, "rnd_predictor_hidden": (4,), "rnd_size": 4},
-        DQN | {"bonus": "authors_unused", "bonus_weight": 5.0, "rnd_learning_rate": 1e-1, "rnd_size": 5,
-               "rnd_target_hidden": (3,), "rnd_predictor_hidden": (5,)},
+        DQN | {"bonus": "authors_unused", "bonus_weight": 5.0, "bonus_scale": "clipped", "rnd_learning_rate": 1e-1,
+               "rnd_size": 5, "rnd_target_hidden": (3,), "rnd_predictor_hidden": (5,)},
     ),
     "rainbow": (RAINBOW_SIZES, RAINBOW),
     "curl": (
@@ -60,13 +61,13 @@ AGENTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # its small settin
             "contrastive_weight": 9.0, "contrastive_hidden": 7, "contrastive_size": 5, "contrastive_scale": 3.0,
             "encoder_tau": 0.5, "shift": 2, "sigma0": 0.7},
     ),
-    "ddpg": (SIZES | REPLAY | {"random_steps": 0}, DDPG),
+    "ddpg": (NO_FRAMES | REPLAY | {"random_steps": 0}, DDPG),
     "td3": (
-        SIZES | REPLAY | {"random_steps": 0},
+        NO_FRAMES | REPLAY | {"random_steps": 0},
         DDPG | {"policy_delay": 1, "target_noise": 0.9, "target_noise_clip": (0.05, {"target_noise": 0.9})},
     ),
-    "sac": (SIZES | REPLAY | {"random_steps": 0}, SAC),
-    "sac_crops": (SIZES | REPLAY | {"random_steps": 0}, SAC | {"attention": "none"}),
+    "sac": (NO_FRAMES | REPLAY | {"random_steps": 0}, SAC),
+    "sac_crops": (NO_FRAMES | REPLAY | {"random_steps": 0}, SAC | {"attention": "none"}),
     "bc": ({"hidden": (6,), "batch_size": 4}, OFFLINE | {"beta": 3.0}),
     "cql": ({"hidden": (6,), "batch_size": 4, "target_update_every": 2}, VALUES | {"alpha": 1.0}),
     "bcq": (

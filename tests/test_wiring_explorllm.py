@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import compose
-from test_explorllm_programs import PLANNER, Answers, settings
+from replies import reply
+from test_explorllm_programs import PLANNER, UNIFORM, Answers, settings
 from wiring import unwired, wires
 
 from llmrl.checks import ConfigError
@@ -62,6 +63,11 @@ class Made:
     def __init__(self, config, directory, look=None, found=FOUND):
         self.cfg, self.dir, self.look, self.found, self.asked, self.rows = config, directory, look, found, [], []
         self.stop, self.log = Stop(), SimpleNamespace(evaluation=self.rows.append)
+        self.rehearsed = False
+
+    def rehearse(self):
+        assert not self.asked  # before anything is asked or trained
+        self.rehearsed = True
 
     def agent(self):
         inner = SimpleNamespace(propose=lambda obs, policy, *rest: policy(), metrics=lambda: {"own": 1})
@@ -98,6 +104,7 @@ def guided(explorer, env_steps, n=1):
 def run(directory, look, **changes):
     context = Made(changed("explorllm", **changes), directory, look)
     result = explorllm.ExploRLLM().run(context)
+    assert context.rehearsed is bool(context.asked)
     return context, result
 
 
@@ -230,10 +237,11 @@ def test_a_policy_alone(tmp_path, monkeypatch, changes, number, offset):
 
 
 class Counting(Answers):
-    """Every planner and place map is bad."""
+    """Every planner and place map is bad. No answer is there twice: that would end the tries."""
 
     def __init__(self, folder):
-        super().__init__(folder, planner="none", place="none")
+        bad = [f"none {n}" for n in range(9)]
+        super().__init__(folder, planner=bad, place=bad, affordance=[f"{UNIFORM}# {n}\n" for n in range(9)])
         self.asked = []
 
     def ask(self, messages, *, purpose, index):
@@ -294,7 +302,7 @@ class Says:
 
     def ask(self, messages, *, purpose, index):
         self.asked.append((purpose, index))
-        return SimpleNamespace(text=self.answers.pop(0))
+        return reply(self.answers.pop(0))
 
     def event(self, purpose, index, kind, **facts):
         self.events.append((index, kind, facts))

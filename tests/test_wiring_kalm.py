@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import test_wiring_kalm_model  # noqa: F401 (the keys of the language model)
+from replies import reply
 from small_kalm import Small, changed, composed, made_rollouts, settings
 from wiring import unwired, wires
 
@@ -104,14 +105,14 @@ def imagined(directory, monkeypatch, **changes):
     asked = []
     context = SimpleNamespace(
         cfg=config, dir=directory, stop=Stop(), artifact=lambda run, product: asked.append(run) or directory,
-        llm=SimpleNamespace(ask=lambda messages, purpose, index: SimpleNamespace(text="")),
+        llm=SimpleNamespace(ask=lambda messages, purpose, index: reply("")),
     )  # fmt: skip
     facts = kalm_rollouts.KALMRollouts()._imagine(context)
     return SimpleNamespace(**MADE[-1], **seen, facts=facts, asked=asked, config=config)
 
 
 @wires(*(f"kalm_rollouts.{key}" for key in ("tier", "rollouts", "max_steps", "lag", "drop_failed", "batch_size", "seed",
-                                            "drawn", "model")))  # fmt: skip
+                                            "drawn", "model", "paper_share")))  # fmt: skip
 def test_what_is_imagined(tmp_path, monkeypatch):
     plain = imagined(tmp_path, monkeypatch)
     assert (plain.tier, plain.steps, plain.lag, plain.batch) == ("base", 50, False, 512)
@@ -130,6 +131,7 @@ def test_what_is_imagined(tmp_path, monkeypatch):
     assert len(kept) == 6 and kept.terminals.any(1).all()
     default = imagined(tmp_path, monkeypatch, rollouts=None, tier="hard")
     assert len(default.goals) == 1680  # the paper's
+    assert len(imagined(tmp_path, monkeypatch, rollouts=None, tier="hard", paper_share=0.01).goals) == 17
 
 
 @wires("kalm_rollouts.written")
@@ -138,7 +140,7 @@ def test_further_sentences_are_asked_for(monkeypatch):
     assert kalm_rollouts.KALMRollouts.reads(changed("kalm_rollouts", written=2).method) == ("llm",)
     answers = []
     monkeypatch.setattr(language, "read", lambda text, goal: answers.append(text) or ["one", "two", "three"])
-    llm = SimpleNamespace(ask=lambda messages, purpose, index: SimpleNamespace(text=index))
+    llm = SimpleNamespace(ask=lambda messages, purpose, index: reply(index))
     context = SimpleNamespace(llm=llm)
     base = language.worded("easy")
     for n, calls in ((0, 0), (2, 1), (4, 3)):

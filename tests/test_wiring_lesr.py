@@ -8,10 +8,13 @@ from conftest import compose
 from made_search import FEATURES, SMALL, Checked, Search, evaluations, search_config
 from wiring import unwired, wires
 
+from llmrl.build import RunContext
 from llmrl.config import from_node
+from llmrl.envs.base import Transform
 from llmrl.methods import lesr, lesr_search
 from llmrl.runs import seeding
 from llmrl.runs.files import write_json, write_text
+from llmrl.runs.stop import Stop
 
 wires("lesr_search.score", "lesr_search.score_window", "lesr_search.score_evaluations")(None)  # test_lesr_selection.py
 
@@ -58,7 +61,7 @@ def test_what_a_candidate_trains_with(search, change, trained):
     assert {key: transform[key] for key in plain} == plain | trained and transform["drop"] == []
 
 
-@wires("lesr_search.writes", "lesr_search.feedback", "lesr_search.tell_lipschitz", "lesr_search.chain_of_thought")
+@wires(*(f"lesr_search.{key}" for key in ("writes", "tell", "feedback", "tell_lipschitz", "chain_of_thought")))
 def test_what_is_asked(search):
     plain, reward = search(), search(writes="reward")
     assert "revise_state" in plain.llm.prompts("lesr.sample")[0]
@@ -69,6 +72,9 @@ def test_what_is_asked(search):
     }
     assert purposes["tell_lipschitz"] == ["lesr.sample", "lesr.feedback", "lesr.sample"]
     assert purposes["chain_of_thought"] == purposes["feedback"] == ["lesr.sample", "lesr.sample"]
+    weight = "added to the task's reward with the weight 0.02"
+    for tell, told in (("authors", False), ("reward", True)):
+        assert (weight in search(tell=tell).llm.prompts("lesr.sample")[0]) is told
     for tell in (True, False):
         told = search(iterations=2, tell_lipschitz=tell).llm.prompts("lesr.feedback")[0]
         assert ("1.25" in told) is tell
@@ -82,7 +88,8 @@ def test_what_is_asked(search):
 @pytest.mark.parametrize("tell", [True, False])
 def test_a_rejection_is_told_if_asked_for(search, tell):
     rejected = {"0/0/0": ("odd_name", "because of that")}
-    second = search(tell_rejections=tell, rejected=rejected).llm.prompts("lesr.sample")[1]
+    first, second = search(tell_rejections=tell, rejected=rejected).llm.prompts("lesr.sample")
+    assert (first == second) is not tell and "odd_name" not in first
     assert ("odd_name" in second) is ("because of that" in second) is tell
 
 
@@ -93,7 +100,11 @@ def test_a_round_ends_when_its_tries_are_used_up(search):
     assert len(done.llm.prompts("lesr.sample")) == 4 and len(done.found["candidates"]) == 1
 
 
-@wires(*(f"lesr_search.{key}" for key in ("max_features", "max_reward", "max_reward_share", "states", "seed")))
+LIMITS = {"max_features": 7, "max_reward": 8.0, "max_real_reward": 8.5, "max_reward_share": 9.0,
+          "reject": ("ignores_features",)}  # fmt: skip
+
+
+@wires(*(f"lesr_search.{key}" for key in (*LIMITS, "states", "seed")))
 def test_what_a_program_is_checked_with(search, monkeypatch):
     calls = []
 
@@ -103,10 +114,9 @@ def test_what_a_program_is_checked_with(search, monkeypatch):
 
     FACTS = lesr_search.program.Facts.__annotations__
     monkeypatch.setattr(lesr_search, "validate", validate)
-    limits = {"max_features": 7, "max_reward": 8.0, "max_reward_share": 9.0}
-    search(llm=Checked, **limits, w=0.5, states=11)
+    search(llm=Checked, **LIMITS, w=0.5, states=11)
     ((states, options),) = calls
-    assert {key: options[key] for key in limits} == limits and options["w"] == 0.5 and options["revise"] is True
+    assert {key: options[key] for key in LIMITS} == LIMITS and options["w"] == 0.5 and options["revise"] is True
     assert states.shape == (11, 3) and options["rewards"].shape == (11,)
     search(llm=Checked, writes="reward", states=11, seed=1)
     assert calls[1][1]["revise"] is False and not np.array_equal(calls[1][0], states)
@@ -130,7 +140,7 @@ def test_the_search_of_a_run():
                         "method.search.k=4", "method.search.seeds=3")  # fmt: skip
     assert (search.budget.env_steps, search.budget.evaluations, search.eval.every) == (70, 2, 35)
     assert (search.eval.seed, search.seed, search.method) == (77, 6, config.method.search) and search.method.k == 4
-    assert lesr_search.LESRSearch.env_steps(search) == 2 * 4 * 3 * 70
+    assert lesr_search.LESRSearch.work(search) == (2 * 4 * 3 * 70, "env_steps")
 
 
 @wires("lesr.search_agent")
@@ -150,21 +160,34 @@ def test_what_the_final_training_sees(tmp_path, control):
     found = {"features": FEATURES, "chosen": "0/1/2"}
     write_json(tmp_path / "result.json", {"env_steps_total": 400, "llm": {"calls": 3}, "lesr": found})
     write_text(tmp_path / "transform.py", "the program found")
-    used = []
+    used, order = [], []
     agent = SimpleNamespace(explorer=lambda: "its explorer")
     context = SimpleNamespace(
-        cfg=config, artifact=lambda run, product: tmp_path, use_transform=lambda *both: used.extend(both),
-        agent=lambda: agent, train=lambda *both: {"env_steps": 80, "trained": both},
+        cfg=config, rehearse=lambda: order.append("rehearsed"),
+        artifact=lambda run, product: order.append("searched") or tmp_path,
+        use_transform=lambda *both: used.extend(both), agent=lambda: agent,
+        train=lambda *both: {"env_steps": 80, "trained": both},
         env=lambda role: SimpleNamespace(observation_space=np.zeros(3)),
     )  # fmt: skip
     result = lesr.LESR().run(context)
     transform, program = used
+    assert order == ["rehearsed", "searched"]
     expected = "the program found" if control == "none" else lesr.CONTROLS[control](3, FEATURES, 9)
     assert program == expected and result["trained"] == (agent, "its explorer")
     assert (transform.w, transform.state, transform.reward, transform.form) == (0.5, "source", "replace", "next_state")
     assert (transform.record, transform.scaled, transform.drop) == (None, False, ())
     assert result["env_steps_total"] == 480 and result["llm"] == {"calls": 3}
     assert result["lesr"] == found | {"search": str(tmp_path), "search_env_steps": 400}
+
+
+def test_what_a_run_rehearsed_on_is_no_environment_of_its_training(tmp_path):
+    context = RunContext(of()[0], tmp_path, Stop(), SimpleNamespace(timing=None), lambda *_: None)
+    context.rehearse()
+    transform = Transform(
+        None, w=0.0, state="augmented", reward="add", form="state", record=None, scaled=False, drop=()
+    )
+    context.use_transform(transform, lesr.duplicated_dimensions(3, 4, 0))
+    assert context.agent().observation_space.shape == (7,)
 
 
 def test_controls_of_equal_width_are_what_they_say():

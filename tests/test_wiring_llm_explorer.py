@@ -10,6 +10,7 @@ import pytest
 import test_wiring_explorllm  # noqa: F401 (the keys of the other methods)
 import test_wiring_kalm  # noqa: F401
 import test_wiring_lesr  # noqa: F401
+from replies import reply
 from test_llm_explorer import BOX, DISCRETE, TASK, TASK_2D, Inner, settings
 from wiring import unwired, wires
 
@@ -32,7 +33,7 @@ class Says:
     def ask(self, messages: list, *, purpose: str, index: str, json: bool = False, **options: Any) -> Any:
         self.asked.append(SimpleNamespace(purpose=purpose.removeprefix("llm_explorer."), index=index, json=json,
                                           text="\n".join(m["content"] for m in messages)))  # fmt: skip
-        return SimpleNamespace(text=self.answers.pop(0) if len(self.answers) > 1 else self.answers[0])
+        return reply(self.answers.pop(0) if len(self.answers) > 1 else self.answers[0])
 
     def event(self, purpose: str, index: str, kind: str, **facts: Any) -> None:
         pass
@@ -92,6 +93,20 @@ def test_what_is_told_of_the_task():
     for prompt, told in (("full", True), ("name", False)):
         _, llm = explored(prompt=prompt)
         assert ("walk along a corridor" in llm.asked[0].text) is told and "corridor" in llm.asked[0].text
+
+
+@wires("llm_explorer.tell")
+def test_what_is_told_of_a_continuous_task():
+    for tell, told in (("authors", False), ("reward", True)):
+        _, llm = explored('{"0": 0.0, "1": 0.0}', space=BOX, actions=np.zeros((9, 2)), tell=tell)
+        assert ("The reward: 1 at the door" in llm.asked[0].text) is told
+
+
+@wires("llm_explorer.analysis")
+def test_whether_the_numbers_come_after_an_analysis():
+    for analysis, json in ((True, [False, False]), (False, [False, True])):  # JSON mode leaves no room for one
+        _, llm = explored(analysis=analysis)
+        assert ("First analyse" in llm.asked[1].text) is analysis and [call.json for call in llm.asked] == json
 
 
 @wires("llm_explorer.parser")

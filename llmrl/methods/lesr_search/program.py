@@ -282,7 +282,6 @@ def validate(
                 _check_finite(x, g, states.shape[1])
             not_finite = int((~np.isfinite(x)).sum() + (~np.isfinite(g)).sum())
             not_finite += _on_extremes(sandbox, states) if "fails_on_extremes" in reject else 0
-            _check_random_state(sandbox, states.shape[1], max_reward, seed)
             with Sandbox(code, functions, checks, limits=limits) as another:
                 backwards = np.arange(len(states))[::-1]
                 mixed = seeding.generator(0, "purity").permutation(len(states))
@@ -290,6 +289,7 @@ def validate(
                     again = _checked(process, states[order])
                     if not (_equal(again[0], x[order]) and _equal(again[1], g[order])):
                         raise Rejected("impure", REJECTIONS["impure"])
+            _check_random_state(sandbox, states.shape[1], max_reward, seed)  # now that one call tells of all
             g = np.nan_to_num(g, posinf=0, neginf=0)  # as in training
             share = _check_size(g, w, max_real_reward, rewards, max_reward_share)
             ignored = _ignored(sandbox, x, states.shape[1]) if features else []
