@@ -25,6 +25,7 @@ from llmrl.hydra_errors import explain, plain
 from llmrl.hydra_search import look_there_too
 from llmrl.run_flags import arranged
 from llmrl.runs.files import DiskError, read_json, remove_empty, topmost_missing, write_json, write_text
+from llmrl.runs.finished import finished_before, set_aside, show_result, tell_finished
 from llmrl.runs.identity import (
     DONE,
     FAILED,
@@ -34,8 +35,6 @@ from llmrl.runs.identity import (
     IdentityClash,
     RunAlive,
     RunDirectory,
-    code_name,
-    code_state,
 )
 
 OK, FAILURE, BAD_INPUT, TRY_LATER = 0, 1, 2, 75
@@ -163,7 +162,8 @@ def run_node(node: dict[str, Any], overrides: list[str], place: Path | None = No
             raise
         rerun = node.pop("rerun", False)
         if not rerun and not place and (finished := finished_before(node, outputs)):
-            return tell_finished(finished)
+            tell_finished(finished)
+            return OK
         config = shared(from_node(node, overrides))
         method = method_of(config.choices["method"])()
         who = identity(config, method.reads(config.method))
@@ -193,7 +193,8 @@ def run_node(node: dict[str, Any], overrides: list[str], place: Path | None = No
         return code
     try:
         if directory.status().get("status") == DONE:
-            return tell_finished(directory)
+            tell_finished(directory)
+            return OK
         before = directory.status()
         return carry_out(config, method, directory, node)
     except ConfigError as error:
@@ -346,59 +347,3 @@ def failed(directory: RunDirectory, error: Exception) -> int:
             where = f" Details: {directory / 'error.txt'}."
     advice = "Free some space, then the same command goes on." if full else "The same command tries again."
     return say(f"Failed. {text}{where} {advice}", FAILURE)
-
-
-def finished_before(node: dict[str, Any], outputs: Path) -> RunDirectory | None:
-    """A finished run of exactly this node below `outputs`, found without importing torch; other spellings of it are
-    found by id."""
-    if node["llm"].get("replay") is not None:  # counts by content, which the node does not hold
-        return None
-    names = node["choices"]
-    env = names["env"].replace("/", "-")
-    folder = outputs / str(node["study"]) / f"{names['method']}-{names['agent']}" / env
-    for path in folder.glob(f"s{node['seed']}-*/config.json"):
-        directory = RunDirectory(path.parent)
-        try:
-            if directory.status().get("status") == DONE and same_run(read_json(path), node):
-                return directory
-        except ValueError:  # a damaged config.json: the run is found by its id
-            continue
-    return None
-
-
-def same_run(a: dict[str, Any], b: dict[str, Any]) -> bool:
-    """Whether two nodes can only differ in what changes no result."""
-
-    def relevant(node: dict[str, Any]) -> dict[str, Any]:
-        return {k: v for k, v in node.items() if k not in ("log", "compute")} | {"device": node["compute"]["device"]}
-
-    return relevant(a) == relevant(b)
-
-
-def tell_finished(directory: RunDirectory) -> int:
-    made_by = read_json(directory / "versions.json")["starts"][-1]["code"]
-    now = code_state()
-    show_result(directory, "Done before, nothing to do")
-    if code_name(made_by) != code_name(now):
-        print(f"It was made by other code ({code_name(made_by)}; this is {code_name(now)}): rerun=true makes it anew.")
-    return OK
-
-
-def show_result(directory: RunDirectory, title: str) -> None:
-    from llmrl.runs.console import print_result
-
-    config = read_json(directory / "config.json")
-    names = config["choices"]
-    what = f"{names['method']} · {names['agent']} · {names['env']} · seed {config['seed']}"
-    print_result(directory.path, read_json(directory / "result.json"), title=f"{title}: {what}")
-
-
-def set_aside(path: Path, outputs: Path) -> None:
-    """Moves a finished run to outputs/.replaced/, from where it can be had back."""
-    target = outputs / ".replaced" / path.relative_to(outputs)
-    number = 0
-    while (numbered := target.with_name(f"{target.name}-{number}")).exists():
-        number += 1
-    numbered.parent.mkdir(parents=True, exist_ok=True)
-    path.rename(numbered)
-    print(f"The earlier run is kept in {numbered}")

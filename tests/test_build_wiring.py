@@ -46,7 +46,7 @@ class Loop:
         return Clock(env_steps=60, updates=9, episodes=2)
 
 
-AGENT = SimpleNamespace(state_dict=dict)
+AGENT = SimpleNamespace(state_dict=dict, memory=lambda: SimpleNamespace(rings=dict))
 
 
 def ends(loop, ctx, monkeypatch, clocks):
