@@ -32,7 +32,7 @@ def seeds(text: str) -> tuple[int, ...]:
 
 def table_of(name: str) -> grid.Table:
     """conf/table/<name>.yaml. Raises ConfigError with the nearest name where there is none."""
-    from llmrl.config import nearest
+    from llmrl.checks import nearest
 
     file = group_file("table", name)
     if file is None or name not in options("table"):

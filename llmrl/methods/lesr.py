@@ -11,7 +11,8 @@ import numpy as np
 
 from llmrl.checks import ConfigError, Count
 from llmrl.config import Config as Run
-from llmrl.config import checked_at, module_of, scaled
+from llmrl.config import checked_at, module_of
+from llmrl.config.scaling import scaled
 from llmrl.contracts.method import Method, Reads
 from llmrl.envs.base import PROGRAM, Transform
 from llmrl.methods import lesr_search

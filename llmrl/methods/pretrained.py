@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Config:
     """conf/method/pretrained.yaml"""
 
-    run: PathText = field(metadata={"identity": "content"})
+    run: PathText = field(metadata={"identity": "content", "key": "method.run", "file": "agent.pt"})
 
 
 class Pretrained(Method[Config]):

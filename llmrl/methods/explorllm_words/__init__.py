@@ -36,7 +36,7 @@ FALLBACK: Goal = (0, 0)
 class Config:
     """conf/method/explorllm_words.yaml"""
 
-    run: PathText = field(metadata={"identity": "content"})
+    run: PathText = field(metadata={"identity": "content", "key": "method.run", "file": "agent.pt"})
     task: Literal["goal", "plan"]
     max_tries: Count
     step_limit: Count
