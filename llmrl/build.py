@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from llmrl.agents.base import Agent, executed
 from llmrl.checks import ConfigError, raised
 from llmrl.conf_files import options
-from llmrl.config import Config, class_of, from_node, identity, module_of, run_path
+from llmrl.config import Config, agent_of, from_node, identity, method_of, module_of, run_path
+from llmrl.contracts.agent import Agent, executed
+from llmrl.contracts.explorer import Clock, Explorer
 from llmrl.envs.base import PROGRAM, Transform, check_spaces
 from llmrl.envs.history import History, WithHistory
-from llmrl.explore.base import Clock, Explorer
 from llmrl.limits import allocating, check_fits, check_parallel
 from llmrl.llm.client import LLM
 from llmrl.llm.transcript import Transcript
@@ -81,7 +81,7 @@ def make_env(config: Config, role: str, *, render: bool = False) -> gym.Env:
 
 def make_agent(config: Config, env: gym.Env, *, env_steps: int) -> Agent:
     """The agent for the spaces of `env`, with networks from the run's own stream. ConfigError where they do not fit."""
-    cls = class_of(module_of("agent", config.choices["agent"]), "act")
+    cls = agent_of(config.choices["agent"])
     kind = "discrete" if isinstance(env.action_space, gym.spaces.Discrete) else "continuous"
     if cls.actions not in (kind, "both"):
         names = [name for name in options("agent") if _actions_of(name) in (kind, "both")]
@@ -120,7 +120,7 @@ def _listed(sizes: dict[str, Any]) -> str:
 def _actions_of(agent: str) -> str:
     """discrete, continuous or both; empty for a user's own that cannot be imported: it is not what is asked about."""
     try:
-        return class_of(module_of("agent", agent), "act").actions
+        return agent_of(agent).actions
     except Exception:  # noqa: BLE001
         return ""
 
@@ -293,7 +293,7 @@ class RunContext:
         Raises ConfigError where it is asked for wrongly or its product has changed, Paused where its LLM cannot be
         reached, ChildEnded where it failed or was killed.
         """
-        reads = class_of(module_of("method", config.choices["method"]), "run").reads(config.method)
+        reads = method_of(config.choices["method"]).reads(config.method)
         directory = run_path(config, identity(config, reads))
         above = topmost_missing(directory)
         prepare(directory, config)

@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from llmrl.checks import ConfigError, nearest
 from llmrl.conf_files import GROUPS, conf_root, extra_roots, inner_groups, options, shown
-from llmrl.node import unknown_choices
+from llmrl.config.node import unknown_choices
 
 
 def plain(node: Any, chosen: dict[str, Any]) -> dict[str, Any]:

@@ -153,7 +153,7 @@ def run_node(node: dict[str, Any], overrides: list[str], place: Path | None = No
     directory: RunDirectory | None = None
     above: Path | None = None  # the topmost directory that is made for this run
     try:
-        from llmrl.config import check_own, class_of, from_node, identity, module_of, run_path, shared
+        from llmrl.config import check_own, from_node, identity, method_of, run_path, shared
 
         try:
             outputs = Path(check_own(node, overrides)["compute"].outputs)
@@ -165,7 +165,7 @@ def run_node(node: dict[str, Any], overrides: list[str], place: Path | None = No
             tell_finished(finished)
             return OK
         config = shared(from_node(node, overrides))
-        method = class_of(module_of("method", config.choices["method"]), "run")()
+        method = method_of(config.choices["method"])()
         who = identity(config, method.reads(config.method))
         path = place or run_path(config, who)
         above = topmost_missing(path)

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np  # noqa: E402
 from gymnasium import spaces  # noqa: E402
 
-from llmrl.replay.base import Step  # noqa: E402
+from llmrl.contracts.replay import Step  # noqa: E402
 from llmrl.replay.nstep import NStepReplay  # noqa: E402
 from llmrl.replay.prioritized import SMALLEST, PrioritizedReplay  # noqa: E402
 from llmrl.replay.ring import Sampling  # noqa: E402

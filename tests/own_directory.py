@@ -78,6 +78,9 @@ class Mine(dqn.DQN):
 
     def act(self, obs, *, explore, gen):
         return np.full(len(obs), self.action_space.n - 1)
+
+
+AGENT = Mine
 '''
 ENV_YAML = """
 defaults: [/env/_task@task, /env/_transform, _self_]

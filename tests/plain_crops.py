@@ -7,7 +7,7 @@ from small_agents import box, random_batch, some_actions, some_obs
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
-from llmrl.replay.base import Step
+from llmrl.contracts.replay import Step
 
 RESIDUAL = box([0] * 7 + [-1] * 2, [1] * 9)  # pick or place, six scores, residual
 

@@ -9,8 +9,8 @@ from gymnasium import spaces
 from pydantic import ConfigDict, TypeAdapter
 
 from llmrl.conf_files import conf_root
-from llmrl.config import class_of
-from llmrl.replay.base import Batch, Step
+from llmrl.config import agent_of
+from llmrl.contracts.replay import Batch, Step
 
 
 def config(name, **changes):
@@ -26,7 +26,7 @@ def strict(cls):
 
 
 def make(name, observation_space, action_space, *, env_steps=1000, seed=0, **changes):
-    cls = class_of(importlib.import_module(f"llmrl.agents.{name}"), "act")
+    cls = agent_of(name)
     gen = torch.Generator().manual_seed(seed)
     settings = config(name, **changes)
     return cls(settings, observation_space, action_space, env_steps=env_steps, device="cpu", gen=gen)

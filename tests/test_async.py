@@ -15,7 +15,7 @@ from made_runs import answered, make_run
 from test_llm_client import client, hosted
 from test_llm_explorer import DISCRETE, episode, explorer
 
-from llmrl.explore.base import Clock
+from llmrl.contracts.explorer import Clock
 from llmrl.llm.client import BudgetReached, LLMUnavailable
 from llmrl.llm.job import Job
 from llmrl.llm.transcript import ReplayMismatch, ReplayMissing, Transcript

@@ -10,7 +10,7 @@ from conftest import CART_POLE, SHORT, compose
 
 from llmrl import build
 from llmrl.config import from_node
-from llmrl.explore.base import Clock
+from llmrl.contracts.explorer import Clock
 from llmrl.runs import seeding
 from llmrl.runs.evaluate import Scores, cases
 from llmrl.runs.stop import Stop

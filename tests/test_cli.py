@@ -87,9 +87,9 @@ def test_list_shows_every_choice_with_what_it_is(llmrl: Callable[..., Done]) -> 
 
 @pytest.mark.parametrize("agent", options("agent"))
 def test_list_tells_the_actions_that_the_agents_class_declares(agent: str) -> None:
-    from llmrl.config import class_of, module_of
+    from llmrl.config import agent_of
 
-    assert list_command.actions_of(agent) == class_of(module_of("agent", agent), "act").actions
+    assert list_command.actions_of(agent) == agent_of(agent).actions
 
 
 def test_list_says_what_a_suite_lacks(llmrl: Callable[..., Done], monkeypatch: pytest.MonkeyPatch) -> None:

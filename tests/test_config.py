@@ -1,10 +1,14 @@
 """Configuration: what a budget resolves to, and that one file and one yaml add a method, an agent or an environment."""
 
 import json
+import sys
 
+import pytest
 from conftest import CART_POLE, SHORT, Process, compose, only_run, status
 
-from llmrl.config import from_node
+import llmrl.methods
+from llmrl.checks import ConfigError
+from llmrl.config import from_node, method_of
 from llmrl.runs.files import read_json, read_jsonl
 
 
@@ -50,6 +54,7 @@ METHOD = '''
 from dataclasses import dataclass
 
 from llmrl.checks import Count
+from llmrl.contracts.method import Method
 
 
 @dataclass(frozen=True)
@@ -58,14 +63,13 @@ class Config:
     number: Count
 
 
-class Method:
-    @staticmethod
-    def reads(config):
-        return ()
-
+class Polite(Method):
     def run(self, ctx):
         agent = ctx.agent()
         return ctx.train(agent, agent.explorer()) | {"greeting": ctx.cfg.method.greeting * ctx.cfg.method.number}
+
+
+METHOD = Polite
 '''
 
 AGENT = '''
@@ -86,6 +90,9 @@ class Config(dqn.Config):
 class Stubborn(dqn.DQN):
     def act(self, obs, *, explore, gen):
         return np.full(len(obs), self.action_space.n - 1)
+
+
+AGENT = Stubborn
 '''
 
 ENV = '''
@@ -159,6 +166,26 @@ def test_one_file_and_one_yaml_add_a_method_an_agent_and_an_environment(tmp_path
     assert all(row["lengths"] == [5, 5] for row in greedy)
     wrong = Process([*args, "method.number=0", "agent.stubbornn=1"], tmp_path, variables).end()
     assert wrong.code == 2 and "agent.stubbornn" in wrong.err and "`agent.stubborn`" in wrong.err
+
+
+@pytest.mark.parametrize(
+    ("method", "told"),
+    [
+        ("class Polite:\n    pass", "must export its class: METHOD = <a class that derives from llmrl"),
+        ("class Polite:\n    pass\n\n\nMETHOD = Polite", "must export its class: METHOD"),
+        ("METHOD = 3", "must export its class: METHOD"),
+        ("from llmrl.contracts.method import Method\n\n\nclass Polite(Method):\n    pass\n\n\nMETHOD = Polite",
+         "Polite lacks what llmrl.contracts.method.Method asks for: run"),
+    ],
+)  # fmt: skip
+def test_a_method_that_lacks_something_is_told_what(method, told, tmp_path, monkeypatch):
+    (tmp_path / "polite.py").write_text(f"Config = dict\n\n\n{method}\n")
+    monkeypatch.setattr(llmrl.methods, "__path__", [*llmrl.methods.__path__, str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "llmrl.methods.polite", raising=False)
+    with pytest.raises(ConfigError) as caught:
+        method_of("polite")
+    assert told in str(caught.value) and "polite.py" in str(caught.value)
+    sys.modules.pop("llmrl.methods.polite")
 
 
 def test_the_node_is_kept_as_it_was_composed(llmrl_run, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 from gymnasium import spaces
 from small_agents import make, vectors
 
-from llmrl.explore.base import Clock
+from llmrl.contracts.explorer import Clock
 from llmrl.explore.epsilon_greedy import EpsilonGreedy, exponential, linear
 from llmrl.explore.gaussian import Gaussian
 

@@ -13,7 +13,7 @@ from test_presets_llm_explorer import difference
 from test_resume_in_process import equal, lives, uninterrupted  # noqa: F401 (lives is a fixture)
 
 from llmrl.config import from_node, identity
-from llmrl.explore.base import Clock
+from llmrl.contracts.explorer import Clock
 from llmrl.methods import explorllm, explorllm_programs
 from llmrl.methods.explorllm import ProgramExplorer
 from llmrl.methods.explorllm_programs.policy import DRAWS

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from test_explorllm_programs import SHORT, policy_of
 
+from llmrl.contracts.explorer import Clock
 from llmrl.envs.pick_place.scene import FRAME, HOME_PIXEL
-from llmrl.explore.base import Clock
 from llmrl.methods.explorllm import ProgramExplorer
 from llmrl.methods.explorllm_programs import choose
 from llmrl.methods.explorllm_programs.policy import DRAWS, seen_in, spare_plans

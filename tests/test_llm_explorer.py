@@ -15,9 +15,10 @@ from pydantic import TypeAdapter
 from test_llm_client import client, config, hosted
 
 from llmrl.checks import ConfigError
-from llmrl.explore.base import Clock, EpisodeSummary
+from llmrl.contracts.explorer import Clock, EpisodeSummary, Explorer
+from llmrl.explore.unchanged import Unchanged
 from llmrl.llm.client import LLM, LLMUnavailable
-from llmrl.methods.llm_explorer import Config, LLMExplorer, Method, sample_actions, task_text
+from llmrl.methods.llm_explorer import Config, LLMExplorer, LLMExplorerMethod, sample_actions, task_text
 
 YAML = Path(__file__).parents[1] / "conf" / "method" / "llm_explorer.yaml"
 TASK = SimpleNamespace(
@@ -29,16 +30,22 @@ DISCRETE = gym.spaces.Discrete(3)
 BOX = gym.spaces.Box(-0.4, 0.4, (2,))
 
 
-class Inner:
+class Inner(Explorer):
     """An explorer that can be given a distribution or a bias."""
 
-    def __init__(self) -> None:
+    explores = True
+
+    def __init__(self, shaped_by: Any = "distribution") -> None:
+        self.shaped_by = shaped_by
         self.distribution: NDArray | None = None
         self.bias: NDArray | None = None
         self.starts = 0
 
     def on_episode_start(self, *args: Any) -> None:
         self.starts += 1
+
+    def propose(self, obs: Any, policy: Any, *args: Any) -> NDArray:
+        return policy()
 
     def metrics(self) -> dict[str, float]:
         return {"epsilon": 0.5}
@@ -55,7 +62,8 @@ def settings(**changes: Any) -> Config:
 
 
 def explorer(llm: LLM, space: gym.Space = DISCRETE, **changes: Any) -> LLMExplorer:
-    return LLMExplorer(Inner(), llm, settings(**changes), TASK_2D if space is BOX else TASK, space, seed=3)
+    inner, task = (Inner("bias"), TASK_2D) if space is BOX else (Inner(), TASK)
+    return LLMExplorer(inner, llm, settings(**changes), task, space, seed=3)
 
 
 def episode(number: int, length: int = 150, space: gym.Space = DISCRETE) -> EpisodeSummary:
@@ -268,20 +276,21 @@ def test_a_control_that_asks_nobody_reads_no_llm_and_no_task_text(answer: str, v
     wrapped = LLMExplorer(Inner(), None, settings(answer=answer), bare, DISCRETE, seed=3)
     start(wrapped, 1, EpisodeSummary(0, 1.0, 4, np.array([0, 2, 2, 0])))
     np.testing.assert_allclose(wrapped.inner.distribution, vector)
-    assert Method.reads(settings(answer=answer)) == ()
-    assert Method.reads(settings(answer="constant")) == Method.reads(settings()) == ("llm", "env.task")
+    assert LLMExplorerMethod.reads(settings(answer=answer)) == ()
+    assert (
+        LLMExplorerMethod.reads(settings(answer="constant"))
+        == LLMExplorerMethod.reads(settings())
+        == ("llm", "env.task")
+    )
 
 
 def test_an_agent_whose_exploration_cannot_be_shaped_is_refused(tmp_path: Path) -> None:
-    class Noisy:
-        pass
-
-    agent = SimpleNamespace(explorer=Noisy)
+    agent = SimpleNamespace(explorer=Unchanged)
     cfg = SimpleNamespace(method=settings(), env=SimpleNamespace(task=TASK), seed=3)
     ctx = SimpleNamespace(agent=lambda: agent, llm=client(tmp_path, config()), cfg=cfg, action_space=DISCRETE)
-    with pytest.raises(ConfigError, match="Noisy, which has no distribution"):
-        Method().run(ctx)
+    with pytest.raises(ConfigError, match="Unchanged, which has no distribution"):
+        LLMExplorerMethod().run(ctx)
     agent.explorer = Inner
     ctx.train = lambda agent, explorer: {"wrapped": isinstance(explorer, LLMExplorer), "env_steps": 0}
-    result = Method().run(ctx)
+    result = LLMExplorerMethod().run(ctx)
     assert result["wrapped"] and result["llm_explorer"]["refreshes"] == 0

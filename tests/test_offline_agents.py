@@ -11,7 +11,7 @@ from offline_training import ACTIONS, CONTEXT, SMALL, STATE, WIDTH, agent_of, so
 from small_agents import make, vectors
 
 from llmrl.checks import ConfigError
-from llmrl.replay.base import Batch
+from llmrl.contracts.replay import Batch
 
 GOLDEN = Path(__file__).with_name("golden")
 CASES = {

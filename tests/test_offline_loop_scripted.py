@@ -7,7 +7,7 @@ import pytest
 import torch
 from test_online_loop import Clocked, Found, SpyCheckpoints, SpyLog, StopAt, rows
 
-from llmrl.explore.base import Clock
+from llmrl.contracts.explorer import Clock
 from llmrl.loops import offline
 from llmrl.loops.offline import OfflineTraining, Schedule
 from llmrl.loops.online import TrainingDiverged

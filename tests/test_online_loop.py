@@ -10,7 +10,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from llmrl.explore.base import Clock
+from llmrl.contracts.explorer import Clock
 from llmrl.loops import online
 from llmrl.loops.online import OnlineTraining, Schedule, TrainingDiverged
 from llmrl.runs import seeding

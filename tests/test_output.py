@@ -20,7 +20,7 @@ import llmrl.runs.console
 import llmrl.streams
 from llmrl.agents.dqn import DQN
 from llmrl.checks import ConfigError
-from llmrl.explore.base import Clock
+from llmrl.contracts.explorer import Clock
 from llmrl.loops.evaluation_pool import EvaluationPool
 from llmrl.runs.console import TrainingProgress
 from llmrl.runs.evaluate import cases
@@ -230,7 +230,7 @@ def test_a_bar_on_a_terminal_that_goes_away(tmp_path):
         "import os, sys\n"
         "from llmrl.streams import Streams\n"
         "Streams(patient=False)\n"
-        "from llmrl.explore.base import Clock\n"
+        "from llmrl.contracts.explorer import Clock\n"
         "from llmrl.runs.console import TrainingProgress\n"
         "with TrainingProgress(10, enabled=True) as progress:\n"
         "    progress(Clock(env_steps=1), {'return': 1.0})\n"

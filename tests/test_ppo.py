@@ -14,12 +14,12 @@ from test_agents_sb3 import Empty, assert_same, copy_weights, own_global_generat
 from test_resume_in_process import equal, lives  # noqa: F401
 
 from llmrl import build
-from llmrl.agents.base import executed
 from llmrl.checks import ConfigError
 from llmrl.config import from_node
-from llmrl.explore.base import Clock
+from llmrl.contracts.agent import executed
+from llmrl.contracts.explorer import Clock
+from llmrl.contracts.replay import Step
 from llmrl.loops.online import OnlineTraining
-from llmrl.replay.base import Step
 
 OBS, ARMS, TORQUES = vectors(4), spaces.Discrete(3), box([-1, -1], [1, 1])
 N_STEPS, N_ENVS = 24, 2

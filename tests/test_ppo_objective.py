@@ -7,7 +7,7 @@ from gymnasium import spaces
 from small_agents import box, make, vectors
 
 from llmrl.checks import ConfigError
-from llmrl.replay.base import Batch
+from llmrl.contracts.replay import Batch
 
 OBS = vectors(4)
 # pi / pi_old and the advantage's sign: inside the clip of 0.2, and outside where it binds and where it does not

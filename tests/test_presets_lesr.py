@@ -19,9 +19,9 @@ from test_presets_llm_explorer import cell, difference
 from llmrl.build import RunContext, make_agent, make_env
 from llmrl.commands.cells import table_of
 from llmrl.config import from_node
+from llmrl.contracts.replay import Step
 from llmrl.llm import scripted_lesr
 from llmrl.methods import lesr, lesr_search
-from llmrl.replay.base import Step
 from llmrl.runs.children import outcome_of
 from llmrl.runs.files import read_json, read_jsonl, write_json, write_text
 from llmrl.runs.log import RunLog

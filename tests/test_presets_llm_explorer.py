@@ -16,7 +16,7 @@ from test_llm_explorer import BOX, asked, episode, explorer, settings, start
 from llmrl.checks import ConfigError
 from llmrl.commands.cells import identify, table_of
 from llmrl.conf_files import group_file, options
-from llmrl.explore.base import Clock, EpisodeSummary
+from llmrl.contracts.explorer import Clock, EpisodeSummary
 from llmrl.methods.llm_explorer import Config as Method
 from llmrl.report import grid, tables
 from llmrl.report.published import published

@@ -10,8 +10,8 @@ import torch
 from gymnasium import spaces
 from small_agents import FRAMES, make, random_steps, vectors
 
-from llmrl.explore.base import Clock
-from llmrl.replay.base import Step
+from llmrl.contracts.explorer import Clock
+from llmrl.contracts.replay import Step
 from llmrl.replay.frames import FrameReplay
 from llmrl.replay.ring import Ring, Sampling
 from llmrl.replay.uniform import UniformReplay

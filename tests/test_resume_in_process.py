@@ -11,7 +11,7 @@ import torch
 from conftest import SHORT, TINY, compose
 
 from llmrl import build
-from llmrl.config import class_of, from_node, module_of
+from llmrl.config import from_node, method_of
 from llmrl.llm import scripted
 from llmrl.loops.online import OnlineTraining
 from llmrl.runs import evaluate
@@ -69,7 +69,7 @@ class Life:
         log = RunLog(self.directory)
         ctx = build.RunContext(self.config, self.directory, StopAtPass(self.at), log, self._report)
         try:
-            class_of(module_of("method", self.config.choices["method"]), "run")().run(ctx)
+            method_of(self.config.choices["method"])().run(ctx)
             return True
         except Stopped:
             return False

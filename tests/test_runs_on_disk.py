@@ -11,7 +11,8 @@ import pytest
 from conftest import CART_POLE, ROOT, below, compose, only_run, run_directories, status
 
 from llmrl.agents.dqn import DQN
-from llmrl.config import _identity_of, checked, from_node, identity, run_id
+from llmrl.config import checked, from_node, identity, run_id
+from llmrl.config.identity import _identity_of
 from llmrl.runs.files import read_json, read_jsonl
 from llmrl.runs.identity import RunDirectory, code_state
 

@@ -11,7 +11,7 @@ from lab_tables import TABLE, cells_of, written_lab  # noqa: F401 (the fixture l
 from llmrl.checks import ConfigError
 from llmrl.commands.cells import identify, stage
 from llmrl.conf_files import group_file, options
-from llmrl.config import class_of, from_node, module_of, shared
+from llmrl.config import from_node, method_of, shared
 from llmrl.report import grid
 
 SMOKE, SHORT = "budget=smoke", "budget=short"
@@ -26,8 +26,8 @@ def lengths_of(config):
     suites = config.eval.suite_episodes or 0
     found["suites"] = max(suites.values()) if isinstance(suites, dict) else suites
     found |= {name: getattr(config.agent, name, 0) for name in ("learning_starts", "random_steps")}
-    method = class_of(module_of("method", config.choices["method"]), "run")
-    for number, one in enumerate(method.stages(config) if hasattr(method, "stages") else ()):
+    method = method_of(config.choices["method"])
+    for number, one in enumerate(method.stages(config)):
         made = stage(one)
         found[f"stage {number} {made.path.parent.name}, {made.unit}"] = made.steps
         found[f"stage {number}, each training"] = one.budget.length

@@ -14,8 +14,8 @@ from offline_training import ACTIONS, STATE, WIDTH, history_space, some_transiti
 from plain_crops import RESIDUAL, crop_batch, crop_space
 from small_agents import FRAMES, box, config, make, random_batch, random_steps, some_obs, vectors
 
-from llmrl.config import class_of, module_of
-from llmrl.explore.base import Clock
+from llmrl.config import agent_of, module_of
+from llmrl.contracts.explorer import Clock
 
 ARMS, VECTOR, FORCE = spaces.Discrete(3), vectors(3), box([-2.0, 0.0], [2.0, 1.0])
 NO_FRAMES = {"hidden": (6,)}
@@ -174,7 +174,7 @@ def observed(name: str, settings: dict, space: spaces.Space | None = None) -> di
         return offline(name, seen, spaces.Discrete(ACTIONS), AGENTS[name][0] | settings)
     if name == "sac_crops":
         return online(name, crop_space(), RESIDUAL, AGENTS[name][0] | settings)
-    discrete = class_of(module_of("agent", name), "act").actions == "discrete"
+    discrete = agent_of(name).actions == "discrete"
     space = space or (FRAMES if name == "curl" else VECTOR)
     return online(name, space, ARMS if discrete else FORCE, AGENTS[name][0] | settings)
 

@@ -13,8 +13,8 @@ from wiring import unwired, wires
 
 from llmrl.checks import ConfigError
 from llmrl.config import from_node
+from llmrl.contracts.explorer import Clock
 from llmrl.envs.pick_place.scene import FRAME, Scene
-from llmrl.explore.base import Clock
 from llmrl.gymnasium_ids import pick_place
 from llmrl.methods import explorllm, explorllm_policy, explorllm_programs, explorllm_words
 from llmrl.methods.explorllm_programs import examples

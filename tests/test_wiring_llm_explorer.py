@@ -15,7 +15,7 @@ from test_llm_explorer import BOX, DISCRETE, TASK, TASK_2D, Inner, settings
 from wiring import unwired, wires
 
 from llmrl.conf_files import options
-from llmrl.explore.base import Clock, EpisodeSummary
+from llmrl.contracts.explorer import Clock, EpisodeSummary
 from llmrl.methods import offline, pretrained
 from llmrl.methods.llm_explorer import LLMExplorer
 
@@ -47,7 +47,8 @@ def explored(*answers: str, space: gym.Space = DISCRETE, episodes: Sequence[int]
     """(the explorer, the LLM) after so many ended episodes."""
     llm = Says(*answers or (P,))
     task = TASK_2D if space is BOX else TASK
-    wrapped = LLMExplorer(Inner(), llm, settings(**changes), task, space, seed=3)
+    inner = Inner("distribution" if space is DISCRETE else "bias")
+    wrapped = LLMExplorer(inner, llm, settings(**changes), task, space, seed=3)
     for ended in episodes:
         last = EpisodeSummary(ended - 1, 7.5, len(actions), actions)
         wrapped.on_episode_start(Clock(episodes=ended), ended, last)
@@ -217,7 +218,7 @@ def test_what_offline_rl_learns_from(tmp_path, monkeypatch):
     data = Data(returns=np.array([1.0, 5.0]))
     monkeypatch.setattr(offline, "minari_file", lambda name: f"file of {name}")
     monkeypatch.setattr(offline, "load_minari", lambda name, *, timeouts: loaded.append((name, timeouts)) or data)
-    agent = SimpleNamespace(source=lambda *parts: given.extend(parts) or "source")
+    agent = SimpleNamespace(learns_from="dataset", source=lambda *parts: given.extend(parts) or "source")
     for timeouts in ("truncated", "terminated"):
         context = SimpleNamespace(
             cfg=SimpleNamespace(method=offline.Config(dataset="mine", timeouts=timeouts)), agent=lambda: agent,

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from llmrl.agents import offline
 from llmrl.agents.nets import Descent, flatten, initialised_by, vector_size
 from llmrl.checks import Count, NonNegative, Positive
-from llmrl.replay.base import Batch
+from llmrl.contracts.replay import Batch
 
 
 @dataclass(frozen=True)
@@ -61,3 +61,6 @@ class BC(offline.TransitionAgent):
         self.policy.load_state_dict(state["policy"])
         self.descent.adam.load_state_dict(state["adam"])
         self.updates = state["updates"]
+
+
+AGENT = BC

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from llmrl.agents import offline
 from llmrl.agents.nets import Descent, Target, flatten, initialised_by, vector_size
 from llmrl.checks import Count, HalfOpenUnit, NonNegative, Positive, Probability
-from llmrl.replay.base import Batch
+from llmrl.contracts.replay import Batch
 
 
 @dataclass(frozen=True)
@@ -96,3 +96,6 @@ class BCQ(offline.TransitionAgent):
         self.target.net.load_state_dict(state["target"])
         self.descent.adam.load_state_dict(state["adam"])
         self.updates = state["updates"]
+
+
+AGENT = BCQ

@@ -12,7 +12,7 @@ from llmrl.agents import rainbow
 from llmrl.agents.nets import Target, initialised_by, is_frames
 from llmrl.agents.nets_distributional import ContrastiveHead
 from llmrl.checks import ConfigError, Count, HalfOpenUnit, NonNegative, Positive
-from llmrl.replay.base import Batch
+from llmrl.contracts.replay import Batch
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,9 @@ class CURL(rainbow.Rainbow):
         super().load_state_dict(state)
         self.head.load_state_dict(state["head"])
         self.momentum.net.load_state_dict(state["momentum"])
+
+
+AGENT = CURL
 
 
 def random_shift(frames: Tensor, pixels: int, gen: Generator) -> Tensor:

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from llmrl.agents.base import BaseAgent
 from llmrl.agents.nets import Actor, Critics, Descent, Target, flatten, initialised_by, tensors, vector_size
 from llmrl.checks import Count, HalfOpenUnit, NonNegative, NonNegativeInt, Positive, Probability, SideBySide
+from llmrl.contracts.agent import Agent
+from llmrl.contracts.replay import Batch
 from llmrl.explore.gaussian import Gaussian
-from llmrl.replay.base import Batch
 from llmrl.replay.ring import Sampling
 from llmrl.replay.uniform import UniformReplay
 
@@ -44,7 +44,7 @@ class Config:
             raise ValueError(f"replay_size: {self.replay_size} is less than n_envs ({self.n_envs}), raise it")
 
 
-class DDPG(BaseAgent):
+class DDPG(Agent):
     """One actor mu(s), one critic Q(s, a), and a slow target of each. Critics see actions in environment units."""
 
     actions: Literal["continuous"] = "continuous"
@@ -119,3 +119,6 @@ class DDPG(BaseAgent):
         self.critic_descent.adam.load_state_dict(state["critic_adam"])
         self.gen.set_state(state["gen"])
         self.updates = state["updates"]
+
+
+AGENT = DDPG

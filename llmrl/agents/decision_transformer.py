@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from llmrl.agents import offline
 from llmrl.agents.nets import Descent, initialised_by
 from llmrl.checks import ConfigError, Count, Positive, Probability
-from llmrl.replay.base import Batch
+from llmrl.contracts.replay import Batch
 from llmrl.replay.dataset import Transitions, Windows
 
 
@@ -89,6 +89,9 @@ class DecisionTransformer(offline.OfflineAgent):
         self.net.load_state_dict(state["net"])
         self.descent.adam.load_state_dict(state["adam"])
         self.updates = state["updates"]
+
+
+AGENT = DecisionTransformer
 
 
 class Sequences(nn.Module):

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from llmrl.agents.base import BaseAgent
 from llmrl.agents.nets import Descent, NumpyQ, QNetwork, Target, initialised_by, is_frames, tensors
 from llmrl.checks import Count, HalfOpenUnit, NonNegativeInt, Positive, Probability, SideBySide
+from llmrl.contracts.agent import Agent
+from llmrl.contracts.replay import Batch
 from llmrl.explore.epsilon_greedy import EpsilonGreedy, Schedule, exponential, linear
-from llmrl.replay.base import Batch
 from llmrl.replay.frames import FrameReplay
 from llmrl.replay.ring import Sampling
 from llmrl.replay.uniform import UniformReplay
@@ -55,7 +55,7 @@ class Config:
             raise ValueError(f"epsilon_end: {self.epsilon_end} is above epsilon_start ({self.epsilon_start}), lower it")
 
 
-class DQN(BaseAgent):
+class DQN(Agent):
     """One network Q(s, .), and a copy of it that is renewed every `target_update_every` updates."""
 
     actions: Literal["discrete"] = "discrete"
@@ -135,6 +135,9 @@ class DQN(BaseAgent):
         self.descent.adam.load_state_dict(state["adam"])
         self.gen.set_state(state["gen"])
         self.updates = state["updates"]
+
+
+AGENT = DQN
 
 
 def epsilon_schedule(c: Any, env_steps: int) -> Schedule:

@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from llmrl.agents.base import BaseAgent
 from llmrl.checks import ConfigError, NonNegative, SideBySide
-from llmrl.explore.base import Clock
+from llmrl.contracts.agent import Agent
+from llmrl.contracts.explorer import Clock
+from llmrl.contracts.replay import Batch, Memory, Ring, Step
 from llmrl.explore.epsilon_greedy import EpsilonGreedy, linear
-from llmrl.replay.base import Batch, Ring, Step
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Config:
             raise ValueError(f"probabilities: sum to {sum(self.probabilities):g}, correct them so that they sum to 1")
 
 
-class Fixed(BaseAgent):
+class Fixed(Agent):
     """pi(a | s) = p(a), the same when it trains and when it is evaluated."""
 
     actions: Literal["discrete"] = "discrete"
@@ -63,7 +63,10 @@ class Fixed(BaseAgent):
         self.p = state["p"]
 
 
-class Forgetful:
+AGENT = Fixed
+
+
+class Forgetful(Memory):
     """A memory that keeps nothing and owes no update."""
 
     def add(self, step: Step) -> None: ...

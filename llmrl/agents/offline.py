@@ -1,16 +1,16 @@
 """What the agents that learn from a dataset begin with: discrete actions, no memory, nothing to explore."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, Literal, NoReturn, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from llmrl.agents.base import BaseAgent
 from llmrl.agents.nets import MLP, tensors, vector_size
 from llmrl.checks import ConfigError
+from llmrl.contracts.agent import Agent
 from llmrl.replay.dataset import Transitions, UniformTransitions
 
 Activation = Literal["relu", "tanh"]
@@ -39,10 +39,11 @@ class _Config(Protocol):
     evaluate: Evaluate
 
 
-class OfflineAgent(BaseAgent, ABC):
+class OfflineAgent(Agent):
     """Scores every action, and takes the best. The softmax of the scores is its stochastic policy."""
 
-    actions: Literal["discrete"] = "discrete"
+    actions = "discrete"
+    learns_from = "dataset"
     config: _Config
 
     @abstractmethod
@@ -75,12 +76,6 @@ class OfflineAgent(BaseAgent, ABC):
                     f"{data.source}: it has the action {largest}, the task has 0 to {n - 1}: choose the env that "
                     "it is from"
                 )
-
-    def memory(self) -> NoReturn:
-        raise ConfigError(f"{type(self).__name__} learns from a dataset, not by acting: use method=offline or kalm")
-
-    def explorer(self) -> NoReturn:
-        self.memory()
 
 
 class TransitionAgent(OfflineAgent):

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from llmrl.agents.base import BaseAgent
 from llmrl.agents.nets import Descent, flatten, initialised_by, is_frames, tensors, vector_size
 from llmrl.agents.nets_gaussian import CategoricalPolicy, GaussianPolicy, TanhMLP
 from llmrl.checks import ConfigError, Count, NonNegative, Positive, Probability, SideBySide
+from llmrl.contracts.agent import Agent
+from llmrl.contracts.replay import Batch
 from llmrl.explore.unchanged import Unchanged
-from llmrl.replay.base import Batch
 from llmrl.replay.rollout import Rollout
 
 
@@ -38,7 +38,7 @@ class Config:
     n_epochs: Count
 
 
-class PPO(BaseAgent):
+class PPO(Agent):
     """A policy pi(a | s) and a value V(s), which share no layer. Gaussian actions are clipped when executed."""
 
     actions: Literal["both"] = "both"
@@ -131,3 +131,6 @@ class PPO(BaseAgent):
         self.descent.adam.load_state_dict(state["adam"])
         self.gen.set_state(state["gen"])
         self.updates = state["updates"]
+
+
+AGENT = PPO

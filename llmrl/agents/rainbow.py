@@ -9,14 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from llmrl.agents.base import BaseAgent
 from llmrl.agents.dqn import epsilon_schedule
 from llmrl.agents.nets import Descent, Target, initialised_by, is_frames, tensors
 from llmrl.agents.nets_distributional import CategoricalQNetwork
 from llmrl.checks import Count, HalfOpenUnit, NonNegative, NonNegativeInt, Positive, Probability, SideBySide
+from llmrl.contracts.agent import Agent
+from llmrl.contracts.replay import Batch
 from llmrl.explore.epsilon_greedy import EpsilonGreedy
 from llmrl.explore.unchanged import Unchanged
-from llmrl.replay.base import Batch
 from llmrl.replay.frames import FrameReplay
 from llmrl.replay.nstep import NStepReplay
 from llmrl.replay.prioritized import PrioritizedReplay
@@ -66,7 +66,7 @@ class Config:
             raise ValueError(f"epsilon_end: {self.epsilon_end} is above epsilon_start ({self.epsilon_start}), lower it")
 
 
-class Rainbow(BaseAgent):
+class Rainbow(Agent):
     """A network that gives a distribution of returns on the atoms z_i for every action, and a copy of it."""
 
     actions: Literal["discrete"] = "discrete"
@@ -180,3 +180,6 @@ class Rainbow(BaseAgent):
         self.gen.set_state(state["gen"])
         self.updates = state["updates"]
         self.held = state["held"] and [(f_out.to(self.device), f_in.to(self.device)) for f_out, f_in in state["held"]]
+
+
+AGENT = Rainbow

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from llmrl.agents import dqn
 from llmrl.agents.nets import MLP, Descent, NatureCNN, flatten, initialised_by, is_frames, vector_size
 from llmrl.checks import Count, NonNegative, Positive
-from llmrl.replay.base import Batch
+from llmrl.contracts.replay import Batch
 
 CLIP = 5.0  # normalised observations are clipped to -CLIP … CLIP (Burda et al., section 2.4)
 
@@ -79,6 +79,9 @@ class RNDDQN(dqn.DQN):
         self.predictor_descent.adam.load_state_dict(state["predictor_adam"])
         self.seen.load_state_dict(state["seen"])
         self.errors.load_state_dict(state["errors"])
+
+
+AGENT = RNDDQN
 
 
 class Embedding(nn.Module):

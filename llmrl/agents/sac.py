@@ -9,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
-from llmrl.agents.base import BaseAgent
 from llmrl.agents.nets import Critics, Descent, Target, flatten, initialised_by, normal, tensors, vector_size
 from llmrl.agents.nets_gaussian import SquashedGaussian, Temperature
 from llmrl.checks import Count, HalfOpenUnit, NonNegativeInt, Positive, Probability, SideBySide
+from llmrl.contracts.agent import Agent
+from llmrl.contracts.replay import Batch
 from llmrl.explore.gaussian import Gaussian
-from llmrl.replay.base import Batch
 from llmrl.replay.ring import Sampling
 from llmrl.replay.uniform import UniformReplay
 
@@ -43,7 +43,7 @@ class Config:
             raise ValueError(f"replay_size: {self.replay_size} is less than n_envs ({self.n_envs}), raise it")
 
 
-class SAC(BaseAgent):
+class SAC(Agent):
     """A stochastic actor pi(a | s), two critics Q_i(s, a) with a slow target, and a temperature alpha.
 
     The networks know actions in -1 … 1, whatever the environment's units are, so that one target entropy serves all.
@@ -145,3 +145,6 @@ class SAC(BaseAgent):
         self.temperature_descent.adam.load_state_dict(state["temperature_adam"])
         self.gen.set_state(state["gen"])
         self.updates = state["updates"]
+
+
+AGENT = SAC

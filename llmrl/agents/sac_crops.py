@@ -17,7 +17,7 @@ from llmrl.agents import sac
 from llmrl.agents.nets import Critics
 from llmrl.agents.nets_crops import FEATURES, Encoded, encoder, see
 from llmrl.agents.nets_gaussian import SquashedGaussian
-from llmrl.replay.base import Batch
+from llmrl.contracts.replay import Batch
 from llmrl.replay.crops import CropReplay
 from llmrl.replay.ring import Sampling
 
@@ -60,3 +60,6 @@ class SACCrops(sac.SAC):
         return CropReplay(
             self.observation_space, self.action_space, capacity=c.replay_size, n_envs=c.n_envs, sampling=sampling
         )
+
+
+AGENT = SACCrops

@@ -11,7 +11,7 @@ from torch import Tensor
 from llmrl.agents import ddpg
 from llmrl.agents.nets import flatten, normal
 from llmrl.checks import Count, NonNegative, Positive
-from llmrl.replay.base import Batch
+from llmrl.contracts.replay import Batch
 
 
 @dataclass(frozen=True)
@@ -63,3 +63,6 @@ class TD3(ddpg.DDPG):
             self.target_actor.track(self.config.tau)
             metrics["actor_loss"] = actor_loss.detach()
         return metrics
+
+
+AGENT = TD3

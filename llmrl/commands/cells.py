@@ -32,7 +32,7 @@ def seeds(text: str) -> tuple[int, ...]:
 
 def table_of(name: str) -> grid.Table:
     """conf/table/<name>.yaml. Raises ConfigError with the nearest name where there is none."""
-    from llmrl.config import nearest
+    from llmrl.checks import nearest
 
     file = group_file("table", name)
     if file is None or name not in options("table"):
@@ -50,7 +50,7 @@ def cells_of(table: grid.Table, args: argparse.Namespace, *more: str) -> list[gr
 def identify(overrides: Sequence[str], seeds: Sequence[int]) -> tuple[grid.Wanted, ...]:
     """The runs of one cell: composed once, then only the seed differs. Raises ConfigError."""
     from llmrl.cli import compose
-    from llmrl.config import class_of, from_node, identity, module_of, run_id, run_path, shared
+    from llmrl.config import from_node, identity, method_of, run_id, run_path, shared
 
     try:
         node = compose(list(overrides))
@@ -58,9 +58,9 @@ def identify(overrides: Sequence[str], seeds: Sequence[int]) -> tuple[grid.Wante
         config = shared(from_node(node, overrides))
     except ConfigError as error:
         raise ConfigError(f"{error}\n(composing: llmrl run {' '.join(overrides)})") from None
-    method = class_of(module_of("method", config.choices["method"]), "run")
+    method = method_of(config.choices["method"])
     reads = method.reads(config.method)
-    stages = tuple(stage(config) for config in (method.stages(config) if hasattr(method, "stages") else ()))
+    stages = tuple(stage(config) for config in method.stages(config))
     found = []
     for seed in seeds:
         seeded = shared(dataclasses.replace(config, seed=seed))
@@ -68,7 +68,7 @@ def identify(overrides: Sequence[str], seeds: Sequence[int]) -> tuple[grid.Wante
         found.append(grid.Wanted(
             tuple(overrides), Path(config.compute.outputs), run_path(seeded, who), run_id(who), who,
             {key: config.choices[key] for key in ("method", "agent", "env")}, seeded.seed,
-            *reversed(_length(method, seeded)), config.compute.device,
+            *reversed(method.work(seeded)), config.compute.device,
             config.llm.model if "llm" in reads else None, stages,
         ))  # fmt: skip
     return tuple(found)
@@ -76,16 +76,9 @@ def identify(overrides: Sequence[str], seeds: Sequence[int]) -> tuple[grid.Wante
 
 def stage(config) -> grid.Stage:
     """What runs share, known without running it."""
-    from llmrl.config import class_of, identity, module_of, run_path
+    from llmrl.config import identity, method_of, run_path
     from llmrl.runs.children import node_of
 
-    method = class_of(module_of("method", config.choices["method"]), "run")
+    method = method_of(config.choices["method"])
     path = run_path(config, identity(config, method.reads(config.method)))
-    return grid.Stage(path, *_length(method, config), node_of(config), "llm" in method.reads(config.method))
-
-
-def _length(method, config) -> tuple[int, str]:
-    """(how many, of what) a stage makes."""
-    if hasattr(method, "work"):  # a search, which trains in runs of its own, or what has another unit
-        return method.work(config)
-    return config.budget.length, config.budget.unit
+    return grid.Stage(path, *method.work(config), node_of(config), "llm" in method.reads(config.method))

@@ -39,13 +39,13 @@ def main(args: list[str]) -> int:
 def check(node: dict[str, Any], overrides: list[str]) -> Any:
     """Yields a line per thing that works. Raises ConfigError for what was asked wrongly, anything else as it comes."""
     from llmrl import build
-    from llmrl.config import class_of, from_node, identity, module_of, run_path
+    from llmrl.config import from_node, identity, method_of, run_path
     from llmrl.llm import client
 
     node.pop("rerun", None)
     config = from_node(node, overrides)
     names = config.choices
-    method = class_of(module_of("method", names["method"]), "run")()
+    method = method_of(names["method"])()
     path = run_path(config, identity(config, method.reads(config.method)))
     build.set_up_torch(config)
     yield f"composed: {names['method']} · {names['agent']} · {names['env']} · {config.budget.env_steps:,} env_steps"
@@ -97,18 +97,16 @@ def _arrays(config: Any) -> str:
 def _rehearse(method: Any, config: Any, directory: Path) -> Any:
     """The method's own `run` in `directory`: a training three times, stopped, stopped again at once, and let go
     to its end; anything else once."""
-    from llmrl.config import module_of
     from llmrl.runs.stop import Stopped
 
-    module = module_of("method", config.choices["method"])
-    searches = hasattr(module, "ARTIFACT")  # and trains, if at all, in runs of its own
-    if searches or not getattr(module, "TRAINS", True):
+    makes_artifact = method.artifact is not None  # and trains, if at all, in runs of its own
+    if makes_artifact or not method.trains:
         ctx = _context(config, directory, [], None)
         result = method.run(ctx)
         ctx.log.close()
-        if searches and "llm" not in method.reads(config.method):
-            yield f"made: {module.ARTIFACT}"
-        elif searches:
+        if makes_artifact and "llm" not in method.reads(config.method):
+            yield f"made: {method.artifact}"
+        elif makes_artifact:
             yield f"searched: {result['env_steps']} env_steps, {ctx.llm.usage()['calls']} calls of the scripted LLM"
         else:
             yield f"evaluated: {last_return(directory)}; nothing is trained"
@@ -137,7 +135,7 @@ def _rehearse(method: Any, config: Any, directory: Path) -> Any:
 
 def _small(config: Any, outputs: str) -> Any:
     """The same run with the smallest numbers that still touch everything: one update, on the last step."""
-    from llmrl.config import class_of, module_of
+    from llmrl.config import method_of
 
     n_envs = getattr(config.agent, "n_envs", 1)
     env_steps = -(-ENV_STEPS // n_envs) * n_envs  # offline: updates
@@ -147,11 +145,10 @@ def _small(config: Any, outputs: str) -> Any:
     }  # fmt: skip
     known = {field.name for field in dataclasses.fields(config.agent)}
     scripted = {"kind": "scripted", "model": "scripted", "replay": None, "key_env": None, "api_base": None}
-    method = class_of(module_of("method", config.choices["method"]), "run")
-    small = getattr(method, "small", lambda own, env_steps: own)
+    method = method_of(config.choices["method"])
     return dataclasses.replace(
         config,
-        method=small(config.method, env_steps),
+        method=method.small(config.method, env_steps),
         agent=dataclasses.replace(config.agent, **{k: v for k, v in agent.items() if k in known}),
         budget=dataclasses.replace(config.budget, **{config.budget.unit: env_steps}),
         eval=dataclasses.replace(

@@ -34,7 +34,7 @@ def main(args: list[str]) -> int:
     if args and not args[0].startswith("-") and not Path(args[0]).exists():
         if args[0] in options("table"):
             return _table_main(args)
-        from llmrl.config import nearest
+        from llmrl.checks import nearest
 
         near = nearest(args[0], options("table"))
         print(f"llmrl plot: there is no directory {args[0]} and no table `{args[0]}`.{near}", file=sys.stderr)

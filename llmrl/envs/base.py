@@ -54,7 +54,9 @@ class Task:
 class Transform:
     """A function pair (LESR) under an agent; conf/env/_transform.yaml says what each key means."""
 
-    artifact: PathText | None = field(metadata={"identity": "content"})
+    artifact: PathText | None = field(
+        metadata={"identity": "content", "key": "env.transform.artifact", "file": PROGRAM}
+    )
     w: NonNegative
     state: Literal["augmented", "source"]
     reward: Literal["add", "replace"]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrl.explore.base import Clock, EpisodeSummary, Policy
+from llmrl.contracts.explorer import Clock, Explorer, Policy
 
 Schedule = Callable[[int], float]  # env_steps -> epsilon
 
@@ -21,8 +21,10 @@ def exponential(start: float, end: float, decay: float) -> Schedule:
     return lambda env_steps: max(end, start * decay**env_steps)
 
 
-class EpsilonGreedy:
+class EpsilonGreedy(Explorer):
     """With probability epsilon an action drawn from `distribution`, else the policy's."""
+
+    shaped_by = "distribution"
 
     def __init__(self, n_actions: int, *, epsilon: Schedule, random_steps: int = 0) -> None:
         """`random_steps`: env_steps of warm-up, during which epsilon is 1."""
@@ -36,9 +38,6 @@ class EpsilonGreedy:
     def explores(self) -> bool:
         """Whether it ever does anything but what the policy says, after the warm-up."""
         return self.schedule(self.random_steps) > 0 or self.schedule(2**62) > 0
-
-    def on_episode_start(self, clock: Clock, number: int, last: EpisodeSummary | None) -> None:
-        """Episodes make no difference here."""
 
     def propose(
         self, obs: Any, policy: Policy, clock: Clock, info: Sequence[dict], rng: np.random.Generator

@@ -7,11 +7,13 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from llmrl.explore.base import Clock, EpisodeSummary, Policy
+from llmrl.contracts.explorer import Clock, Explorer, Policy
 
 
-class Gaussian:
+class Gaussian(Explorer):
     """a = clip(policy(s) + bias + N(0, sigma), low, high), after a warm-up of uniformly random actions."""
+
+    shaped_by = "bias"
 
     def __init__(self, action_space: spaces.Box, *, sigma: NDArray | float, random_steps: int = 0) -> None:
         """`sigma`: standard deviation in environment units, a number or (action,); `random_steps`: env_steps."""
@@ -24,9 +26,6 @@ class Gaussian:
     def explores(self) -> bool:
         """Whether there is any noise, after the warm-up."""
         return bool(np.any(self.sigma))
-
-    def on_episode_start(self, clock: Clock, number: int, last: EpisodeSummary | None) -> None:
-        """Episodes make no difference here."""
 
     def propose(
         self, obs: Any, policy: Policy, clock: Clock, info: Sequence[dict], rng: np.random.Generator
@@ -41,9 +40,6 @@ class Gaussian:
             if self.bias is not None:
                 action += self.bias
         return np.clip(action, self.low, self.high).astype(np.float32)
-
-    def metrics(self) -> dict[str, float]:
-        return {}
 
     def state_dict(self) -> dict:
         return {"bias": self.bias}

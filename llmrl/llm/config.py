@@ -30,7 +30,7 @@ class Config:
     budget_usd: NonNegative | None = field(metadata=NOT_IDENTITY)
     api_base: str | None = field(metadata=NOT_IDENTITY)
     key_env: str | None = field(metadata=NOT_IDENTITY)
-    replay: PathText | None = field(metadata={"identity": "content"})
+    replay: PathText | None = field(metadata={"identity": "content", "key": "llm.replay", "file": "llm.jsonl"})
 
     def __post_init__(self) -> None:
         if self.kind == "scripted" and self.model != "scripted":

@@ -15,7 +15,7 @@ from typing import Any
 import gymnasium as gym
 import torch
 
-from llmrl.agents.base import Agent
+from llmrl.contracts.agent import Agent
 from llmrl.runs.evaluate import Act, Case, Scores, evaluate
 from llmrl.runs.stop import Stop
 from llmrl.streams import Streams

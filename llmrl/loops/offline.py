@@ -13,10 +13,10 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from llmrl.agents.base import Learner
-from llmrl.explore.base import Clock
+from llmrl.contracts.agent import Learner
+from llmrl.contracts.explorer import Clock
+from llmrl.contracts.replay import Batch, Ring
 from llmrl.loops.online import TrainingDiverged
-from llmrl.replay.base import Batch, Ring
 from llmrl.runs import seeding
 from llmrl.runs.checkpoint import Checkpoints
 from llmrl.runs.files import DiskError

@@ -14,9 +14,9 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from llmrl.agents.base import Agent, executed
-from llmrl.explore.base import Clock, EpisodeSummary, Explorer
-from llmrl.replay.base import Step
+from llmrl.contracts.agent import Agent, executed
+from llmrl.contracts.explorer import Clock, EpisodeSummary, Explorer
+from llmrl.contracts.replay import Step
 from llmrl.runs import play, seeding
 from llmrl.runs.checkpoint import Checkpoints
 from llmrl.runs.files import DiskError

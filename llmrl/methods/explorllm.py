@@ -8,19 +8,23 @@ evaluation never uses them. docs/papers/explorllm.md compares with the paper.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmrl.checks import ConfigError, Positive, Probability
 from llmrl.config import Config as Run
-from llmrl.explore.base import Clock, EpisodeSummary, Explorer, Policy
+from llmrl.contracts.explorer import Clock, EpisodeSummary, Explorer, Policy
+from llmrl.contracts.method import Method, Reads
 from llmrl.explore.epsilon_greedy import Schedule, linear
 from llmrl.methods import explorllm_programs
 from llmrl.methods.explorllm_programs import Affordance, check_affordance, choose, chosen, read_programs, run_of
 from llmrl.methods.explorllm_programs.policy import DRAWS, ProgramPolicy, check_task
 from llmrl.runs import seeding
+
+if TYPE_CHECKING:
+    from llmrl.build import RunContext
 
 
 @dataclass(frozen=True)
@@ -38,24 +42,24 @@ class Config:
         check_affordance(self.affordance, self.programs)
 
 
-class ExploRLLM:
+class ExploRLLM(Method[Config]):
     """With epsilon 0 this is the agent alone, byte for byte: no LLM is asked."""
 
-    @staticmethod
-    def reads(config: Config) -> tuple[str, ...]:
+    @classmethod
+    def reads(cls, config: Config) -> tuple[Reads, ...]:
         return ("llm",) if config.epsilon else ()
 
-    @staticmethod
-    def stages(config: Run) -> list[Run]:
-        return [run_of(config, config.method.programs)] if config.method.epsilon else []
+    @classmethod
+    def stages(cls, run: Run) -> list[Run]:
+        return [run_of(run, run.method.programs)] if run.method.epsilon else []
 
-    @staticmethod
-    def small(config: Config, env_steps: int) -> Config:
+    @classmethod
+    def small(cls, config: Config, env_steps: int) -> Config:
         """The same with the smallest programs' search that touches everything."""
         programs = explorllm_programs.ExploRLLMPrograms.small(config.programs, env_steps)
         return replace(config, programs=programs, affordance="best")  # one that is named may not be among so few
 
-    def run(self, ctx: Any) -> dict[str, Any]:
+    def run(self, ctx: "RunContext") -> dict[str, Any]:
         own, agent = ctx.cfg.method, ctx.agent()
         if not own.epsilon:
             return ctx.train(agent, agent.explorer())
@@ -78,7 +82,10 @@ class ExploRLLM:
         return result | {"explorllm": told | {"failures": dict(sorted(policy.failures.items()))}}
 
 
-class ProgramExplorer:
+METHOD = ExploRLLM
+
+
+class ProgramExplorer(Explorer):
     """Algorithm 1. The agent's own explorer stays around it: its first random env_steps stay random.
 
     The programs' randomness is a stream of its own, so that all else is drawn as without guidance.

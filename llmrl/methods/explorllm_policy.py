@@ -6,7 +6,7 @@ of each map; centre: the planner alone, at objects' middles; random: uniform act
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 
 from llmrl.checks import Positive
 from llmrl.config import Config as Run
+from llmrl.contracts.method import Method, Reads
 from llmrl.methods import explorllm_programs
 from llmrl.methods.explorllm_programs import Affordance, check_affordance, choose, chosen, read_programs, run_of
 from llmrl.methods.explorllm_programs.policy import DRAWS, ProgramPolicy, Sampling, check_task
 from llmrl.runs.evaluate import Act, cases, evaluate, uniform_policy
 
-TRAINS = False  # for `llmrl check`
+if TYPE_CHECKING:
+    from llmrl.build import RunContext
+
 Policy = Literal["program", "argmax", "centre", "random", "oracle"]
 SAMPLING: dict[str, Sampling] = {"program": "stochastic", "argmax": "argmax", "centre": "centre"}
 
@@ -37,22 +40,24 @@ class Config:
         check_affordance(self.affordance, self.programs)
 
 
-class ExploRLLMPolicy:
-    @staticmethod
-    def reads(config: Config) -> tuple[str, ...]:
+class ExploRLLMPolicy(Method[Config]):
+    trains = False
+
+    @classmethod
+    def reads(cls, config: Config) -> tuple[Reads, ...]:
         return ("llm",) if config.policy in SAMPLING else ()
 
-    @staticmethod
-    def small(config: Config, env_steps: int) -> Config:
+    @classmethod
+    def small(cls, config: Config, env_steps: int) -> Config:
         """The same with the smallest programs' search that touches everything."""
         programs = explorllm_programs.ExploRLLMPrograms.small(config.programs, env_steps)
         return replace(config, programs=programs, affordance="best")  # one that is named may not be among so few
 
-    @staticmethod
-    def stages(config: Run) -> list[Run]:
-        return [run_of(config, config.method.programs)] if config.method.policy in SAMPLING else []
+    @classmethod
+    def stages(cls, run: Run) -> list[Run]:
+        return [run_of(run, run.method.programs)] if run.method.policy in SAMPLING else []
 
-    def run(self, ctx: Any) -> dict[str, Any]:
+    def run(self, ctx: "RunContext") -> dict[str, Any]:
         own = ctx.cfg.method
         check_task(ctx.cfg.env, crops=own.policy in SAMPLING)
         found, told = None, {}
@@ -68,6 +73,9 @@ class ExploRLLMPolicy:
         ctx.log.evaluation({"env_steps": 0, "updates": 0, "policy": "greedy", **scores.row()})
         told |= {"policy": own.policy, **facts()}
         return {"env_steps": 0, "updates": 0, "episodes": 0, "explorllm": told}
+
+
+METHOD = ExploRLLMPolicy
 
 
 class WithInfo(gym.Wrapper):

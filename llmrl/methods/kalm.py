@@ -10,13 +10,14 @@ the paper.
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from llmrl.checks import ConfigError, Count
 from llmrl.config import Config as Run
-from llmrl.config import class_of, module_of
+from llmrl.config import agent_of
+from llmrl.contracts.method import Method, Reads
 from llmrl.envs import text
 from llmrl.envs.clevr_robot import goals as g
 from llmrl.envs.clevr_robot.rollouts import Rollouts, load
@@ -24,7 +25,9 @@ from llmrl.methods import kalm_data, kalm_model, kalm_rollouts
 from llmrl.methods.kalm_model import sentences_of
 from llmrl.replay.dataset import Timeouts, Transitions
 
-UNIT = "updates"  # what its training is measured in
+if TYPE_CHECKING:
+    from llmrl.build import RunContext
+
 Tier = Literal["rephrase", "easy", "hard"]
 
 
@@ -55,21 +58,23 @@ class Config:
             )
 
 
-class KALM:
-    @staticmethod
-    def reads(config: Config) -> tuple[str, ...]:
+class KALM(Method[Config]):
+    unit = "updates"
+
+    @classmethod
+    def reads(cls, config: Config) -> tuple[Reads, ...]:
         return () if config.rollouts is None else kalm_rollouts.KALMRollouts.reads(config.rollouts)
 
-    @staticmethod
-    def stages(config: Run) -> list[Run]:
+    @classmethod
+    def stages(cls, run: Run) -> list[Run]:
         """What runs share: the data, the language model, and what it imagined."""
-        own = config.method
-        imagined = [kalm_rollouts.run_of(config, replace(own.rollouts, tier=tier)) for tier in own.imagined]
+        own = run.method
+        imagined = [kalm_rollouts.run_of(run, replace(own.rollouts, tier=tier)) for tier in own.imagined]
         before = kalm_rollouts.KALMRollouts.stages(imagined[0]) if imagined else []
-        return [kalm_data.run_of(config, own.data), *before, *imagined]
+        return [kalm_data.run_of(run, own.data), *before, *imagined]
 
-    @staticmethod
-    def small(config: Config, env_steps: int) -> Config:
+    @classmethod
+    def small(cls, config: Config, env_steps: int) -> Config:
         """The same with the smallest numbers that touch everything."""
         data = kalm_data.KALMData.small(config.data, env_steps)
         rollouts = config.rollouts
@@ -78,7 +83,7 @@ class KALM:
             rollouts = replace(rollouts, model=replace(rollouts.model, data=data))
         return replace(config, data=data, real_rollouts=data.rollouts, imagined=config.imagined[:1], rollouts=rollouts)
 
-    def run(self, ctx: Any) -> dict[str, Any]:
+    def run(self, ctx: "RunContext") -> dict[str, Any]:
         own, env = ctx.cfg.method, ctx.cfg.env
         check(ctx.cfg)
         stages = self.stages(ctx.cfg)
@@ -100,6 +105,9 @@ class KALM:
         return ctx.train_offline(agent, agent.source(*parts)) | {"kalm": facts}
 
 
+METHOD = KALM
+
+
 def check(config: Run) -> None:
     """Before anything is collected, trained or imagined. Raises ConfigError where the pieces do not fit."""
     env, name = config.env, config.choices["agent"]
@@ -107,7 +115,7 @@ def check(config: Run) -> None:
     kalm_data.check(config, config.method.data, "method.data")
     if env.language is None:
         raise ConfigError("method=kalm: its policy reads goals in words; choose env.language=minilm, or words")
-    if not hasattr(class_of(module_of("agent", name), "act"), "source"):
+    if agent_of(name).learns_from != "dataset":
         raise ConfigError(f"method=kalm learns from a dataset, which agent={name} does not: bc, cql, bcq, …")
     if config.budget.updates is None:
         raise ConfigError("method=kalm trains offline: say for how many budget.updates")

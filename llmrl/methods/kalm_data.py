@@ -8,13 +8,14 @@ deterministic; a collection that was interrupted begins anew.
 import sys
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from llmrl.checks import ConfigError, Count, NonNegativeInt, PathText
 from llmrl.config import Config as Run
 from llmrl.config import identity, run_path, without_training
+from llmrl.contracts.method import Method
 from llmrl.envs.clevr_robot import goals as g
 from llmrl.envs.clevr_robot.authors import imported
 from llmrl.envs.clevr_robot.collect import Script, collect
@@ -22,7 +23,9 @@ from llmrl.envs.clevr_robot.rollouts import FILE, Rollouts, load, save
 from llmrl.runs import seeding
 from llmrl.runs.files import writing
 
-ARTIFACT = "kalm_data"  # its directory is outputs/artifacts/kalm_data/<id>
+if TYPE_CHECKING:
+    from llmrl.build import RunContext
+
 PRODUCT = FILE
 
 
@@ -50,23 +53,25 @@ def check(run: Run, config: Config, key: str) -> None:
         raise ConfigError(f"{key}.import_from: {config.import_from} does not exist")
 
 
-class KALMData:
-    @staticmethod
-    def reads(config: Config) -> tuple[str, ...]:
-        return ()
+class KALMData(Method[Config]):
+    artifact = "kalm_data"  # its directory is outputs/artifacts/kalm_data/<id>
 
-    @staticmethod
-    def work(config: Run) -> tuple[int, str]:
+    @classmethod
+    def work(cls, run: Run) -> tuple[int, str]:
         """Nothing is trained."""
-        own = config.method
+        own = run.method
         return (0 if own.import_from is not None else own.rollouts), "rollouts"
 
-    @staticmethod
-    def small(config: Config, env_steps: int) -> Config:
+    @classmethod
+    def small(cls, config: Config, env_steps: int) -> Config:
         """The same with the smallest numbers that touch everything."""
         return replace(config, rollouts=len(g.BASE))
 
-    def run(self, ctx: Any) -> dict[str, Any]:
+    @classmethod
+    def shared(cls, run: Run) -> Run:
+        return run_of(run, run.method)
+
+    def run(self, ctx: "RunContext") -> dict[str, Any]:
         own, env = ctx.cfg.method, canonical(ctx.cfg.env)
         if not (ctx.dir / PRODUCT).exists():
             check(ctx.cfg, own, "method")
@@ -84,7 +89,10 @@ class KALMData:
         return {"env_steps": 0, "updates": 0, "episodes": 0, "kalm_data": described(load(ctx.dir))}
 
 
-def _tell(ctx: Any) -> Any:
+METHOD = KALMData
+
+
+def _tell(ctx: "RunContext") -> Any:
     if not ctx.cfg.log.progress:
         return lambda done, n: None
     return lambda done, n: print(f"  {done:,} of {n:,} rollouts", file=sys.stderr, flush=True)

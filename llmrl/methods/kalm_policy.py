@@ -6,13 +6,14 @@ noisy_greedy: pushes what a goal says where it says, and now and then anything a
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmrl.checks import ConfigError, Count, Probability
 from llmrl.config import Config as Run
+from llmrl.contracts.method import Method
 from llmrl.envs.clevr_robot import goals as g
 from llmrl.envs.clevr_robot.collect import Script
 from llmrl.envs.clevr_robot.model import ACTIONS, BALLS, xy_of
@@ -22,7 +23,9 @@ from llmrl.methods import kalm_data, kalm_model
 from llmrl.runs import seeding
 from llmrl.runs.evaluate import Case, Scores, cases, evaluate_together
 
-TRAINS = False  # for `llmrl check`
+if TYPE_CHECKING:
+    from llmrl.build import RunContext
+
 PUSH = {g.BEHIND: 1, g.LEFT: 2, g.FRONT: 3, g.RIGHT: 0}  # the action's direction for an easy goal's
 
 
@@ -43,25 +46,23 @@ class Config:
             raise ValueError("model: policy=language_model needs one, and a batch_size")
 
 
-class KALMPolicy:
-    @staticmethod
-    def reads(config: Config) -> tuple[str, ...]:
-        return ()
+class KALMPolicy(Method[Config]):
+    trains = False
 
-    @staticmethod
-    def small(config: Config, env_steps: int) -> Config:
+    @classmethod
+    def small(cls, config: Config, env_steps: int) -> Config:
         """The same with the smallest language model that touches everything."""
         small = kalm_model.KALMModel.small
         return replace(config, model=None if config.model is None else small(config.model, env_steps))
 
-    @staticmethod
-    def stages(config: Run) -> list[Run]:
-        if config.method.model is None:
+    @classmethod
+    def stages(cls, run: Run) -> list[Run]:
+        if run.method.model is None:
             return []
-        model = kalm_model.run_of(config, config.method.model)
+        model = kalm_model.run_of(run, run.method.model)
         return [*kalm_model.KALMModel.stages(model), model]
 
-    def run(self, ctx: Any) -> dict[str, Any]:
+    def run(self, ctx: "RunContext") -> dict[str, Any]:
         own, cfg = ctx.cfg.method, ctx.cfg
         kalm_data.canonical(cfg.env)
         if cfg.env.language is None:
@@ -85,6 +86,9 @@ class KALMPolicy:
             # where a trained agent's evaluations stand, tables find these
             ctx.log.evaluation({"env_steps": 0, "updates": 0, "policy": name, **scores.row()})
         return {"env_steps": 0, "updates": 0, "episodes": 0, "kalm_policy": {"policy": own.policy}}
+
+
+METHOD = KALMPolicy
 
 
 # --- the script -------------------------------------------------------------------------------------------------------

@@ -5,17 +5,22 @@ scratch, on the run's own seed (section 2.3 of the specification). docs/papers/l
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from llmrl.checks import ConfigError, Count
 from llmrl.config import Config as Run
-from llmrl.config import checked_at, module_of, scaled
+from llmrl.config import checked_at, module_of
+from llmrl.config.scaling import scaled
+from llmrl.contracts.method import Method, Reads
 from llmrl.envs.base import PROGRAM, Transform
 from llmrl.methods import lesr_search
 from llmrl.runs import seeding
 from llmrl.runs.files import read_json
+
+if TYPE_CHECKING:
+    from llmrl.build import RunContext
 
 
 @dataclass(frozen=True)
@@ -29,24 +34,24 @@ class Config:
     control: Literal["none", "random_features", "duplicated_dimensions"]
 
 
-class LESR:
+class LESR(Method[Config]):
     """The agent with the best pair of a search: plain training on the state that it writes."""
 
-    @staticmethod
-    def reads(config: Config) -> tuple[str, ...]:
+    @classmethod
+    def reads(cls, config: Config) -> tuple[Reads, ...]:
         return "llm", "env.task", "env.task.observation"
 
-    @staticmethod
-    def stages(config: Run) -> list[Run]:
+    @classmethod
+    def stages(cls, run: Run) -> list[Run]:
         """What runs share: the one search."""
-        return [search_of(config)]
+        return [search_of(run)]
 
-    @staticmethod
-    def small(config: Config, env_steps: int) -> Config:
+    @classmethod
+    def small(cls, config: Config, env_steps: int) -> Config:
         search = lesr_search.LESRSearch.small(config.search, env_steps)
         return replace(config, search=search, search_env_steps=env_steps, search_evaluations=1)
 
-    def run(self, ctx: Any) -> dict[str, Any]:
+    def run(self, ctx: "RunContext") -> dict[str, Any]:
         lesr_search.check_task(ctx.cfg.env)
         ctx.rehearse()
         search = ctx.artifact(search_of(ctx.cfg), PROGRAM)
@@ -69,6 +74,9 @@ class LESR:
             "env_steps_total": result["env_steps"] + found["env_steps_total"], "llm": found["llm"],
             "lesr": found["lesr"] | {"search": str(search), "search_env_steps": found["env_steps_total"]},
         }  # fmt: skip
+
+
+METHOD = LESR
 
 
 def search_of(config: Run) -> Run:

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrl.checks import ConfigError, Count, Positive, Probability, Whole
-from llmrl.explore.base import Clock, EpisodeSummary, Explorer, Policy
+from llmrl.contracts.explorer import Clock, EpisodeSummary, Explorer, Policy
+from llmrl.contracts.method import Method, Reads
 from llmrl.llm.answer import FAULTS
 from llmrl.llm.client import LLM
 from llmrl.llm.job import Job
@@ -28,6 +29,7 @@ from llmrl.llm.tries import REPEATED, Tries
 from llmrl.runs import seeding
 
 if TYPE_CHECKING:
+    from llmrl.build import RunContext
     from llmrl.envs.base import Task
 
 PROMPTS = Path(__file__).with_name("llm_explorer_prompts")
@@ -60,15 +62,15 @@ class Config:
             raise ValueError(f"asynchronous: there is nothing to wait for with method.answer={self.answer}; use false")
 
 
-class Method:
+class LLMExplorerMethod(Method[Config]):
     """Plain training, with the agent's own explorer wrapped."""
 
-    @staticmethod
-    def reads(config: Config) -> tuple[str, ...]:
+    @classmethod
+    def reads(cls, config: Config) -> tuple[Reads, ...]:
         """What of the configuration matters beside method, agent and env."""
         return () if config.answer in ASKS_NOBODY else ("llm", "env.task")
 
-    def run(self, ctx: Any) -> dict[str, Any]:
+    def run(self, ctx: "RunContext") -> dict[str, Any]:
         """Trains and returns the result. Raises ConfigError where agent or task text does not fit the method."""
         agent = ctx.agent()
         config = ctx.cfg.method
@@ -83,7 +85,10 @@ class Method:
         return result | {"llm_explorer": explorer.usage()}
 
 
-class LLMExplorer:
+METHOD = LLMExplorerMethod
+
+
+class LLMExplorer(Explorer):
     """The agent's own explorer, whose `distribution` or `bias` an LLM sets anew every K episodes."""
 
     def __init__(
@@ -101,14 +106,14 @@ class LLMExplorer:
         self._job: Job | None = None  # at work on `pending`
         self._discrete = isinstance(action_space, gym.spaces.Discrete)
         self._attribute = "distribution" if self._discrete else "bias"
-        if not hasattr(inner, self._attribute):
+        if inner.shaped_by != self._attribute:
             kind = "epsilon-greedy (agent=dqn)" if self._discrete else "Gaussian noise (agent=td3, agent=ddpg)"
             raise ConfigError(
                 f"method=llm_explorer shapes exploration by {kind}, but this agent explores with "
                 f"{type(inner).__name__}, which has no {self._attribute}. Choose such an agent, give agent=rainbow an "
                 "agent.epsilon_schedule, or use method=vanilla"
             )
-        if not getattr(inner, "explores", True):
+        if not inner.explores:
             raise ConfigError(
                 "method=llm_explorer shapes an agent's exploration, and this agent's is none: give it an "
                 + ("agent.epsilon_end above 0" if self._discrete else "agent.exploration_noise above 0")

@@ -1,12 +1,14 @@
 """Plain offline reinforcement learning: an agent learns from a Minari dataset alone, and is evaluated on the task."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmrl.checks import ConfigError, PathText
+from llmrl.contracts.method import Method
 from llmrl.replay.dataset import Timeouts, load_minari, minari_file
 
-UNIT = "updates"  # what its training is measured in
+if TYPE_CHECKING:
+    from llmrl.build import RunContext
 
 
 @dataclass(frozen=True)
@@ -17,14 +19,12 @@ class Config:
     timeouts: Timeouts
 
 
-class Offline:
-    @staticmethod
-    def reads(config: Config) -> tuple[str, ...]:
-        return ()
+class Offline(Method[Config]):
+    unit = "updates"
 
-    def run(self, ctx: Any) -> dict[str, Any]:
+    def run(self, ctx: "RunContext") -> dict[str, Any]:
         own, agent = ctx.cfg.method, ctx.agent()
-        if not hasattr(agent, "source"):
+        if agent.learns_from != "dataset":
             raise ConfigError(
                 f"agent={ctx.cfg.choices['agent']} learns by acting, not from a dataset: use agent=bc, cql, bcq or "
                 "decision_transformer"
@@ -34,3 +34,6 @@ class Offline:
         facts = {"dataset": own.dataset, "transitions": len(data), "episodes": len(data.returns)}
         facts |= {"return_mean": float(data.returns.mean())}
         return ctx.train_offline(agent, agent.source(data)) | {"offline": facts}
+
+
+METHOD = Offline

@@ -2,27 +2,30 @@
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmrl.checks import PathText
+from llmrl.contracts.method import Method
 
-TRAINS = False  # for `llmrl check`
+if TYPE_CHECKING:
+    from llmrl.build import RunContext
 
 
 @dataclass(frozen=True)
 class Config:
     """conf/method/pretrained.yaml"""
 
-    run: PathText = field(metadata={"identity": "content"})
+    run: PathText = field(metadata={"identity": "content", "key": "method.run", "file": "agent.pt"})
 
 
-class Pretrained:
-    @staticmethod
-    def reads(config: Config) -> tuple[str, ...]:
-        return ()
+class Pretrained(Method[Config]):
+    trains = False
 
-    def run(self, ctx: Any) -> dict[str, Any]:
+    def run(self, ctx: "RunContext") -> dict[str, Any]:
         agent, clock = ctx.trained(Path(ctx.cfg.method.run), ctx.env("eval"))
         ctx.evaluate(agent, clock, end=True)
         told = {"run": ctx.cfg.method.run, **asdict(clock)}
         return {"env_steps": 0, "updates": 0, "episodes": 0, "pretrained": told}
+
+
+METHOD = Pretrained

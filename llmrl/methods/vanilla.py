@@ -1,7 +1,12 @@
 """Plain training: the agent with its own exploration. The control beside every other method."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
+
+from llmrl.contracts.method import Method
+
+if TYPE_CHECKING:
+    from llmrl.build import RunContext
 
 
 @dataclass(frozen=True)
@@ -9,11 +14,10 @@ class Config:
     """Nothing to choose."""
 
 
-class Vanilla:
-    @staticmethod
-    def reads(config: Config) -> tuple[str, ...]:
-        return ()  # neither an LLM nor the task's text: choosing another one does not make another run
-
-    def run(self, ctx: Any) -> dict:
+class Vanilla(Method[Config]):
+    def run(self, ctx: "RunContext") -> dict:
         agent = ctx.agent()
         return ctx.train(agent, agent.explorer())
+
+
+METHOD = Vanilla

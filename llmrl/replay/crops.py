@@ -8,22 +8,22 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from llmrl.checks import ConfigError
-from llmrl.explore.base import Clock
-from llmrl.replay.base import Batch, Step
+from llmrl.contracts.explorer import Clock
+from llmrl.contracts.replay import Batch, Memory, Step
 from llmrl.replay.ring import Ring, Sampling
 from llmrl.replay.uniform import UniformReplay
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from llmrl.agents.base import Agent
+    from llmrl.contracts.agent import Agent
 
 PICTURE = ("rgb", "height")  # uint8 and float16, stored as they are; all else of an observation is a vector
 EPISODE = 3  # steps: an episode brings its first crops and one more a step, and crops have room for such short ones
 OLD = 4  # a crop that has not changed for a quarter of the ring is stored again, before it would be overwritten
 
 
-class CropReplay:
+class CropReplay(Memory):
     """Each distinct crop is stored once, and a transition knows the numbers of its crops.
 
     Observations are dicts of vectors, of "rgb" (crops, height, width, 3) and of "height" (crops, height, width); one

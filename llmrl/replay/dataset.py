@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrl.checks import ConfigError, damage_named
-from llmrl.replay.base import Batch
+from llmrl.contracts.replay import Batch
 
 if TYPE_CHECKING:
     import torch

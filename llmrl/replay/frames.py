@@ -7,19 +7,19 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from llmrl.explore.base import Clock
-from llmrl.replay.base import Batch, Step
+from llmrl.contracts.explorer import Clock
+from llmrl.contracts.replay import Batch, OneStepRows, Step
 from llmrl.replay.ring import Ring, Sampling
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from llmrl.agents.base import Agent
+    from llmrl.contracts.agent import Agent
 
 SPARE = 20  # one frame in 20 is spare room for the frames that come before a first step and after a last one
 
 
-class FrameReplay:
+class FrameReplay(OneStepRows):
     """Observations (stack, height, width) whose newest frame is the last; a step shifts in one frame.
 
     Every environment has a ring of frames and a ring of steps, which know the number of their newest frame. At the

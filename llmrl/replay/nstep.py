@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrl.explore.base import Clock
-from llmrl.replay.base import Batch, OneStepRows, Ring, Step
+from llmrl.contracts.explorer import Clock
+from llmrl.contracts.replay import Batch, OneStepRows, Ring, Rows, Step
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from llmrl.agents.base import Agent
+    from llmrl.contracts.agent import Agent
 
 
-class NStepReplay:
+class NStepReplay(Rows):
     """Transitions over k <= n steps: R = sum_{i<k} gamma^i r_i, discount gamma^k, and next_obs after the k-th step.
 
     k is n, but less where the episode ends before, which `terminated` tells from a truncation, that is bootstrapped

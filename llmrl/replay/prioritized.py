@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrl.explore.base import Clock
-from llmrl.replay.base import Batch, Ring, Rows, Step
+from llmrl.contracts.explorer import Clock
+from llmrl.contracts.replay import Batch, Memory, Ring, Rows, Step
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from llmrl.agents.base import Agent
+    from llmrl.contracts.agent import Agent
 
 BLOCK = 128  # leaves under a node: two steps of a few numpy calls each find what a binary tree finds in 20 levels
 SMALLEST = 1e-6  # added to a priority, so that nothing is forgotten for ever
@@ -54,7 +54,7 @@ class SumTree:
         return block * BLOCK + (within > point[:, None]).argmax(1)
 
 
-class PrioritizedReplay:
+class PrioritizedReplay(Memory):
     """Draws transition i with P(i) = p_i / sum_j p_j, p_i = (priority_i + SMALLEST)^alpha; new ones get the highest p.
 
     An agent's update gives back a `priority` (batch,) for each transition, such as |TD error| or its loss.

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrl.explore.base import Clock
+from llmrl.contracts.explorer import Clock
 
 
 class Ring:

@@ -7,8 +7,8 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from llmrl.explore.base import Clock
-from llmrl.replay.base import Batch, Ring, Step
+from llmrl.contracts.explorer import Clock
+from llmrl.contracts.replay import Batch, Memory, Ring, Step
 from llmrl.replay.ring import Sampling
 from llmrl.replay.uniform import UniformReplay
 
@@ -26,7 +26,7 @@ class ActorCritic(Protocol):
         """(batch, *obs), (batch, *action) -> log pi(a | s) (batch,)"""
 
 
-class Rollout:
+class Rollout(Memory):
     """The steps that one policy made: `n_steps` of every environment. When they are all there, `n_epochs` passes are
     made over them in minibatches; then the next rollout overwrites them."""
 

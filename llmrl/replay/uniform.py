@@ -7,17 +7,17 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from llmrl.explore.base import Clock
-from llmrl.replay.base import Batch, Step
+from llmrl.contracts.explorer import Clock
+from llmrl.contracts.replay import Batch, OneStepRows, Step
 from llmrl.replay.ring import Ring, Sampling
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from llmrl.agents.base import Agent
+    from llmrl.contracts.agent import Agent
 
 
-class UniformReplay:
+class UniformReplay(OneStepRows):
     """A transition is one float32 row (obs | action | reward | terminated | next_obs), so a batch is ONE gather and
     everything in it a view. Discrete actions are exact in float32 and become int64 again in the batch."""
 

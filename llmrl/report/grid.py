@@ -14,9 +14,9 @@ import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from llmrl.checks import ConfigError
+from llmrl.config.scaling import shortened
 from llmrl.report.store import RunRecord, load_artifact
 from llmrl.runs.identity import DONE, FAILED, RUNNING, WAITING, RunDirectory
-from llmrl.scaling import shortened
 
 Metric = Literal[
     "return",

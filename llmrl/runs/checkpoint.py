@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from llmrl.replay.base import Memory, Ring
+from llmrl.contracts.replay import Memory, Ring
 from llmrl.runs.files import fsync_directory, read_json, write_json, writing
 
 KEPT = 2

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from llmrl.explore.base import Clock
+from llmrl.contracts.explorer import Clock
 from llmrl.intervals import mean_and_interval, over_episodes, share_and_interval
 from llmrl.runs.files import read_jsonl
 

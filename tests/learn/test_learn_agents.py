@@ -11,9 +11,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from small_agents import make  # noqa: E402
 
-from llmrl.agents.base import executed  # noqa: E402
-from llmrl.explore.base import Clock  # noqa: E402
-from llmrl.replay.base import Step  # noqa: E402
+from llmrl.contracts.agent import executed  # noqa: E402
+from llmrl.contracts.explorer import Clock  # noqa: E402
+from llmrl.contracts.replay import Step  # noqa: E402
 
 torch.set_num_threads(1)
 

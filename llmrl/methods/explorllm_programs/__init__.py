@@ -9,11 +9,12 @@ run's directory is the artifact: programs.json holds all of them, and programs/ 
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from llmrl.checks import Count, NonNegativeInt
 from llmrl.config import Config as Run
 from llmrl.config import without_training
+from llmrl.contracts.method import Method, Reads
 from llmrl.llm.answer import FAULTS
 from llmrl.llm.sandbox import SandboxFailure
 from llmrl.llm.tries import REPEATED, Tries
@@ -23,7 +24,9 @@ from llmrl.methods.explorllm_programs.program import Programs, Rejected, Seen, e
 from llmrl.methods.explorllm_programs.prompts import Asker, Message
 from llmrl.runs.files import read_json, write_json, write_text
 
-ARTIFACT = "explorllm"  # its directory is outputs/artifacts/explorllm/<id>
+if TYPE_CHECKING:
+    from llmrl.build import RunContext
+
 PRODUCT = "programs.json"
 PURPOSES = {"planner": "explorllm.planner", "affordance": "explorllm.affordance", "place_map": "explorllm.place"}
 
@@ -40,22 +43,28 @@ class Config:
     crops: Count
 
 
-class ExploRLLMPrograms:
-    @staticmethod
-    def reads(config: Config) -> tuple[str, ...]:
+class ExploRLLMPrograms(Method[Config]):
+    artifact = "explorllm"  # its directory is outputs/artifacts/explorllm/<id>
+
+    @classmethod
+    def reads(cls, config: Config) -> tuple[Reads, ...]:
         return ("llm",)
 
-    @staticmethod
-    def work(config: Run) -> tuple[int, str]:
+    @classmethod
+    def work(cls, run: Run) -> tuple[int, str]:
         """Nothing is trained."""
-        return config.method.n, "candidate programs"
+        return run.method.n, "candidate programs"
 
-    @staticmethod
-    def small(config: Config, env_steps: int) -> Config:
+    @classmethod
+    def small(cls, config: Config, env_steps: int) -> Config:
         """The same with the smallest numbers that touch everything."""
         return replace(config, n=2, max_tries=1, tables=2, crops=3)
 
-    def run(self, ctx: Any) -> dict[str, Any]:
+    @classmethod
+    def shared(cls, run: Run) -> Run:
+        return run_of(run, run.method)
+
+    def run(self, ctx: "RunContext") -> dict[str, Any]:
         env, progress = canonical(ctx.cfg.env), ctx.cfg.log.progress
         if not (ctx.dir / PRODUCT).exists():
             (ctx.dir / "programs").mkdir(exist_ok=True)
@@ -67,6 +76,9 @@ class ExploRLLMPrograms:
         found = read_programs(ctx.dir)
         told = {"scores": found["scores"], "rejected": found["rejected"]}
         return {"env_steps": 0, "updates": 0, "episodes": 0, "explorllm": told}
+
+
+METHOD = ExploRLLMPrograms
 
 
 def tell(text: str) -> None:

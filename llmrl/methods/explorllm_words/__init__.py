@@ -9,13 +9,14 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
 from llmrl.checks import ConfigError, Count, PathText, Positive
+from llmrl.contracts.method import Method, Reads
 from llmrl.envs.pick_place.scene import FRAME
 from llmrl.llm.answer import FAULTS
 from llmrl.llm.tries import REPEATED, Tries
@@ -23,7 +24,9 @@ from llmrl.methods.explorllm_words import language
 from llmrl.methods.explorllm_words.language import EVERYTHING, Goal, Unreadable
 from llmrl.runs.evaluate import cases, evaluate
 
-TRAINS = False  # for `llmrl check`
+if TYPE_CHECKING:
+    from llmrl.build import RunContext
+
 PURPOSES = {"goal": "explorllm.goal", "plan": "explorllm.plan"}
 READ: dict[str, Callable[[str], Any]] = {"goal": language.read_goal, "plan": language.read_plan}
 FALLBACK: Goal = (0, 0)
@@ -33,19 +36,21 @@ FALLBACK: Goal = (0, 0)
 class Config:
     """conf/method/explorllm_words.yaml"""
 
-    run: PathText = field(metadata={"identity": "content"})
+    run: PathText = field(metadata={"identity": "content", "key": "method.run", "file": "agent.pt"})
     task: Literal["goal", "plan"]
     max_tries: Count
     step_limit: Count
     near_px: Positive
 
 
-class ExploRLLMWords:
-    @staticmethod
-    def reads(config: Config) -> tuple[str, ...]:
+class ExploRLLMWords(Method[Config]):
+    trains = False
+
+    @classmethod
+    def reads(cls, config: Config) -> tuple[Reads, ...]:
         return ("llm",)
 
-    def run(self, ctx: Any) -> dict[str, Any]:
+    def run(self, ctx: "RunContext") -> dict[str, Any]:
         own, settings = ctx.cfg.method, ctx.cfg.env
         horizon = {"goal": "short", "plan": "long"}[own.task]
         if getattr(settings, "suite", None) != "pick_place" or settings.horizon != horizon:
@@ -59,6 +64,9 @@ class ExploRLLMWords:
         ctx.log.evaluation({**asdict(clock), "policy": "greedy", **scores.row()})
         told = {"sentences": reader.asked, "right": reader.right, "unreadable": dict(sorted(reader.unreadable.items()))}
         return {"env_steps": 0, "updates": 0, "episodes": 0, "words": {"run": own.run, **told}}
+
+
+METHOD = ExploRLLMWords
 
 
 class Reader:

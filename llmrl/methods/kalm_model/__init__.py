@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 
 from llmrl.checks import ConfigError, NonNegativeInt, Whole
 from llmrl.config import Config as Run
 from llmrl.config import checked, without_training
+from llmrl.contracts.method import Method
 from llmrl.envs import text
 from llmrl.envs.clevr_robot import language
 from llmrl.envs.clevr_robot.rollouts import Rollouts
@@ -25,7 +26,9 @@ from llmrl.methods.kalm_model.config import Model
 from llmrl.runs import seeding
 from llmrl.runs.files import read_json, write_bytes, write_json
 
-ARTIFACT = "kalm_model"  # its directory is outputs/artifacts/kalm_model/<id>
+if TYPE_CHECKING:
+    from llmrl.build import RunContext
+
 PRODUCT, WEIGHTS = "model.json", "weights.safetensors"
 Task = Annotated[Literal[0, 1, 2, 3], Whole]
 
@@ -62,22 +65,24 @@ def check(run: Run, config: Config, key: str) -> None:
     models.check(config.model, f"{key}.model")
 
 
-class KALMModel:
-    @staticmethod
-    def reads(config: Config) -> tuple[str, ...]:
-        return ()
+class KALMModel(Method[Config]):
+    artifact = "kalm_model"  # its directory is outputs/artifacts/kalm_model/<id>
 
-    @staticmethod
-    def stages(config: Run) -> list[Run]:
-        return [kalm_data.run_of(config, config.method.data)]
+    @classmethod
+    def stages(cls, run: Run) -> list[Run]:
+        return [kalm_data.run_of(run, run.method.data)]
 
-    @staticmethod
-    def small(config: Config, env_steps: int) -> Config:
+    @classmethod
+    def small(cls, config: Config, env_steps: int) -> Config:
         """The same with the smallest numbers that touch everything."""
         model = replace(config.model, epochs=None, updates=3, evaluations=1, validation_rollouts=4)
         return replace(config, data=kalm_data.KALMData.small(config.data, env_steps), model=model)
 
-    def run(self, ctx: Any) -> dict[str, Any]:
+    @classmethod
+    def shared(cls, run: Run) -> Run:
+        return run_of(run, run.method)
+
+    def run(self, ctx: "RunContext") -> dict[str, Any]:
         if not (ctx.dir / PRODUCT).exists():
             check(ctx.cfg, ctx.cfg.method, "method")
             (data,) = self.stages(ctx.cfg)
@@ -85,7 +90,7 @@ class KALMModel:
         made = read_json(ctx.dir / PRODUCT)
         return {"env_steps": 0, "updates": made["updates"], "episodes": 0, "kalm_model": made["validation"]}
 
-    def _train(self, ctx: Any, rollouts: Rollouts) -> None:
+    def _train(self, ctx: "RunContext", rollouts: Rollouts) -> None:
         import torch
 
         from llmrl.loops.offline import OfflineTraining, Schedule
@@ -132,6 +137,9 @@ class KALMModel:
         ).run()  # fmt: skip
         last = rows[-1] if rows else validate()  # none: it was stopped between its end and here
         save(ctx.dir, model, config.model, words, width, {"updates": updates, "validation": last})
+
+
+METHOD = KALMModel
 
 
 def updates_of(config: Config, rollouts: int) -> int:

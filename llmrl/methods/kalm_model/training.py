@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from llmrl.checks import ConfigError
+from llmrl.contracts.agent import Learner
 from llmrl.envs.clevr_robot.language import fits
 from llmrl.envs.clevr_robot.rollouts import Rollouts
 from llmrl.methods.kalm_model.config import Model
@@ -20,7 +21,7 @@ from llmrl.methods.kalm_model.tasks import DYNAMICS, EXPLANATION, GENERATION, UN
 NAMES = ("generation", "dynamics", "consequence", "explanation")  # of the tasks, in the rows of evaluations
 
 
-class Grounder:
+class Grounder(Learner):
     """A Learner: AdamW with a rate that falls linearly to zero, gradients clipped by their norm."""
 
     def __init__(self, model: GroundedLM, config: Model, *, updates: int, device: torch.device) -> None:

@@ -6,7 +6,7 @@ knows the sentence of each; plots/imagined.png and video/imagined.mp4 show some 
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from llmrl.checks import ConfigError, Count, NonNegativeInt, Positive
 from llmrl.config import Config as Run
 from llmrl.config import without_training
+from llmrl.contracts.method import Method, Reads
 from llmrl.envs.clevr_robot import language
 from llmrl.envs.clevr_robot.rollouts import FILE, load, save
 from llmrl.envs.clevr_robot.start import sample_xy
@@ -23,7 +24,9 @@ from llmrl.methods import kalm_data, kalm_model
 from llmrl.runs import seeding
 from llmrl.runs.files import read_json, write_json, writing
 
-ARTIFACT = "kalm_rollouts"  # its directory is outputs/artifacts/kalm_rollouts/<id>
+if TYPE_CHECKING:
+    from llmrl.build import RunContext
+
 PRODUCT = FILE
 METRICS = "metrics.json"
 TRIES = 3  # calls for the further sentences of a goal
@@ -47,33 +50,39 @@ class Config:
     drawn: NonNegativeInt
 
 
-class KALMRollouts:
-    @staticmethod
-    def reads(config: Config) -> tuple[str, ...]:
+class KALMRollouts(Method[Config]):
+    artifact = "kalm_rollouts"  # its directory is outputs/artifacts/kalm_rollouts/<id>
+
+    @classmethod
+    def reads(cls, config: Config) -> tuple[Reads, ...]:
         return ("llm",) if config.written else ()
 
-    @staticmethod
-    def work(config: Run) -> tuple[int, str]:
+    @classmethod
+    def work(cls, run: Run) -> tuple[int, str]:
         """Nothing is trained."""
-        return number_of(config.method), "rollouts"
+        return number_of(run.method), "rollouts"
 
-    @staticmethod
-    def stages(config: Run) -> list[Run]:
-        model = kalm_model.run_of(config, config.method.model)
+    @classmethod
+    def stages(cls, run: Run) -> list[Run]:
+        model = kalm_model.run_of(run, run.method.model)
         return [*kalm_model.KALMModel.stages(model), model]
 
-    @staticmethod
-    def small(config: Config, env_steps: int) -> Config:
+    @classmethod
+    def small(cls, config: Config, env_steps: int) -> Config:
         """The same with the smallest numbers that touch everything."""
         model = kalm_model.KALMModel.small(config.model, env_steps)
         return replace(config, model=model, rollouts=4, max_steps=3, drop_failed=False)
 
-    def run(self, ctx: Any) -> dict[str, Any]:
+    @classmethod
+    def shared(cls, run: Run) -> Run:
+        return run_of(run, run.method)
+
+    def run(self, ctx: "RunContext") -> dict[str, Any]:
         if not (ctx.dir / METRICS).exists():
             write_json(ctx.dir / METRICS, self._imagine(ctx))
         return {"env_steps": 0, "updates": 0, "episodes": 0, "kalm_rollouts": read_json(ctx.dir / METRICS)}
 
-    def _imagine(self, ctx: Any) -> dict[str, Any]:
+    def _imagine(self, ctx: "RunContext") -> dict[str, Any]:
         from llmrl.methods.kalm_model.training import precision
         from llmrl.methods.kalm_rollouts.imagine import Imagination, sound
         from llmrl.methods.kalm_rollouts.metrics import matches, measured
@@ -117,6 +126,9 @@ class KALMRollouts:
         }
 
 
+METHOD = KALMRollouts
+
+
 def number_of(config: Config) -> int:
     """Of the rollouts that are imagined."""
     return config.rollouts or max(1, round(config.paper_share * PAPER[config.tier]))
@@ -127,7 +139,7 @@ def run_of(config: Run, method: Config) -> Run:
     return without_training(config, "kalm_rollouts", method, kalm_data.canonical(config.env), method.seed)
 
 
-def more_words(ctx: Any, tier: language.WordedTier, n: int) -> language.Worded:
+def more_words(ctx: "RunContext", tier: language.WordedTier, n: int) -> language.Worded:
     """Our sentences of a tier, and n more of each of its goals that an LLM writes; fewer where TRIES calls bring not as
     many that say what the goal is."""
     worded = language.worded(tier)

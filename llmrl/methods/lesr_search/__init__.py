@@ -11,11 +11,12 @@ import dataclasses
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from llmrl.checks import ConfigError, Count, NonNegative, NonNegativeInt, Positive
+from llmrl.contracts.method import Method, Reads
 from llmrl.envs.base import PROGRAM, Task, Transform
 from llmrl.llm.tries import REPEATED, Tries
 from llmrl.methods import vanilla
@@ -35,7 +36,10 @@ from llmrl.runs.children import outcome_of, prepare, result_of, run_all
 from llmrl.runs.files import read_jsonl, write_text
 from llmrl.runs.identity import DONE
 
-ARTIFACT = "lesr"  # its directory is outputs/artifacts/lesr/<id>
+if TYPE_CHECKING:
+    from llmrl.build import RunContext
+    from llmrl.config import Config as Run
+
 SAMPLE, FEEDBACK = "lesr.sample", "lesr.feedback"  # what the LLM is asked for
 FEEDBACK_TRIES = 3  # of an analysis
 IMPURE = "failed: SandboxFailure: impure"  # of a candidate whose program was found impure while it was trained
@@ -104,23 +108,25 @@ def check_task(env: Any) -> None:
         raise ConfigError("method=lesr finds a transform by itself: leave env.transform, or use method=vanilla with it")
 
 
-class LESRSearch:
-    @staticmethod
-    def reads(config: Config) -> tuple[str, ...]:
+class LESRSearch(Method[Config]):
+    artifact = "lesr"  # its directory is outputs/artifacts/lesr/<id>
+
+    @classmethod
+    def reads(cls, config: Config) -> tuple[Reads, ...]:
         return "llm", "env.task", "env.task.observation"
 
-    @staticmethod
-    def work(config: Any) -> tuple[int, str]:
+    @classmethod
+    def work(cls, run: "Run") -> tuple[int, str]:
         """What a whole search trains."""
-        candidates = config.method.iterations * config.method.k * config.method.seeds
-        return candidates * config.budget.env_steps, "env_steps"
+        candidates = run.method.iterations * run.method.k * run.method.seeds
+        return candidates * run.budget.env_steps, "env_steps"
 
-    @staticmethod
-    def small(config: Config, env_steps: int) -> Config:
+    @classmethod
+    def small(cls, config: Config, env_steps: int) -> Config:
         """The same search with the smallest numbers that touch everything; `llmrl check` runs it."""
         return dataclasses.replace(config, k=1, iterations=1, seeds=1, states=50)
 
-    def run(self, ctx: Any) -> dict[str, Any]:
+    def run(self, ctx: "RunContext") -> dict[str, Any]:
         search = _Search(ctx)
         history: list[prompts.Round] = []
         for iteration in range(ctx.cfg.method.iterations):
@@ -132,8 +138,11 @@ class LESRSearch:
         return search.choose()
 
 
+METHOD = LESRSearch
+
+
 class _Search:
-    def __init__(self, ctx: Any) -> None:
+    def __init__(self, ctx: "RunContext") -> None:
         self.ctx, self.config = ctx, ctx.cfg.method
         check_task(ctx.cfg.env)
         ctx.rehearse()  # an agent that cannot act or learn here says so before the LLM is asked

@@ -1,8 +1,9 @@
 """The Explorer contract: what an action becomes before it reaches the environment, warm-up included."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,23 +30,39 @@ class EpisodeSummary:
     actions: NDArray  # (length, *action): the actions that were executed
 
 
-class Explorer(Protocol):
+class Explorer(ABC):
     """Turns the agent's policy into behaviour. It never learns from batches; that is the agent's part."""
+
+    # what others may set to shape its exploration: `distribution` (n_actions,), weights of the random action, or
+    # `bias` (*action), the mean of the noise in environment units; None where nothing can be
+    shaped_by: ClassVar[Literal["distribution", "bias"] | None] = None
+
+    @property
+    def explores(self) -> bool:
+        """Whether it ever does anything but what the policy says, after a warm-up."""
+        return False
 
     def on_episode_start(self, clock: Clock, number: int, last: EpisodeSummary | None) -> None:
         """Called before episode `number` starts; `last` is the episode that ended last, None before the first end.
 
         All or nothing: it may be interrupted (an LLM is asked here), and then nothing of its state has changed.
         """
+        return None
 
+    @abstractmethod
     def propose(
-        self, obs: Any, policy: Policy, clock: Clock, info: Sequence[dict], rng: np.random.Generator
+        self, obs: Any, policy: Policy, clock: Clock, info: Sequence[dict[str, Any]], rng: np.random.Generator
     ) -> NDArray:
         """The actions (n_envs, *action) to execute. Draws the same number of random numbers at every call."""
 
     def metrics(self) -> dict[str, float]:
         """Numbers worth logging now, such as the current epsilon."""
+        return {}
 
-    def state_dict(self) -> dict: ...
+    def state_dict(self) -> dict[str, Any]:
+        """All that changes between two calls."""
+        return {}
 
-    def load_state_dict(self, state: dict) -> None: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Puts back what `state_dict` returned."""
+        return None

@@ -1,17 +1,18 @@
 """The Memory contract: uniform, prioritised, n-step and on-policy memories are why one training loop is enough."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrl.explore.base import Clock
+from llmrl.contracts.explorer import Clock
 
 if TYPE_CHECKING:  # report/ and the explorers import this file; torch comes only with the agents
     from torch import Tensor
 
-    from llmrl.agents.base import Agent
+    from llmrl.contracts.agent import Agent
 
 
 class Step(NamedTuple):
@@ -55,50 +56,69 @@ class Ring(Protocol):
         """Put back rows that `rows` returned, the oldest chunk first."""
 
 
-class Memory(Protocol):
-    def add(self, step: Step) -> None: ...
+class Memory(ABC):
+    """What an agent learns from while it acts: what the loop saw goes in, batches come out."""
 
+    @abstractmethod
+    def add(self, step: Step) -> None:
+        """Stores a step of every environment. Copies what it keeps."""
+
+    @abstractmethod
     def due(self, clock: Clock) -> int:
         """Updates owed now, counted from the clock alone (1/32, 1 or 10 a step)."""
 
-    def batches(self, n: int, rng: np.random.Generator, agent: "Agent") -> Iterator[Batch]: ...
+    @abstractmethod
+    def batches(self, n: int, rng: np.random.Generator, agent: "Agent") -> Iterator[Batch]:
+        """`n` batches, on the agent's device."""
 
     def after(self, batch: Batch, out: Mapping[str, "Tensor"]) -> None:
         """What an update gave back for the batch, such as new priorities."""
+        return None
 
-    def rings(self) -> dict[str, Ring]:
+    @abstractmethod
+    def rings(self) -> Mapping[str, Ring]:
         """The rows, for checkpoints; all else that changes is in `state_dict`."""
 
-    def state_dict(self) -> dict: ...
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """What changes and is not in the rings."""
 
-    def load_state_dict(self, state: dict) -> None: ...
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Puts back what `state_dict` returned, after the rings are loaded."""
 
 
-class Rows(Memory, Protocol):
+class Rows(Memory):
     """A memory whose transitions have places 0 … places-1, so that n-step and prioritised replay can stand on it."""
 
     places: int  # transitions that it has room for
 
+    @abstractmethod
     def newest(self) -> NDArray:
         """(n_envs,) places of the transitions that were added last."""
 
+    @abstractmethod
     def forgotten(self) -> NDArray:
         """Places of transitions that cannot be drawn any more since the last call, though nothing took their place."""
 
+    @abstractmethod
     def batch(self, place: NDArray, agent: "Agent") -> Batch:
         """The transitions at these places, (batch,)."""
 
 
-class OneStepRows(Rows, Protocol):
+class OneStepRows(Rows):
     """Rows of one step each, in the order in which every environment made them."""
 
     rewards: NDArray  # (places,) float32, a view
 
+    @abstractmethod
     def draw(self, n: int, rng: np.random.Generator) -> Iterator[NDArray]:
         """Places (batch,) of n batches."""
 
+    @abstractmethod
     def following(self, place: NDArray, n: int) -> NDArray:
         """(batch, n) places of a transition and of the n - 1 that its environment made after it, if it did."""
 
+    @abstractmethod
     def batch(self, place: NDArray, agent: "Agent", final: NDArray | None = None) -> Batch:
         """The transitions at these places; next_obs and terminated are those of `final`, where that is given."""

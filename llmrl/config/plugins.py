@@ -1,0 +1,68 @@
+"""A name is the wiring: what conf/<group>/<name>.yaml belongs to, here or below LLMRL_PATH."""
+
+import importlib.util
+import reprlib
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from llmrl.checks import ConfigError, nearest, raised
+from llmrl.conf_files import options
+from llmrl.config.schema import OWN
+from llmrl.contracts.method import Method
+
+if TYPE_CHECKING:
+    from llmrl.contracts.agent import Agent
+
+T = TypeVar("T")
+
+
+def module_of(group: str, name: str) -> ModuleType:
+    """A name is the wiring: conf/agent/td3.yaml is llmrl/agents/td3.py. Raises ConfigError where there is none."""
+    full = f"llmrl.{group}s.{name}"
+    if not str(name).isidentifier() or importlib.util.find_spec(full) is None:
+        raise ConfigError(f"{group}: there is no module {full} for `{name}`, here or below LLMRL_PATH")
+    try:
+        return importlib.import_module(full)
+    except Exception as error:
+        raise ConfigError(f"{group}: the module {full} cannot be imported: {raised(error)}") from error
+
+
+def suite_of(name: Any) -> ModuleType:
+    """The module of a suite of environments. Raises ConfigError where `name` names none."""
+    if isinstance(name, str) and name.isidentifier() and importlib.util.find_spec(f"llmrl.envs.{name}"):
+        module = module_of("env", name)
+        if hasattr(module, "Config") and hasattr(module, "make"):
+            return module
+    there = {choice.partition("/")[0] for choice in options("env")}
+    raise ConfigError(f"env.suite: there is no suite {reprlib.repr(name)}.{nearest(str(name), there)}")
+
+
+def method_of(name: str) -> type[Method]:
+    """The class that conf/method/<name>.yaml belongs to. Raises ConfigError where its module exports none."""
+    return _exported("method", name, Method)
+
+
+def agent_of(name: str) -> "type[Agent]":
+    """The class that conf/agent/<name>.yaml belongs to. Raises ConfigError where its module exports none."""
+    from llmrl.contracts.agent import Agent  # torch
+
+    return _exported("agent", name, Agent)
+
+
+def _exported(group: str, name: str, contract: type[T]) -> type[T]:
+    module, export = module_of(group, name), group.upper()
+    found, needed = getattr(module, export, None), f"{contract.__module__}.{contract.__name__}"
+    if not isinstance(found, type) or not issubclass(found, contract):
+        raise ConfigError(f"{module.__file__} must export its class: {export} = <a class that derives from {needed}>")
+    if missing := sorted(getattr(found, "__abstractmethods__", ())):
+        raise ConfigError(f"{module.__file__}: {found.__name__} lacks what {needed} asks for: {', '.join(missing)}")
+    return found
+
+
+def config_classes(choices: dict[str, str], suite: Any) -> dict[str, type]:
+    """The dataclass that checks each group."""
+    from llmrl.llm import client
+
+    classes: dict[str, type] = {g: module_of(g, choices[g]).Config for g in ("method", "agent")}
+    classes["env"] = suite_of(suite).Config
+    return classes | {"llm": client.Config} | OWN

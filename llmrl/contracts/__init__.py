@@ -1,0 +1,1 @@
+"""What a plug-in derives from: abstract classes with defaults, one file each."""
