@@ -1,6 +1,10 @@
 """One step of gradient descent, whatever way the tensors lie in memory."""
 
+import subprocess
+import sys
+
 import torch
+from conftest import ROOT
 from torch import nn
 
 from llmrl.agents.nets import Descent
@@ -20,3 +24,30 @@ def test_gradients_that_lie_otherwise_than_their_parameters_move_the_right_ones(
         (theirs[0] * direction).sum().backward()
         adam.step()
     assert torch.allclose(ours[0], theirs[0], atol=1e-6)
+
+
+STEPS = """
+import copy, sys
+import torch
+from llmrl.agents.nets import Descent
+net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
+other = copy.deepcopy(net)
+x = torch.linspace(-1, 1, 12).reshape(3, 4)
+descent = Descent(net, 1e-2, eps=1e-5)
+for step in range(5):
+    descent.step(net(x).pow(2).mean())
+    descent.adam.load_state_dict(descent.adam.state_dict())
+assert "torch._dynamo" not in sys.modules
+adam = torch.optim.Adam(other.parameters(), lr=1e-2, eps=1e-5, fused=True)
+for step in range(5):
+    adam.zero_grad()
+    other(x).pow(2).mean().backward()
+    adam.step()
+assert "torch._dynamo" in sys.modules  # else torch has mended it, and ours may go
+assert all(torch.equal(ours, theirs) for ours, theirs in zip(net.parameters(), other.parameters()))
+"""
+
+
+def test_adam_is_torchs_to_the_bit_without_importing_its_compiler():
+    done = subprocess.run([sys.executable, "-c", STEPS], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
