@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -79,6 +80,35 @@ def llmrl_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Cap
         return Done(code, captured.out, captured.err)
 
     return call
+
+
+class Here:
+    """What runs build on is made in this process: one of its own takes seconds to start."""
+
+    @dataclass
+    class Ended:
+        code: int
+
+        def done(self) -> bool:
+            return True
+
+        def cancel(self) -> None:
+            """Nothing is under way any more."""
+
+        def wait(self) -> int:
+            return self.code
+
+    def submit(self, directory: Path) -> Ended:
+        from llmrl.run import main
+
+        with (directory / "said.txt").open("w") as said, redirect_stdout(said), redirect_stderr(said):
+            return self.Ended(main(["--from", str(directory)]))
+
+
+@pytest.fixture
+def children_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of what runs make of each other, not of how their processes live and die."""
+    monkeypatch.setattr("llmrl.runs.children.LocalExecutor", Here)
 
 
 class Process:

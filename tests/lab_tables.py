@@ -1,5 +1,6 @@
 """A table of one's own outside the package, and run directories for its cells that no training had to make."""
 
+import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 from conftest import SHORT, TINY
 
 from llmrl.commands.cells import identify
-from llmrl.conf_files import extra_roots
+from llmrl.conf_files import extra_roots, group_file
 from llmrl.report import grid
 from llmrl.runs.files import write_json
 
@@ -45,6 +46,26 @@ def written_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def cells_of(table: grid.Table, seeds: Sequence[int] | None = None, extra: Sequence[str] = ()) -> list[grid.Cell]:
     return grid.cells(table, list(table.rows), list(table.columns), seeds or table.seeds, extra, identify)
+
+
+@functools.cache
+def identified(overrides: tuple[str, ...], seeds: tuple[int, ...]) -> tuple[grid.Wanted, ...]:
+    """`identify`, once for equal runs of the package's tables."""
+    return identify(overrides, seeds)
+
+
+@functools.cache
+def overrides_of(name: str, *extra: str) -> list[tuple[str, ...]]:
+    """What each cell of the package's table is composed from, which takes no composing."""
+    table = grid.read(group_file("table", name))
+    asked: list[tuple[str, ...]] = []
+
+    def noted(overrides: Sequence[str], seeds: Sequence[int]) -> tuple[None]:
+        asked.append(tuple(overrides))
+        return (None,)
+
+    grid.cells(table, list(table.rows), list(table.columns), table.seeds[:1], extra, noted)
+    return asked
 
 
 def lines(*rows: dict) -> str:

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from conftest import CART_POLE, only_run
 from gymnasium import spaces
+from lab_tables import identified
 from llm_server import Server
 from small_agents import make, vectors
 from test_llm_client import client, config, hosted
 from test_llm_explorer import BOX, asked, episode, explorer, settings, start
 
 from llmrl.checks import ConfigError
-from llmrl.commands.cells import identify, table_of
+from llmrl.commands.cells import table_of
 from llmrl.conf_files import group_file, options
 from llmrl.contracts.explorer import Clock, EpisodeSummary
 from llmrl.methods.llm_explorer import Config as Method
@@ -28,9 +29,9 @@ NAMES = [
 
 
 def cell(table, column):
-    row = next(iter(table_of(table).rows))
     whole = table_of(table)
-    return grid.cells(whole, [row], [column], [0], (), identify)[0].runs[0]
+    row = next(iter(whole.rows))
+    return grid.cells(whole, [row], [column], (0,), (), identified)[0].runs[0]
 
 
 def difference(a, b, prefix=""):
@@ -66,7 +67,7 @@ def test_a_table_is_read_and_its_presets_are_there(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_column_composes(name):
     table = table_of(name)
-    cells = grid.cells(table, list(table.rows)[:1], list(table.columns), [0], (), identify)
+    cells = grid.cells(table, list(table.rows)[:1], list(table.columns), (0,), (), identified)
     assert len(cells) == len(table.columns)
     runs = {(run.key, line.metric) for run, line in zip([c.runs[0] for c in cells], table.columns.values())}
     assert len(runs) == len(cells)  # no two columns show the same number of the same run

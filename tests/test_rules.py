@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -41,9 +42,15 @@ ONLY_THERE = {
 HEAVY = {"torch", "litellm", "wandb", "mujoco", "ale_py", "matplotlib"}
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
 def imports(path: Path, *, top_level: bool = False) -> set[str]:
     """The modules that a file imports, anywhere or at its top alone; not what is only for type checkers."""
-    tree = ast.parse(path.read_text())
+    tree = tree_of(path)
     hidden = {id(n) for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
               for n in ast.walk(node)}  # fmt: skip
     nodes = tree.body if top_level else list(ast.walk(tree))
@@ -106,14 +113,14 @@ def test_nothing_draws_from_a_global_generator():
 @pytest.mark.parametrize("path", FILES, ids=named)
 def test_files_and_functions_stay_short(path):
     assert len(path.read_text().splitlines()) <= MAX_FILE
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert node.end_lineno - node.lineno + 1 <= MAX_FUNCTION, node.name
 
 
 @pytest.mark.parametrize("path", FILES, ids=named)
 def test_every_module_says_what_it_is_for(path):
-    assert ast.get_docstring(ast.parse(path.read_text()))
+    assert ast.get_docstring(tree_of(path))
 
 
 @pytest.mark.parametrize("preset", options("experiment"))
