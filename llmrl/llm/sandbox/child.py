@@ -13,8 +13,10 @@ if __name__ == "__main__":
 
 import builtins
 import copy
+import functools
 import gc
 import math  # noqa: F401  (programs import it when no file can be opened any more)
+import pickle
 import warnings
 from collections.abc import Callable
 from types import FunctionType
@@ -83,8 +85,13 @@ def execute(code: str, program: dict, functions: list[str]) -> None:
 
 
 def with_lists(called: Callable, program: dict, lists: dict) -> Callable:
+    try:
+        again = functools.partial(pickle.loads, pickle.dumps(lists))
+    except Exception:  # noqa: BLE001 (there are functions in them: ten times slower)
+        again = functools.partial(copy.deepcopy, lists)
+
     def call(*arguments: object) -> object:
-        program.update(copy.deepcopy(lists))
+        program.update(again())
         return called(*arguments)
 
     return call
