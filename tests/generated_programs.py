@@ -427,6 +427,31 @@ def revise_state(s):
 def intrinsic_reward(updated_s):
     return float(np.sum(updated_s[:17] ** 2, axis=0, keepdims=False))
 """,
+    "lists_of_constants": """
+from __future__ import annotations
+import numpy as np
+from typing import Dict
+
+WEIGHTS = [0.5, 0.3, 0.2]
+INDEX: Dict[str, int] = {"height": 0, "speed": 8}
+JOINTS = list(range(2, 8))
+LIMITS = [(-1.0, 1.0), (-2.0, 2.0)]
+PARAMS = {"weights": WEIGHTS, "targets": {"height": 1.25}, "legs": slice(2, 5)}
+UPRIGHT = np.array([PARAMS["targets"]["height"]] + [0.0] * 2)
+
+def revise_state(s: np.ndarray) -> np.ndarray:
+    joints = s[JOINTS]
+    height_error = s[INDEX["height"]] - PARAMS.get("targets")["height"]
+    clipped = [min(max(x, low), high) for x, (low, high) in zip(s, LIMITS)]
+    weighted = sum(w * x for w, x in zip(PARAMS["weights"], s))
+    added = [height_error, weighted, joints.mean(), s[PARAMS["legs"]].sum()] + clipped
+    del joints
+    return np.concatenate([s, added, s[:3] - UPRIGHT])
+
+def intrinsic_reward(updated_s: np.ndarray) -> float:
+    value = -abs(updated_s[17]) + WEIGHTS[-1] * updated_s[18]
+    return value.item() if hasattr(value, "item") else value
+""",
 }
 # Lines of a function f(s) that returns something.
 LINES = """

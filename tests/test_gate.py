@@ -217,11 +217,12 @@ def test_a_local_may_be_called_as_it_likes(code):
 @pytest.mark.parametrize(
     "line",
     [
-        "N = [1, 2]", "N = {}", "N = {1}", "N = iter((1, 2))", "N = [x for x in (1, 2)]", "N = (1, [2])",
-        "N = tuple([[1], [2]])", "N = max([1], [2])", "N = sum([[1]], [])", "N = np.split(np.zeros(4), 2)",
-        "N = np.zeros(4).flat", "N = np.vectorize(len)", "N = np.array(f())", "N: list = []", "N = (y := [])",
+        "N = iter((1, 2))", "N = (1, iter([2]))", "N = [iter((1, 2))]", "N = [f()]", "N = {1: map(len, ())}",
+        "N = [x for x in zip((1, 2))]", "N = [(x for x in (1, 2))]", "N = np.split(np.zeros(4), 2)", "N = [y := 1]",
+        "N = np.zeros(4).flat", "N = np.vectorize(len)", "N = np.array(f())", "N = (y := [])", "N = list(map(f, ()))",
+        "L = []\ndef g(s, x=L): return x", "L = []\ndef g(s, x=(1, L)): return x", "L = [1]\nN = lambda x=L: x",
         "N: (M := []) = 3", "def g(s: (M := [])): return M", "def g(s) -> [M := [] for _ in (1,)]: return M",
-        "N = (lambda: [])()", "N = dict(a=1)", "N = (x for x in (1, 2))", "N = 'a'.split()", "A.x = 3", "A[0] = 3",
+        "N = (lambda: [])()", "N = (x for x in (1, 2))", "N = 'a'.split()", "A.x = 3", "A[0] = 3",
         "A += 1", "for i in (1, 2): N = i", "N = np.errstate()",
     ],
 )  # fmt: skip
@@ -230,14 +231,70 @@ def test_nothing_that_can_change_stands_outside_of_functions(line):
     assert refusal(code).name in ("forbidden_state", "forbidden_syntax")
 
 
+LISTS = [
+    "N = [1, 2]", "N = {}", "N = {1}", "N = [x for x in (1, 2)]", "N = (1, [2])", "N = tuple([[1], [2]])",
+    "N = max([1], [2])", "N = sum([[1]], [])", "N: list = []", "N = dict(a=1)", "N = [0.1] * 3 + [2.0]",
+    "N = list(range(2, 8))", "N = {i: 0.1 * i for i in range(3) if i}", "N = {'w': [1, (2, [3])], 'f': np.sin}",
+    "N = slice([1], 2)", "N = np.s_[[1]:2]",
+    "L = [1, 2]\nN = {'a': L, 'b': L[1:]}", "N = [A, A[0]]",
+    "N = [lambda x: x, len]", "N, M = [1], {2}",
+    "N = M = [1]",
+    "N = sorted([2, 1])",
+    "N = tuple(0.1 * i for i in range(3))", "N = [*range(3)]", "N = {**{1: 2}}", "N = slice(2, 5)",
+    "N = np.array([[i] for i in range(3)])",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", LISTS)
+def test_lists_of_constants_may_stand_outside_of_functions(line):
+    code = f"import numpy as np\nA = np.zeros(3)\n{line}\ndef f(s):\n    return N\n"
+    check_source(code, ["f"])
+    run(code)
+
+
+def test_a_list_outside_of_functions_is_made_anew_for_each_call():
+    """However deep, under whatever name: what a call wrote there the next one does not see."""
+    code = f"""{HEAD}
+SEEN, COUNTS, PAIR, SET = [], {{"n": [0.0], "m": 1.0}}, (1, [2.0]), {{1.0}}
+ALIAS = {{"seen": SEEN}}
+ROWS = [np.zeros(2)]
+SLICE = slice([], 0)
+def note(x):
+    SEEN.append(x)
+    COUNTS["n"].append(x)
+    COUNTS.update(m=x)
+    PAIR[1].extend([x, x])
+    SET.add(x)
+    list.append(ALIAS["seen"], x)
+    ROWS[0].fill(x)
+    SLICE.start.append(x)
+def look():
+    kept = len(SEEN), len(COUNTS["n"]), COUNTS["m"], len(PAIR[1]), len(SET), len(ALIAS["seen"]), len(SLICE.start)
+    return kept, ROWS[0].copy()
+def f(s):
+    note(s[0])
+    note(s[1])
+    return look()
+def g(s):
+    return look()
+"""
+    with Sandbox(code, ["f", "g"]) as sandbox:
+        for _ in range(2):
+            kept, row = sandbox.call("f", STATE)
+            assert kept.tolist() == [4, 3, STATE[1], 5, 3, 4, 2] and row.tolist() == [STATE[1]] * 2
+            kept, row = sandbox.call("g", STATE)
+            assert kept.tolist() == [0, 1, 1, 1, 1, 0, 0] and row.tolist() == [0, 0]
+
+
 # --- what passed keeps nothing ----------------------------------------------------------------------------------------
 
 CONSTANTS = f"""{HEAD}
 A = np.array([[1.0, 2.0], [3.0, 4.0]])
 V, T = (A[0], A[1:]), A.T
 F, S = frozenset((lambda x=np.zeros(2): x,)), np.s_[np.zeros(2) : 3]
+L = [{{"f": lambda x=np.zeros(2): x}}]
 def held(x=np.zeros(2), *, y=A[0]):
-    return x, y, [f() for f in F][0], S.start
+    return x, y, [f() for f in F][0], S.start, L[0]["f"]()
 """
 WRITES = [
     "A[0] = 9", "A.sort()", "A.fill(9)", "A.put(0, 9)", "A.partition(1)", "A += 9", "A.flat[0] = 9", "A.T[0] = 9",
@@ -246,7 +303,7 @@ WRITES = [
     "np.fill_diagonal(A, 9)", "np.nan_to_num(A / 0, copy=False, nan=9, out=A)", "A.clip(8, 9, out=A)",
     "A.sum(out=A[0, 0:1])", "np.asarray(A)[0] = 9", "x = np.atleast_2d(A)\n    x[0] = 9", "x = V[0]\n    x[0] = 9",
     "x = V[1]\n    x[0] = 9", "x = T\n    x[0] = 9", "x = held()[0]\n    x[0] = 9", "x = held()[1]\n    x[0] = 9",
-    "x = held()[2]\n    x[0] = 9", "x = held()[3]\n    x[0] = 9",
+    "x = held()[2]\n    x[0] = 9", "x = held()[3]\n    x[0] = 9", "x = held()[4]\n    x[0] = 9",
     "x = np.lib.stride_tricks.sliding_window_view(A, (1, 1), writeable=True)\n    x[0] = 9",
     "x = np.frombuffer(A)\n    x[0] = 9", "for x in np.broadcast_arrays(A, A): x[0] = 9",
     "x = np.require(A, requirements='C')\n    x[0] = 9", "x = np.einsum('ij->ji', A)\n    x[0] = 9",

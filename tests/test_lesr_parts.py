@@ -307,7 +307,7 @@ def test_a_program_with_a_memory_is_rejected_as_impure():
         def __init__(self, *args, **options):
             super().__init__(*args, gate=False, **options)
 
-    remembers = GOOD.replace("import numpy as np\n", "import numpy as np\nlast = [0.0]\n")
+    remembers = GOOD.replace("import numpy as np\n", "import numpy as np\nlast = np.linspace(0, 0, 1).flat\n")
     remembers = remembers.replace("    speed", "    change = s[0] - last[0]\n    last[0] = s[0]\n    speed", 1)
     remembers = remembers.replace("[speed,", "[change,")
     with pytest.MonkeyPatch.context() as patch:

@@ -30,6 +30,8 @@ from llmrl.methods.lesr_search.program import Rejected, extract
         "{2: 0, 1: 0.75, 0: 0.25}",
         "{0: 25%, 1: 0.75, 2: 0}",
         "{0: 0.25, 1: 75 %, 2: 0%}",
+        "{0: **0.25**, 1: **75%**, 2: 0}",
+        "{0: 0.25, 1: 0.75, 2: 0}\nHere {0, 1, 2} are the actions, set `p = {}` and `f'{p:.2f}'` if {you} like {x: 1}.",
     ],
 )
 def test_ways_to_write_the_same_distribution(answer: str) -> None:
@@ -45,6 +47,9 @@ def test_ways_to_write_the_same_distribution(answer: str) -> None:
         ("truncated", "{0: 1, 1: 0} or rather {0: 0.5, 1:"),
         ("not_json", "Action 1 should be explored more."),
         ("not_json", "{action: 0.5, other: 0.5}"),
+        ("not_json", "{0, 1} and {the: rest}"),
+        ("not_a_number", "{0: **0.5, 1: 0.5}"),
+        ("not_a_number", "{0: 1, 1: 0}, or not: {0: unknown}"),
         ("not_a_number", "{0: 0.5; 1: 0.5}"),
         ("wrong_length", "{}"),
         ("wrong_length", "{0: 1.0}"),

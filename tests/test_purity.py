@@ -93,7 +93,7 @@ def test_a_resumed_look_asks_the_same_states_at_the_same_calls():
     assert [kept[0].tolist() for kept in a["kept"]] == [[0.0], [1250.0]]
 
 
-COUNTS = "calls = []\ndef revise_state(s):\n    calls.append(0)\n    return list(s) + [float(len(calls) > 30)]\n"
+COUNTS = "def revise_state(s, calls=[]):\n    calls.append(0)\n    return list(s) + [float(len(calls) > 30)]\n"
 
 
 @pytest.mark.parametrize("every", [10, 1000])
@@ -110,11 +110,11 @@ def test_a_run_whose_program_is_found_impure_fails_by_that_name(llmrl_run, tmp_p
 
 
 REMEMBERS = {
-    "a counter": "n = [0]\ndef more(s):\n    n[0] += 1\n    return n[0]\n",
-    "every hundredth call": "n = [0]\ndef more(s):\n    n[0] += 1\n    return n[0] % 100 == 0\n",
-    "the state before": "last = [0.0]\ndef more(s):\n    d, last[0] = s[0] - last[0], s[0]\n    return d\n",
-    "states seen twice": "n = {}\ndef more(s):\n    k = s.tobytes()\n    n[k] = n.get(k, 0) + 1\n    return n[k] > 3\n",
-    "late": "n = [0]\ndef more(s):\n    n[0] += 1\n    return n[0] > 3000\n",
+    "a counter": "def more(s, n=[0]):\n    n[0] += 1\n    return n[0]\n",
+    "every hundredth call": "def more(s, n=[0]):\n    n[0] += 1\n    return n[0] % 100 == 0\n",
+    "the state before": "def more(s, last=[0.0]):\n    d, last[0] = s[0] - last[0], s[0]\n    return d\n",
+    "states seen twice": "def more(s, n={}):\n    k = s.tobytes()\n    n[k] = n.get(k, 0) + 1\n    return n[k] > 3\n",
+    "late": "def more(s, n=[0]):\n    n[0] += 1\n    return n[0] > 3000\n",
     "an address": "def more(s):\n    return float(id(more) % 1e6)\n",
     "the process": "import os\ndef more(s):\n    return os.getpid()\n",
     "a table of numpy's": "def more(s):\n    n = np.typecodes.setdefault('n', [])\n    n += [0]\n    return len(n)\n",

@@ -18,9 +18,10 @@ Reason = Literal[
 _BLOCK = re.compile(r"\{[^{}]*\}")
 _COMMENT = re.compile(r"(//|#)[^\n]*")
 _KEY = re.compile(r"""(["']?) ?([0-9]{1,9}) ?\1""")
+_PAIR = re.compile(_KEY.pattern + r"\s*:")
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(?:(e[+-]?[0-9]+)|( ?%))?", re.IGNORECASE)
 _NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
-_AROUND = ('""', "''", "[]")  # what may stand around a number
+_AROUND = ('""', "''", "[]", "**")  # what may stand around a number
 NUMBER_CHARS = 400  # of the longest number that is one: 1e308 in full, and some decimals
 
 
@@ -64,8 +65,9 @@ def _last_block(text: str, n: int) -> list[float]:
         raise ParseError("truncated", "the last { is never closed")
     if not blocks:
         raise ParseError("not_json", "there is no {…} block")
+    with_pairs = [block for block in blocks if _PAIR.search(block[0])]  # prose may have others: {0, 1}, f"{p}"
     found: dict[int, float] = {}
-    for entry in _COMMENT.sub("", blocks[-1][0][1:-1]).split(","):
+    for entry in _COMMENT.sub("", (with_pairs or blocks)[-1][0][1:-1]).split(","):
         if not entry.strip():
             continue
         name, colon, value = entry.partition(":")

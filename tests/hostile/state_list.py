@@ -1,5 +1,5 @@
-# Keeps states in a list outside.
-# gate: forbidden_state
+# Keeps states in a list outside: each call gets another one.
+# gate: values
 # alone: values
 seen = []
 

@@ -12,8 +12,8 @@ def words(text: str) -> frozenset[str]:
 
 
 BUILTINS = words(
-    "abs all any bool complex dict divmod enumerate filter float format frozenset int isinstance iter len list map max "
-    "min next pow print range reversed round set slice sorted str sum tuple zip True False None NotImplemented "
+    "abs all any bool complex dict divmod enumerate filter float format frozenset hasattr int isinstance iter len list "
+    "map max min next pow print range reversed round set slice sorted str sum tuple zip True False None NotImplemented "
     "Ellipsis ArithmeticError AssertionError AttributeError Exception FloatingPointError IndexError KeyError "
     "LookupError NameError NotImplementedError OverflowError RuntimeError StopIteration TypeError ValueError "
     "ZeroDivisionError"
@@ -73,6 +73,7 @@ _OF_MODULE = {
     "numpy": _NUMPY, "numpy.linalg": _LINALG, "numpy.fft": _FFT,
     "numpy.lib.stride_tricks": {"sliding_window_view"},
     "math": {name for name in vars(math) if not name.startswith("_")},
+    "__future__": {"annotations"},
     "typing": words("Any Callable Dict Iterable List Optional Sequence Set Tuple Union"),  # of annotations
 }  # fmt: skip
 DOTTED = {f"{module}.{name}" for module, names in _OF_MODULE.items() for name in names}
@@ -106,11 +107,12 @@ TAKE_WHERE = words(
     "sum prod mean std var min max amin amax any all nansum nanprod nanmean nanstd nanvar nanmin nanmax copyto"
 )
 # What may be called outside of functions: its value is a number, a text, a tuple, or an array, which is made read-only.
-CONSTANT_CALLS = words("float int bool str tuple range frozenset abs min max round len sum complex") | {
+CONSTANT_CALLS = words("float int bool str tuple range slice frozenset abs min max round len sum complex") | {
     f"numpy.{name}" for name in words(
         "array asarray zeros ones full eye identity arange linspace diag concatenate sqrt exp log sin cos tan tanh "
         "arctan deg2rad rad2deg radians degrees float64 float32 int64 int32 abs sum prod mean outer dot finfo iinfo")
 } | {path for path in DOTTED if path.startswith("math.")}  # fmt: skip
+LIST_CALLS = words("list dict set sorted")  # the same, but made anew for each call
 CONSTANT_ATTRIBUTES = words("T shape size ndim real imag dtype eps tiny max min")
 
 REASONS = {  # why well-known ones are not listed

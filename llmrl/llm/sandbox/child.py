@@ -12,8 +12,11 @@ if __name__ == "__main__":
     sys.path += sys.argv[7:]
 
 import builtins
+import copy
+import functools
 import gc
 import math  # noqa: F401  (programs import it when no file can be opened any more)
+import pickle
 import warnings
 from collections.abc import Callable
 from types import FunctionType
@@ -63,18 +66,43 @@ def main(read_fd: int, write_fd: int, parent: int, memory_mb: int, cpu_seconds: 
 
 def define(program: dict, code: str, entry: str, functions: str) -> tuple:
     """Executes the generated program and then our entry in one namespace."""
-    execute(code, program)
+    execute(code, program, functions.split())
     for name in functions.split():
         function(program, name)
     exec(compile(entry, "<entry>", "exec"), program)
     return ()
 
 
-def execute(code: str, program: dict) -> None:
-    """Runs a program's top level. The arrays that stand there are its constants: they become read-only."""
+def execute(code: str, program: dict, functions: list[str]) -> None:
+    """Runs a program's top level. What stands there is constant: arrays become read-only, lists and the like are made
+    anew whenever one of the functions is called."""
     exec(compile(code, GENERATED, "exec"), program)
     for value in program.values():
         freeze(value)
+    if lists := {name: value for name, value in program.items() if holds_lists(value)}:
+        for name in functions:
+            program[name] = with_lists(function(program, name), program, lists)
+
+
+def with_lists(called: Callable, program: dict, lists: dict) -> Callable:
+    try:
+        again = functools.partial(pickle.loads, pickle.dumps(lists))
+    except Exception:  # noqa: BLE001 (there are functions in them: ten times slower)
+        again = functools.partial(copy.deepcopy, lists)
+
+    def call(*arguments: object) -> object:
+        program.update(again())
+        return called(*arguments)
+
+    return call
+
+
+def holds_lists(value: object) -> bool:
+    if isinstance(value, (tuple, frozenset)):
+        return any(holds_lists(item) for item in value)
+    if isinstance(value, slice):
+        return holds_lists((value.start, value.stop, value.step))
+    return isinstance(value, (list, dict, set))
 
 
 def freeze(value: object) -> None:
@@ -82,9 +110,11 @@ def freeze(value: object) -> None:
         if value.dtype.hasobject:
             raise TypeError("an array of objects outside of functions can change between calls")
         value.setflags(write=False)
-    elif isinstance(value, (tuple, frozenset)):
+    elif isinstance(value, (tuple, frozenset, list, set)):
         for item in value:
             freeze(item)
+    elif isinstance(value, dict):
+        freeze(tuple(value.values()))
     elif isinstance(value, slice):
         freeze((value.start, value.stop, value.step))
     elif isinstance(value, FunctionType):

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from llmrl.llm.sandbox import allowed, scopes
 from llmrl.llm.sandbox.limits import Limits, SandboxFailure
 
-# Nodes that arithmetic needs; everything else has no place: classes, global, yield, async, match, del, ...
+# Nodes that arithmetic needs; everything else has no place: classes, global, yield, async, match, ...
 STATEMENTS = (
     ast.FunctionDef, ast.Return, ast.Assign, ast.AugAssign, ast.AnnAssign, ast.For, ast.While, ast.If, ast.With,
-    ast.Raise, ast.Try, ast.Assert, ast.Import, ast.ImportFrom, ast.Expr, ast.Pass, ast.Break, ast.Continue,
+    ast.Raise, ast.Try, ast.Assert, ast.Import, ast.ImportFrom, ast.Expr, ast.Pass, ast.Break, ast.Continue, ast.Delete,
 )  # fmt: skip
 EXPRESSIONS_NOT = (ast.Yield, ast.YieldFrom, ast.Await)
 WORDS = {"ClassDef": "class", "AsyncFunctionDef": "async"}
@@ -60,6 +60,10 @@ class _Gate(ast.NodeVisitor):
 
     def __init__(self, tree: ast.Module) -> None:
         self.module = self.scope = self._scope(scopes.bindings(tree.body), None)
+        self._changing: set[str] = set()  # names outside of functions that stand for lists and the like
+        for node in tree.body:
+            if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value and not self._is_constant(node.value):
+                self._changing |= {name for name, _, _ in scopes.bindings([node])}
 
     def visit(self, node: ast.AST) -> None:
         if isinstance(node, ast.stmt) and not isinstance(node, STATEMENTS):
@@ -250,38 +254,47 @@ class _Gate(ast.NodeVisitor):
                 case ast.Import() | ast.ImportFrom() | ast.FunctionDef() | ast.Expr(value=ast.Constant()):
                     pass
                 case ast.Assign(value=value) | ast.AnnAssign(value=value):
-                    if value is not None and not self._is_constant(value):
-                        told = "a list or the like outside of functions can change between calls: "
-                        _refuse("forbidden_state", node, told + "use a tuple or np.array, or make it in the function")
+                    if value is not None and not self._is_constant(value, lists=True):
+                        told = "outside of functions stand numbers, texts, tuples, lists, dictionaries and np.array(…) "
+                        _refuse("forbidden_state", node, told + "alone: make this one in the function")
                 case _:
                     told = "outside of functions only imports, constants and functions may stand"
                     _refuse("forbidden_syntax", node, told)
 
-    def _is_constant(self, node: ast.expr) -> bool:
+    def _is_constant(self, node: ast.AST, lists: bool = False) -> bool:
         """Whether the expression's value can never change: numbers, texts, tuples, arrays (child.py makes them
-        read-only), and arithmetic with them."""
+        read-only), and arithmetic with them. `lists`: or lists, dictionaries and sets of them (child.py makes them anew
+        for each call)."""
         match node:
-            case ast.Constant() | ast.Name() | ast.Lambda():
-                return True  # a name at the top level stands for a constant, a function or a module
+            case ast.Constant() | ast.Lambda():
+                return True
+            case ast.Name(id=name):  # at the top level it stands for such a value, a function or a module
+                return lists or name not in self._changing
             case ast.Attribute(value=value, attr=attr):  # math.pi, np.float64, GOAL.T
-                return bool(self._path(node)) or (attr in allowed.CONSTANT_ATTRIBUTES and self._is_constant(value))
-            case ast.Tuple() | ast.UnaryOp() | ast.BinOp() | ast.Compare() | ast.BoolOp() | ast.IfExp() | \
-                    ast.Subscript() | ast.Slice():  # fmt: skip
-                return all(
-                    self._is_constant(child) for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr)
-                )
+                of_value = attr in allowed.CONSTANT_ATTRIBUTES and self._is_constant(value, lists)
+                return bool(self._path(node)) or of_value
+            case ast.List() | ast.Set() | ast.Dict() | ast.ListComp() | ast.SetComp() | ast.DictComp() if not lists:
+                return False
             case ast.Call(func=function, args=arguments, keywords=keywords):
                 name = self._path(function) or getattr(function, "id", "")
                 given = [*arguments, *[keyword.value for keyword in keywords]]
-                of_lists = self._is_list if "." in name else self._is_constant  # numpy and math keep no list
-                return name in allowed.CONSTANT_CALLS and all(of_lists(argument) for argument in given)
+                lists_given = lists or "." in name  # numpy and math keep no list
+                known = name in allowed.CONSTANT_CALLS or (lists and name in allowed.LIST_CALLS)
+                return known and all(self._is_argument(argument, lists_given) for argument in given)
+            case ast.Tuple() | ast.UnaryOp() | ast.BinOp() | ast.Compare() | ast.BoolOp() | ast.IfExp() | \
+                    ast.Subscript() | ast.Slice() | ast.List() | ast.Set() | ast.Dict() | ast.ListComp() | \
+                    ast.SetComp() | ast.DictComp() | ast.comprehension() | ast.Starred():  # fmt: skip
+                return self._are_constant(node, lists)
         return False
 
-    def _is_list(self, node: ast.expr) -> bool:
-        """Whether it is a constant, or lists of them."""
-        if isinstance(node, ast.List):
-            return all(self._is_list(child) for child in node.elts)
-        return self._is_constant(node)
+    def _are_constant(self, node: ast.AST, lists: bool) -> bool:
+        """Whether the parts of an expression are."""
+        parts = [n for n in ast.iter_child_nodes(node) if isinstance(n, (ast.expr, ast.comprehension))]
+        return all(self._is_constant(part, lists) for part in parts)
+
+    def _is_argument(self, node: ast.expr, lists: bool) -> bool:
+        generates = isinstance(node, ast.GeneratorExp)  # used up by the call
+        return self._are_constant(node, lists) if generates else self._is_constant(node, lists)
 
 
 def _is_none(node: ast.expr) -> bool:

@@ -53,7 +53,7 @@ def bindings(nodes: Iterable[ast.AST | None]) -> Iterator[Binding]:
             case ast.ImportFrom(module=module, names=aliases):
                 for alias in aliases:
                     yield alias.asname or alias.name, f"{module}.{alias.name}", node
-            case ast.Name(id=name, ctx=ast.Store()):
+            case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
                 yield name, "", node
             case ast.ClassDef():  # refused, wherever it stands
                 pass

@@ -37,7 +37,7 @@ from __main__ import execute as _execute  # the sandbox's child: llmrl/llm/sandb
 
 def _load(source, name):
     space = {"__name__": "generated", "__builtins__": __builtins__}
-    _execute(source, space)
+    _execute(source, space, [name])
     return space[name]
 
 _planner, _affordance, _place = [_load(s, n) if s else None for s, n in zip(SOURCES, FUNCTIONS)]
