@@ -223,7 +223,7 @@ def test_killed_twice_and_replayed(process, llmrl_run, tmp_path: Path) -> None:
         assert second.until(lambda: applied() > before), second.end().err
         second.send(signal.SIGKILL)
         server.behaviours[9:] = [HANG]
-        done = process(*args).end(timeout=300)
+        done = llmrl_run(*args)
         assert done.code == 0, done.err
     live = only_run(outputs)
     assert ends(live)[-1][1:] == ("dropped", 8000)
