@@ -206,7 +206,7 @@ def assert_replays(llmrl_run, live: Path, run: list[str], outputs: Path) -> None
 
 def test_killed_twice_and_replayed(process, llmrl_run, tmp_path: Path) -> None:
     """Killed with a call in flight, and when an answer was just taken up; in the end an answer that never comes."""
-    run = [*ASKS, *CART_POLE, "budget.env_steps=8000", "eval.every=4000", "compute.checkpoint_every_s=0.5"]
+    run = [*ASKS, *CART_POLE, "budget.env_steps=4000", "eval.every=2000", "compute.checkpoint_every_s=0.5"]
     outputs = tmp_path / "killed"
     answers = [text for i in range(500) for text in (f"Number {i}.", f'{{"0": {i + 1}, "1": 100}}')]
 
@@ -223,10 +223,10 @@ def test_killed_twice_and_replayed(process, llmrl_run, tmp_path: Path) -> None:
         assert second.until(lambda: applied() > before), second.end().err
         second.send(signal.SIGKILL)
         server.behaviours[9:] = [HANG]
-        done = process(*args).end(timeout=300)
+        done = llmrl_run(*args)
         assert done.code == 0, done.err
     live = only_run(outputs)
-    assert ends(live)[-1][1:] == ("dropped", 8000)
+    assert ends(live)[-1][1:] == ("dropped", 4000)
     assert_replays(llmrl_run, live, [*run, "compute.outputs=replayed"], tmp_path / "replayed")
 
 

@@ -105,13 +105,14 @@ def test_list_of_an_unknown_group(llmrl: Callable[..., Done]) -> None:
 # --- check ----------------------------------------------------------------------------------------------------------
 
 
-# programs of an LLM and KALM's stages run in processes, so some presets stand for all; test_presets_lesr.py,
+# programs of an LLM run in processes, and KALM has three stages, so some presets stand for all; test_presets_lesr.py,
 # test_explorllm.py and test_kalm.py show what each changes
 CHECKED = [p for p in options("experiment") if not p.startswith(("lesr/", "explorllm/", "kalm/"))]
 CHECKED += ["lesr/hopper", "lesr/fetch_reach", "lesr/transfer_ppo"]
 CHECKED += ["explorllm/short_horizon", "explorllm/unguided_long"]
 
 
+@pytest.mark.usefixtures("children_here")
 @pytest.mark.parametrize("preset", CHECKED)
 def test_every_preset_passes_the_check_and_nothing_is_left(
     llmrl: Callable[..., Done], preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

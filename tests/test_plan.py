@@ -195,26 +195,29 @@ def test_a_missing_driver_means_no_gpu(monkeypatch, tmp_path):
 # --- real runs --------------------------------------------------------------------------------------------------------
 
 
-def plan(tmp_path, *args):
-    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    argv = [sys.executable, "-m", "llmrl", "plan", "lab/small", "--row", "CartPole", "--column", "DQN", *args]
+PART = ["--row", "CartPole", "--column", "DQN", "--run"]
+
+
+def plan(tmp_path):
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    argv = [sys.executable, "-m", "llmrl", "plan", "lab/small", *PART]
     return subprocess.Popen(argv, cwd=tmp_path, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-def test_it_makes_what_is_missing_and_then_has_nothing_to_do(lab, tmp_path):
+def test_it_makes_what_is_missing_and_then_has_nothing_to_do(llmrl, lab, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # of the runs, which are processes
     lab(seeds=[0])
-    first = plan(tmp_path, "--run")
-    out, err = first.communicate(timeout=120)
-    assert first.returncode == 0, err
+    first = llmrl("plan", "lab/small", *PART)
+    assert first.code == 0, first.err
     assert status(only_run(tmp_path / "outputs")) == "DONE"
-    second = plan(tmp_path, "--run")
-    out, err = second.communicate(timeout=60)
-    assert second.returncode == 0 and "Nothing to run." in out, err
+    second = llmrl("plan", "lab/small", *PART)
+    assert second.code == 0 and "Nothing to run." in second.out, second.err
 
 
-def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on(lab, tmp_path):
+def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on(llmrl, lab, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     lab(seeds=[0, 1], base=[*lab().base, "budget.env_steps=1500", "eval.every=1500"])
-    begun = plan(tmp_path, "--run")
+    begun = plan(tmp_path)
     outputs = tmp_path / "outputs"
     waiting = Process.__new__(Process)
     waiting.popen = begun
@@ -225,7 +228,6 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on(lab, tmp_path):
     assert begun.returncode == 130 and "The same command goes on" in err, out + err
     (one,) = run_directories(outputs)  # the second was not begun
     assert status(one) == "INTERRUPTED" and list((one / "checkpoint").iterdir())
-    again = plan(tmp_path, "--run", "-j", "2")
-    out, err = again.communicate(timeout=120)
-    assert again.returncode == 0 and "2 done" in out, out + err
+    again = llmrl("plan", "lab/small", *PART, "-j", "2")
+    assert again.code == 0 and "2 done" in again.out, again.out + again.err
     assert [status(path) for path in run_directories(outputs)] == ["DONE", "DONE"]
