@@ -113,7 +113,7 @@ class RunDirectory:
         Returns what differs from the start before, such as "torch 2.12 -> 2.13": it may change bits.
         """
         known = self / "versions.json"
-        starts = (_read_or_none(known) or {"starts": []})["starts"]
+        starts = (_read_or_none(known) or {}).get("starts") or []
         code = code_state()
         patch = code.pop("patch", "")
         if patch:
