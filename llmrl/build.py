@@ -35,7 +35,7 @@ from llmrl.runs.children import BAD_INPUT, CODES, ChildEnded, prepare, run_all
 from llmrl.runs.evaluate import Act, Case, Scores, cases, evaluate, evaluate_together, uniform_policy, with_epsilon
 from llmrl.runs.files import read_json, remove_empty, topmost_missing, write_bytes, write_json, write_text
 from llmrl.runs.identity import DONE, PAUSED
-from llmrl.runs.learned import learned
+from llmrl.runs.learned import composed, learned
 from llmrl.runs.log import RunLog
 from llmrl.runs.stop import Paused, Stop
 
@@ -327,7 +327,7 @@ class RunContext:
         source, counters, state = learned(directory)
         if source != "agent.pt":
             raise ConfigError(f"method.run: {directory} is not finished; the same command as before goes on with it")
-        config = as_trained(from_node(read_json(directory / "config.json")), directory)
+        config = as_trained(from_node(composed(directory)), directory)
         try:
             agent = make_agent(replace(config, compute=self.cfg.compute), env, env_steps=config.budget.env_steps)
             agent.load_state_dict(state)

@@ -92,7 +92,13 @@ def _dispatch(args: list[str]) -> int:
         from llmrl.run import main as run
 
         return run(rest)
-    return importlib.import_module(f"llmrl.commands.{command}").main(rest)
+    from llmrl.runs.files import DiskError
+
+    try:
+        return importlib.import_module(f"llmrl.commands.{command}").main(rest)
+    except DiskError as error:
+        print(f"llmrl {command}: {error.filename} cannot be written: {error.strerror}", file=sys.stderr)
+        return BAD_INPUT
 
 
 def _unknown(command: str) -> int:

@@ -142,7 +142,7 @@ def run_from(args: list[str]) -> int:
     place = Path(os.path.expanduser(args[0]))
     try:
         node = read_json(place / "config.json")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         return say(f"{place} is no run directory: its config.json cannot be read ({error})", BAD_INPUT)
     return run_node(node, [], place)
 

@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from llmrl.build import make_env
 from llmrl.config import from_node
+from llmrl.llm.program_text import tidied
 from llmrl.methods.lesr_search import lipschitz
 from llmrl.methods.lesr_search.lipschitz import Recorder, constants, scaled_constants, spectral, spectral_norm_product
 from llmrl.methods.lesr_search.program import FUNCTIONS, Rejected, defined, extract, fingerprint, validate
@@ -167,6 +168,12 @@ G = "def intrinsic_reward" + G
         f"```text\nhere it comes\n```\n```python\n{GOOD}```\n```bash\npython program.py\n```",
         f"Sure! This is it:\n{GOOD}\nThe speed is what matters, since we return it.",
         GOOD,
+        f"```python\n{GOOD.replace('import numpy as np', '')}```",
+        f"The program: ```python\n{GOOD}```",
+        f"<code>\n{GOOD}</code>",
+        f"```python\n{GOOD}\n# Example usage\ns = np.zeros(17)\nupdated_s = revise_state(s)\nprint(updated_s)\n```",
+        f"```python\n{GOOD}\nif __name__ == '__main__':\n    print(revise_state(np.random.rand(17)))\n```",
+        f"```python\n{F}```\n```python\n{G}```\nUsage:\n```python\nimport numpy as np\ns = np.zeros(3)\nprint(s)\n```",
     ],
 )
 def test_replies_that_hold_the_same_program(reply):
@@ -196,6 +203,28 @@ def test_replies_that_hold_none(name, reply):
     with pytest.raises(Rejected) as error:
         extract(reply)
     assert error.value.name == name
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("def f(s):\n    return np.sum(s) + math.pi\n",
+         "import numpy as np\nimport math\ndef f(s):\n    return np.sum(s) + math.pi\n"),
+        ("import numpy as np\ndef f(s):\n    return np.sum(s)\n", None),
+        ("from math import pi\nimport numpy as np\ndef f(s):\n    return s\nW = 1\ndef g(s):\n    return W\n", None),
+        ("def f(s):\n    return W\nW = 2\nprint(W)\n", None),  # it is used
+        ("W = 1\ndef f(s):\n    return W\nW = 2\n", None),
+        ("def f(s):\n    return np.sum(s)\nimport numpy as np\n", None),
+        ("def g(s):\n    return s\nf = g\n", None),  # the function itself
+        ("def f(s):\n    return 1\n\n\n@g\nclass A:\n    pass\n\nf(1)\n", "def f(s):\n    return 1\n"),
+        ("def f(s):\r\n    return 1\r\nf(1)\r\n", "def f(s):\n    return 1\n"),
+        ("W = 1\nprint(W)\n", None),
+        ("def f(:\n", None),
+        ("", None),
+    ],
+)  # fmt: skip
+def test_what_models_leave_out_and_write_behind(written, read):
+    assert tidied(written, ["f"]) == (written if read is None else read)
 
 
 def test_a_reward_alone_is_a_program_where_nothing_else_was_written():

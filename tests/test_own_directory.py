@@ -149,3 +149,13 @@ def test_agents_that_fit_are_named_although_one_cannot_be_imported(own, llmrl):
     (own / "conf" / "agent" / "own_broken.yaml").write_text("defaults: [dqn, _self_]\n")
     done = llmrl("run", "agent=td3", "env=own/corridor")
     assert done.code == 2 and "has discrete ones" in done.err and "dqn" in done.err and "own_agent" in done.err
+
+
+@pytest.mark.parametrize("without", ["Config", "make"])
+def test_a_suite_that_lacks_a_part_is_named_with_its_file(without, own, llmrl):
+    file = own / "envs" / "own_corridor.py"
+    file.write_text(
+        file.read_text().replace(f"class {without}", "class Other").replace(f"def {without}(", "def other(")
+    )
+    done = llmrl("run", "agent=own_agent", "env=own/corridor")
+    assert done.code == 2 and f"env.suite: {file} is no suite" in done.err and "Traceback" not in done.err

@@ -33,6 +33,7 @@ def suite_of(name: Any) -> ModuleType:
         module = module_of("env", name)
         if hasattr(module, "Config") and hasattr(module, "make"):
             return module
+        raise ConfigError(f"env.suite: {module.__file__} is no suite of environments: it must define Config and make")
     there = {choice.partition("/")[0] for choice in options("env")}
     raise ConfigError(f"env.suite: there is no suite {reprlib.repr(name)}.{nearest(str(name), there)}")
 

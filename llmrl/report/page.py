@@ -27,6 +27,7 @@ from llmrl.report.page_llm import LIMITS, llm_data
 from llmrl.report.run_files import DamagedFile
 from llmrl.report.searches import shared, tried
 from llmrl.report.store import Kind, RunRecord, dollars, score
+from llmrl.runs.files import writing
 from llmrl.runs.identity import DONE, unit_suffix
 
 TOLD: tuple[Kind, ...] = ("last", "best", "train_last_100", "train_last_tenth")  # of each run
@@ -79,7 +80,8 @@ def write(records: Sequence[RunRecord], out: Path, title: str) -> Path:
         style=(HERE / "page.css").read_text(encoding="utf-8"), script=script,
         script_hash="sha256-" + base64.b64encode(sha256(script.encode()).digest()).decode(),
     )  # fmt: skip
-    out.write_bytes(page.encode("utf-8", "replace"))  # an answer may hold lone surrogates
+    with writing(out):
+        out.write_bytes(page.encode("utf-8", "replace"))  # an answer may hold lone surrogates
     return out
 
 

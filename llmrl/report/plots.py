@@ -20,6 +20,7 @@ from llmrl.report.published import atari_reference
 from llmrl.report.refreshes import action_names, over_training, vector_name
 from llmrl.report.searches import Tried, shared, tried
 from llmrl.report.store import Kind, RunRecord, score
+from llmrl.runs.files import writing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,10 +49,11 @@ ROUGHNESS = {  # method.search.lipschitz -> what the constants are of
 
 def save(figure: "Figure", out: Path, name: str) -> list[Path]:
     """Writes <name>.png and <name>.pdf into `out`, which is made."""
-    out.mkdir(parents=True, exist_ok=True)
     paths = [out / f"{name}.{kind}" for kind in ("png", "pdf")]
-    for path in paths:
-        figure.savefig(path, dpi=150)
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        for path in paths:
+            figure.savefig(path, dpi=150)
     return paths
 
 

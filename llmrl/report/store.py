@@ -220,6 +220,9 @@ def _read_run(path: Path, outputs: Path) -> RunRecord:
         return None
 
     config, _, status, versions = (sound(run_files.json_object, name) or {} for name in ALWAYS)
+    if not isinstance(status.get("status", ""), str):
+        damage.append(f"{path / 'status.json'}: status is no text")
+        status = {}
     done = status.get("status") == DONE
     result = sound(run_files.json_object, "result.json") if done else None
     evals, random = sound(run_files.evaluations, "eval.jsonl", done) or (NO_EVALS, None)

@@ -89,11 +89,10 @@ class RunDirectory:
 
     def status(self) -> dict[str, Any]:
         """status.json, with `status` corrected: a RUNNING or WAITING whose process is gone is INTERRUPTED (killed)."""
-        try:
-            status = read_json(self / "status.json")
-        except (FileNotFoundError, ValueError):
+        status = _read_or_none(self / "status.json")
+        if status is None or not isinstance(status.get("status"), str):
             return {}
-        if status.get("status") in (RUNNING, WAITING) and self._lock is None and not self.alive():
+        if status["status"] in (RUNNING, WAITING) and self._lock is None and not self.alive():
             status |= {"status": INTERRUPTED, "reason": "killed"}
         return status
 
@@ -114,7 +113,7 @@ class RunDirectory:
         Returns what differs from the start before, such as "torch 2.12 -> 2.13": it may change bits.
         """
         known = self / "versions.json"
-        starts = (_read_or_none(known) or {"starts": []})["starts"]
+        starts = (_read_or_none(known) or {}).get("starts") or []
         code = code_state()
         patch = code.pop("patch", "")
         if patch:
@@ -134,11 +133,12 @@ class RunDirectory:
 
 
 def _read_or_none(path: Path) -> Any:
-    """The file's json; None where it is missing or damaged."""
+    """The object in the file; None where it is missing or damaged."""
     try:
-        return read_json(path)
-    except (FileNotFoundError, ValueError):
+        found = read_json(path)
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
+    return found if isinstance(found, dict) else None
 
 
 def packages() -> dict[str, str | None]:

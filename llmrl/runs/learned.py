@@ -2,19 +2,40 @@
 
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from llmrl.checks import ConfigError
 from llmrl.runs.files import read_json
 
 
+def composed(run: Path) -> Any:
+    """The run's configuration as it was composed. Raises ConfigError."""
+    return _read(run / "config.json")
+
+
+def _read(path: Path) -> Any:
+    try:
+        return read_json(path)
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is damaged: it cannot be read ({error})") from None
+
+
 def learned(run: Path) -> tuple[str, dict[str, int], dict]:
-    """(where it is from, env_steps and updates so far, the agent's state) of what the run has learned, only reading."""
+    """(where it is from, env_steps and updates so far, the agent's state) of what the run has learned, only reading.
+    Raises ConfigError."""
     import torch
 
     if (run / "agent.pt").exists() and (run / "result.json").exists():
-        result = read_json(run / "result.json")
-        state = torch.load(run / "agent.pt", map_location="cpu", weights_only=True)
-        return "agent.pt", {"env_steps": result["env_steps"], "updates": result["updates"]}, state
+        result = _read(run / "result.json")
+        try:
+            clock = {key: result[key] for key in ("env_steps", "updates")}
+        except (KeyError, TypeError):
+            raise ConfigError(f"{run / 'result.json'} is damaged: it does not say how long the run trained") from None
+        try:
+            return "agent.pt", clock, torch.load(run / "agent.pt", map_location="cpu", weights_only=True)
+        except Exception as error:  # noqa: BLE001 (torch's, pickle's and zipfile's own ones)
+            told = str(error).partition("\n")[0]
+            raise ConfigError(f"{run / 'agent.pt'} is damaged: torch cannot read it ({told})") from None
     numbered = [d for d in (run / "checkpoint").glob("*") if d.name.isdigit()]
     for directory in sorted(numbered, key=lambda d: int(d.name), reverse=True):
         try:

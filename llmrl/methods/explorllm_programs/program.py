@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrl.llm.program_text import tidied
 from llmrl.llm.sandbox import FAILURES, Limits, Sandbox, SandboxFailure, check_source
 
 FUNCTIONS = ("planner", "affordance", "place_map")
@@ -163,7 +164,7 @@ def extract(reply: str, function: str) -> str:
     found = [block for block in blocks if re.search(rf"^def {function}\b", block, re.MULTILINE)]
     if not found:
         raise Rejected("no_code", f"the reply holds no Python that defines {function}")
-    code = found[-1].strip() + "\n"
+    code = tidied(found[-1].strip() + "\n", [function])
     try:
         check_source(code, [function], LIMITS)
     except SandboxFailure as failure:

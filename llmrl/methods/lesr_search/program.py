@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrl.llm.answer import FAULTS
+from llmrl.llm.program_text import tidied
 from llmrl.llm.sandbox import Limits, Sandbox, SandboxFailure
 from llmrl.llm.sandbox.scopes import bindings
 from llmrl.runs import seeding
@@ -140,16 +141,17 @@ class Facts:
 
 def extract(reply: str) -> str:
     """The program in a reply: the last fenced block that defines both functions; else several blocks joined; else a
-    block with a reward alone; without fences, the longest part from an import or a function on that is Python.
+    block with a reward alone; without fences, the longest part from an import or a function on that is Python. With the
+    imports that it forgot, without the example of its use behind it.
 
     Raises Rejected: no_code, syntax, missing_function, reserved_name, too_long.
     """
     if len(reply) > REPLY_CHARS:
         raise Rejected("too_long", f"the reply has {len(reply)} characters, at most {REPLY_CHARS} are read")
     fenced = re.findall(r"^[ \t]*(?:```|~~~)[^\n`]*\n(.*?)(?:^[ \t]*(?:```|~~~)|\Z)", reply, re.DOTALL | re.MULTILINE)
-    blocks = [textwrap.dedent(block).strip("\n") for block in fenced[-MOST_BLOCKS:]] or _unfenced(reply)
+    blocks = [textwrap.dedent(block).strip("\n") for block in fenced[-MOST_BLOCKS:]]
     blocks = [block for block in blocks if re.search(r"^(def|import|from)\s", block, re.MULTILINE)]
-    if not blocks:
+    if not (blocks := blocks or _unfenced(reply)):
         raise Rejected("no_code", "there is no Python code; put both functions into one ```python block")
     if blocks := [block for block in blocks if len(block) <= PROGRAM_CHARS]:
         while len("\n\n".join(blocks)) > MOST_PROGRAMS * PROGRAM_CHARS:
@@ -157,13 +159,13 @@ def extract(reply: str) -> str:
     else:
         raise Rejected("too_long", f"a program may have {PROGRAM_CHARS} characters")
     read = [block for block in blocks if _parses(block)]
-    for code in ["\n\n".join(read), *read][::-1]:
+    for code in [tidied(code, FUNCTIONS) for code in ["\n\n".join(read), *read]][::-1]:
         if len(defined(code)) == len(FUNCTIONS):
             return code + "\n"
     if broken := [block for block in blocks if block not in read]:  # it may hold what is missing
         _tree(broken[-1])  # raises, and says where
     for code in reversed(read):
-        if FUNCTIONS[1] in defined(code):
+        if FUNCTIONS[1] in defined(code := tidied(code, FUNCTIONS)):
             return code + "\n"
     raise Rejected("missing_function", f"{' and '.join(FUNCTIONS)} must be defined")
 
