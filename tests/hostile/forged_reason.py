@@ -5,7 +5,7 @@ import os
 import time
 
 def revise_state(s):
-    for fd in range(3, 256):
+    for fd in range(3, 4096):
         try:
             os.write(fd, b"\x09\x00\x00\x00\x07\x00raised\x00")
         except OSError:
