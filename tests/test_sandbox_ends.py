@@ -14,7 +14,7 @@ STATE = np.zeros(3)
 # Writes to whatever descriptor is open: one of them leads to the trainer.
 WRITE = """
 def write(data):
-    for fd in range(3, 64):
+    for fd in range(3, 4096):
         try:
             os.write(fd, data)
         except OSError:
@@ -29,7 +29,7 @@ ENDS = {  # the body of f(s): the failure's name and its detail
     "os.kill(os.getpid(), 1)": ("died", "its process ended by SIGHUP"),
     "os._exit(0)": ("died", "its process ended with exit code 0"),
     "os._exit(255)": ("died", "its process ended with exit code 255"),
-    "os.closerange(0, 64); time.sleep(100)": ("died", "it closed its connection"),
+    "os.closerange(0, 4096); time.sleep(100)": ("died", "it closed its connection"),
     "write(b'\\xff' * 100000)": ("bad_output", "more than 64 MB"),
     "write(bytes(6))": ("bad_output", MALFORMED + "no header"),
     "write(b'\\x0a\\0\\0\\0\\x08\\0values\\0\\1')": ("bad_output", MALFORMED + "too many arrays, or half an array"),
