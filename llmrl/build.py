@@ -74,7 +74,7 @@ def make_env(config: Config, role: str, *, render: bool = False) -> gym.Env:
         env = WithHistory(env, context)
     if (transform := getattr(config.env, "transform", None)) is None:
         return env
-    from llmrl.methods.lesr_search.transform import Transformed
+    from llmrl.methods.lesr.transform import Transformed
 
     return Transformed(env, transform, role, gamma=getattr(config.agent, "gamma", 1.0))
 

@@ -6,6 +6,7 @@ package become an agent.
 """
 
 import os
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -82,6 +83,11 @@ def group_file(group: str, choice: str) -> Path | None:
         if (file := root / group / f"{choice}.yaml").exists():
             return file
     return None
+
+
+def folder_of(choices: Mapping[str, str]) -> str:
+    """The directory that the runs of one method and agent share, such as kalm_policy-fixed."""
+    return f"{choices['method'].replace('/', '_')}-{choices['agent']}"
 
 
 def shown(path: Path) -> str:

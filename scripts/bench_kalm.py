@@ -27,13 +27,13 @@ from llmrl.envs import text as encoders  # noqa: E402
 from llmrl.envs.clevr_robot import language  # noqa: E402
 from llmrl.envs.clevr_robot.collect import Script, collect  # noqa: E402
 from llmrl.gymnasium_ids import clevr_robot  # noqa: E402
-from llmrl.methods import kalm_model  # noqa: E402
-from llmrl.methods.kalm_model.config import Model  # noqa: E402
-from llmrl.methods.kalm_model.model import make  # noqa: E402
-from llmrl.methods.kalm_model.tasks import Pairs, Told  # noqa: E402
-from llmrl.methods.kalm_model.training import Grounder  # noqa: E402
-from llmrl.methods.kalm_rollouts import cases  # noqa: E402
-from llmrl.methods.kalm_rollouts.imagine import Imagination  # noqa: E402
+from llmrl.methods.kalm import model as kalm_model  # noqa: E402
+from llmrl.methods.kalm.model.config import Model  # noqa: E402
+from llmrl.methods.kalm.model.network import make  # noqa: E402
+from llmrl.methods.kalm.model.tasks import Pairs, Told  # noqa: E402
+from llmrl.methods.kalm.model.training import Grounder  # noqa: E402
+from llmrl.methods.kalm.rollouts import cases  # noqa: E402
+from llmrl.methods.kalm.rollouts.imagine import Imagination  # noqa: E402
 
 
 def main() -> None:

@@ -29,8 +29,8 @@ def decisions(horizon: str, episodes: int) -> tuple[list[tuple[str, float]], flo
     from explore_policy import programs_for
 
     from llmrl.gymnasium_ids import pick_place
-    from llmrl.methods.explorllm_programs import choose, chosen
-    from llmrl.methods.explorllm_programs.policy import DRAWS, ProgramPolicy
+    from llmrl.methods.explorllm.program_policy import DRAWS, ProgramPolicy
+    from llmrl.methods.explorllm.programs import choose, chosen
     from llmrl.runs.evaluate import batch_of_one
 
     env, rng, taken = pick_place(horizon=horizon), np.random.default_rng(0), []

@@ -42,7 +42,7 @@ from llmrl.conf_files import conf_root  # noqa: E402
 from llmrl.envs.base import Transform  # noqa: E402
 from llmrl.llm import scripted_lesr  # noqa: E402
 from llmrl.loops.online import OnlineTraining, Schedule  # noqa: E402
-from llmrl.methods.lesr_search.transform import Transformed  # noqa: E402
+from llmrl.methods.lesr.transform import Transformed  # noqa: E402
 from llmrl.runs.checkpoint import Checkpoints  # noqa: E402
 from llmrl.runs.log import RunLog  # noqa: E402
 from llmrl.runs.stop import Stop  # noqa: E402

@@ -29,8 +29,8 @@ from llmrl.gymnasium_ids import pick_place  # noqa: E402
 from llmrl.intervals import half_width  # noqa: E402
 from llmrl.llm import client  # noqa: E402
 from llmrl.llm.transcript import Transcript  # noqa: E402
-from llmrl.methods import explorllm_programs  # noqa: E402
-from llmrl.methods.explorllm_policy import WithInfo, policy_of  # noqa: E402
+from llmrl.methods.explorllm import programs as explorllm_programs  # noqa: E402
+from llmrl.methods.explorllm.policy import WithInfo, policy_of  # noqa: E402
 from llmrl.runs.evaluate import cases, evaluate  # noqa: E402
 from llmrl.runs.stop import Stop  # noqa: E402
 

@@ -19,7 +19,7 @@ from llmrl.envs.clevr_robot import goals as g  # noqa: E402
 from llmrl.envs.clevr_robot import rewards  # noqa: E402
 from llmrl.envs.clevr_robot.model import BALLS, DIRECTIONS, Table, at_rest, xy_of  # noqa: E402
 from llmrl.envs.clevr_robot.rollouts import Rollouts, load  # noqa: E402
-from llmrl.methods.kalm_rollouts.metrics import matches, outside_workbench  # noqa: E402
+from llmrl.methods.kalm.rollouts.metrics import matches, outside_workbench  # noqa: E402
 
 SIDES = ("behind", "left", "front", "right")
 KINDS = ("two conditions", "three conditions", "order", "sort")

@@ -1,5 +1,5 @@
 """Turns rollouts of the authors' file (kalm.md, section 3.6), or of a Minari dataset that was recorded in CLEVR-Robot,
-into the dataset that KALM's methods read. (method=kalm_data with method.import_from does the same within a run.)
+into the dataset that KALM's methods read. (method=kalm/data with method.import_from does the same within a run.)
 
 Usage: python scripts/import_kalm.py data/clevr_robot.npy directory
 """
@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from llmrl.checks import ConfigError  # noqa: E402
 from llmrl.envs.clevr_robot.authors import imported  # noqa: E402
 from llmrl.envs.clevr_robot.rollouts import save  # noqa: E402
-from llmrl.methods.kalm_data import described  # noqa: E402
+from llmrl.methods.kalm.data import described  # noqa: E402
 
 
 def main() -> int:

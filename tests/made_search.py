@@ -16,7 +16,8 @@ from replies import reply
 
 from llmrl import build
 from llmrl.config import from_node
-from llmrl.methods import lesr, lesr_search
+from llmrl.methods.lesr import method as lesr
+from llmrl.methods.lesr import search as lesr_search
 from llmrl.runs.files import write_json
 from llmrl.runs.stop import Stop
 

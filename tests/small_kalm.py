@@ -12,11 +12,11 @@ from llmrl.conf_files import conf_root
 from llmrl.config import checked, from_node
 from llmrl.envs.clevr_robot import goals as g
 from llmrl.envs.clevr_robot.rollouts import Rollouts
-from llmrl.methods import kalm_model
-from llmrl.methods.kalm_model.config import Model
-from llmrl.methods.kalm_model.model import make
-from llmrl.methods.kalm_model.tasks import Told
-from llmrl.methods.kalm_model.training import Grounder
+from llmrl.methods.kalm import model as kalm_model
+from llmrl.methods.kalm.model.config import Model
+from llmrl.methods.kalm.model.network import make
+from llmrl.methods.kalm.model.tasks import Told
+from llmrl.methods.kalm.model.training import Grounder
 
 SIZES = {"hidden": 16, "layers": 2, "heads": 2, "intermediate": 24}
 
@@ -66,9 +66,9 @@ class Small:
 @cache
 def composed(method):
     """Of a language model of some thousand weights that reads sentences as words."""
-    key = {"kalm": "method.rollouts.model.model", "kalm_model": "method.model"}.get(method, "method.model.model")
+    key = {"kalm": "method.rollouts.model.model", "kalm/model": "method.model"}.get(method, "method.model.model")
     small = [f"{key}.encoder=words", *(f"{key}.sizes.{size}={n}" for size, n in SIZES.items())]
-    small = [] if method == "kalm_data" else small
+    small = [] if method == "kalm/data" else small
     words = [f"method={method}", "agent=bc", "env=clevr_robot/base", "env.language=words", *small]
     return from_node(compose([*words, "budget.updates=10"]))
 

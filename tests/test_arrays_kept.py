@@ -16,7 +16,7 @@ from llmrl.config import from_node
 from llmrl.envs import classic, mujoco
 from llmrl.envs.base import Transform
 from llmrl.envs.history import History
-from llmrl.methods.lesr_search.transform import Transformed
+from llmrl.methods.lesr.transform import Transformed
 from llmrl.runs.evaluate import Case, evaluate, evaluate_together
 from llmrl.runs.play import copied
 from llmrl.runs.stop import Stop

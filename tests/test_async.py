@@ -19,7 +19,7 @@ from llmrl.contracts.explorer import Clock
 from llmrl.llm.client import BudgetReached, LLMUnavailable
 from llmrl.llm.job import Job
 from llmrl.llm.transcript import ReplayMismatch, ReplayMissing, Transcript
-from llmrl.methods.llm_explorer import LLMExplorer
+from llmrl.methods.llm_explorer.method import LLMExplorer
 from llmrl.report.groups import select
 from llmrl.report.refreshes import over_training, refreshes
 from llmrl.runs.files import read_json, read_jsonl, write_json

@@ -14,9 +14,10 @@ from test_resume_in_process import equal, lives, uninterrupted  # noqa: F401 (li
 
 from llmrl.config import from_node, identity
 from llmrl.contracts.explorer import Clock
-from llmrl.methods import explorllm, explorllm_programs
-from llmrl.methods.explorllm import ProgramExplorer
-from llmrl.methods.explorllm_programs.policy import DRAWS
+from llmrl.methods.explorllm import method as explorllm
+from llmrl.methods.explorllm import programs as explorllm_programs
+from llmrl.methods.explorllm.method import ProgramExplorer
+from llmrl.methods.explorllm.program_policy import DRAWS
 from llmrl.runs.files import read_json, read_jsonl
 
 TINY = ["agent.hidden=[8]", "agent.batch_size=4", "agent.learning_starts=12", "agent.random_steps=10",
@@ -110,7 +111,7 @@ def test_stopped_before_every_fifth_step_it_ends_the_same(lives, whole):  # noqa
 @pytest.mark.parametrize("policy", ["program", "argmax", "centre", "random", "oracle"])
 def test_policies_alone_are_evaluated_with_the_same_programs(policy, whole, llmrl_run):
     programs = ["method.programs.tables=2", "method.programs.crops=3", "llm.temperature=1.0"]
-    done = llmrl_run("method=explorllm_policy", "agent=sac_crops", "env=pick_place/short_horizon",
+    done = llmrl_run("method=explorllm/policy", "agent=sac_crops", "env=pick_place/short_horizon",
                      f"method.policy={policy}", *programs, "eval.episodes=4", f"compute.outputs={whole}",
                      "study=alone", "log.progress=false")  # fmt: skip
     assert len(list((whole / "artifacts" / "explorllm").iterdir())) == 1
@@ -125,14 +126,14 @@ def test_another_environment_is_refused(llmrl_run, tmp_path):
     done = llmrl_run("method=explorllm", "agent=sac", "env=classic/pendulum", "budget.env_steps=10")
     assert done.code == 2 and "env=pick_place" in done.err
     image = ["env.observation=image", "env.actions=pixel"]
-    for method in ("explorllm", "explorllm_policy"):
+    for method in ("explorllm", "explorllm/policy"):
         done = llmrl_run(f"method={method}", "agent=sac_crops", "env=pick_place/short_horizon", *image)
         assert done.code == 2 and "env.observation=crops" in done.err
     assert not (tmp_path / "outputs").exists()  # nothing was asked
 
 
 def test_a_candidate_that_will_not_be_there_is_refused(llmrl_run, tmp_path):
-    for method in ("explorllm", "explorllm_policy"):
+    for method in ("explorllm", "explorllm/policy"):
         wanted = [f"method={method}", "method.affordance=6", "method.programs.n=6"]
         done = llmrl_run(*wanted, "agent=sac_crops", "env=pick_place/short_horizon")
         assert done.code == 2 and "method.affordance: there is no candidate 6, there are 6: 0 to 5" in done.err

@@ -19,14 +19,15 @@ from llmrl.llm import scripted_explorllm as scripted
 from llmrl.llm.client import Reply
 from llmrl.llm.sandbox import Limits, SandboxFailure
 from llmrl.llm.transcript import Transcript
-from llmrl.methods import explorllm_programs
-from llmrl.methods.explorllm_programs import Search, choose, program
-from llmrl.methods.explorllm_programs.examples import picture, seen_tables
-from llmrl.methods.explorllm_programs.policy import DRAWS, ProgramPolicy, check_task, seen_in
-from llmrl.methods.explorllm_programs.program import Programs, Rejected, extract
+from llmrl.methods.explorllm import program
+from llmrl.methods.explorllm import programs as explorllm_programs
+from llmrl.methods.explorllm.examples import picture, seen_tables
+from llmrl.methods.explorllm.program import Programs, Rejected, extract
+from llmrl.methods.explorllm.program_policy import DRAWS, ProgramPolicy, check_task, seen_in
+from llmrl.methods.explorllm.programs import Search, choose
 
 SHORT, LONG = pick_place(horizon="short").config, pick_place(horizon="long").config
-VALUES = yaml.safe_load((conf_root() / "method" / "explorllm_programs.yaml").read_text())
+VALUES = yaml.safe_load((conf_root() / "method" / "explorllm/programs.yaml").read_text())
 PLANNER = "def planner(held, positions, wanted):\n    return 0, wanted[0][0]\n"
 UNIFORM = "import numpy as np\ndef affordance(crop):\n    return np.ones((28, 28))\n"
 BAD = {  # program: its name

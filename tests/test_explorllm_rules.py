@@ -6,10 +6,10 @@ from test_explorllm_programs import SHORT, policy_of
 
 from llmrl.contracts.explorer import Clock
 from llmrl.envs.pick_place.scene import FRAME, HOME_PIXEL
-from llmrl.methods.explorllm import ProgramExplorer
-from llmrl.methods.explorllm_programs import choose
-from llmrl.methods.explorllm_programs.policy import DRAWS, seen_in, spare_plans
-from llmrl.methods.explorllm_programs.program import Programs, Seen
+from llmrl.methods.explorllm.method import ProgramExplorer
+from llmrl.methods.explorllm.program import Programs, Seen
+from llmrl.methods.explorllm.program_policy import DRAWS, seen_in, spare_plans
+from llmrl.methods.explorllm.programs import choose
 
 PLANS = [  # what is held, (place, slot), whether it can be done
     (-1, (0, 0), True),

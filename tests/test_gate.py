@@ -9,7 +9,7 @@ from generated_programs import LINES, MAPS, STATE_PROGRAMS
 
 from llmrl.llm import scripted_explorllm
 from llmrl.llm.sandbox import FAILURES, Sandbox, SandboxFailure, check_source
-from llmrl.methods.lesr_search.program import ENTRY
+from llmrl.methods.lesr.program import ENTRY
 
 STATE = np.linspace(-1.0, 1.0, 17)
 HEAD = "import math\nimport numpy as np\n"

@@ -12,7 +12,7 @@ from llmrl.config import from_node
 from llmrl.envs import clevr_robot
 from llmrl.envs.clevr_robot.model import ACTIONS
 from llmrl.envs.clevr_robot.side_by_side import SideBySide
-from llmrl.methods.kalm_policy import Noisy
+from llmrl.methods.kalm.policy import Noisy
 from llmrl.runs import seeding
 from llmrl.runs.evaluate import Case, evaluate, evaluate_together
 from llmrl.runs.files import read_json, read_jsonl
@@ -55,7 +55,7 @@ def test_imagined_by_hand_is_what_policies_share_and_stands_in_tables(llmrl_run,
     (made,) = (artifacts / "kalm_rollouts").iterdir()
     own = ["method.model.data.rollouts=80", *(f"method.model.model.{key}" for key in MODEL), "method.rollouts=6",
            "method.max_steps=4", "method.drawn=0"]  # fmt: skip
-    again = llmrl_run("method=kalm_rollouts", "env=clevr_robot/easy", "agent=bc", "seed=5", *own)
+    again = llmrl_run("method=kalm/rollouts", "env=clevr_robot/easy", "agent=bc", "seed=5", *own)
     assert again.code == 0 and "nothing to do" in again.out and made.name in again.out
     asked = ["--row", "rephrase", *(word for text in own for word in ("--set", text))]
     plan = llmrl("plan", "table=kalm/match_rate", "--column", "all three", *asked)
@@ -68,7 +68,7 @@ def test_imagined_by_hand_is_what_policies_share_and_stands_in_tables(llmrl_run,
         assert float(row["ours"]) == pytest.approx(facts[key], abs=1e-6) and row["published"]
     assert len(list((artifacts / "kalm_rollouts").iterdir())) == 1
     one_step = [word for word in own if "max_steps" not in word]
-    none = llmrl_run("method=kalm_rollouts", "env=clevr_robot/base", *one_step, "method.max_steps=1",
+    none = llmrl_run("method=kalm/rollouts", "env=clevr_robot/base", *one_step, "method.max_steps=1",
                      "method.tier=hard", "method.drop_failed=true")  # fmt: skip
     assert none.code == 2 and "none of 6 imagined rollouts of hard reached its goal" in none.err
     assert not below(artifacts, "metrics.json")[1:]

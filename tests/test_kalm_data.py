@@ -19,13 +19,13 @@ from llmrl.envs.clevr_robot import goals as g
 from llmrl.envs.clevr_robot.authors import STEPS, imported
 from llmrl.envs.clevr_robot.rollouts import FILE, ID, Rollouts, joined, load, save
 from llmrl.gymnasium_ids import clevr_robot
-from llmrl.methods import kalm_data
+from llmrl.methods.kalm import data as kalm_data
 from llmrl.replay.dataset import load_minari
 from llmrl.runs.files import read_json
 
 h5py = pytest.importorskip("h5py")
 minari = pytest.importorskip("minari")
-RUN = ["method=kalm_data", "env=clevr_robot/base", "agent=fixed", "log.progress=false"]
+RUN = ["method=kalm/data", "env=clevr_robot/base", "agent=fixed", "log.progress=false"]
 
 
 def played(n=6, seed=0, *, states=True, sentences=("Push the red ball left", "Roll the cyan globe rearward")):

@@ -13,9 +13,10 @@ from torch.nn import functional as F
 
 from llmrl.checks import ConfigError
 from llmrl.envs.clevr_robot.rollouts import save as save_rollouts
-from llmrl.methods import kalm_data, kalm_model
-from llmrl.methods.kalm_model.model import check
-from llmrl.methods.kalm_model.tasks import (
+from llmrl.methods.kalm import data as kalm_data
+from llmrl.methods.kalm import model as kalm_model
+from llmrl.methods.kalm.model.network import check
+from llmrl.methods.kalm.model.tasks import (
     CONSEQUENCE,
     DYNAMICS,
     EXPLANATION,
@@ -25,8 +26,8 @@ from llmrl.methods.kalm_model.tasks import (
     Pairs,
     words,
 )
-from llmrl.methods.kalm_model.tokenizer import word_level
-from llmrl.methods.kalm_model.training import explained
+from llmrl.methods.kalm.model.tokenizer import word_level
+from llmrl.methods.kalm.model.training import explained
 from llmrl.runs.checkpoint import Checkpoints
 from llmrl.runs.files import read_jsonl
 from llmrl.runs.log import RunLog

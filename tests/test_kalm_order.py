@@ -9,7 +9,8 @@ import torch
 from small_kalm import made_rollouts, settings
 
 from llmrl.envs.clevr_robot import goals as g
-from llmrl.methods import kalm, kalm_policy
+from llmrl.methods.kalm import method as kalm
+from llmrl.methods.kalm import policy as kalm_policy
 from llmrl.replay.dataset import Transitions
 from llmrl.runs.evaluate import Case, Scores
 

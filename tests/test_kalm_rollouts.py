@@ -11,12 +11,12 @@ from llmrl.envs.clevr_robot import language
 from llmrl.envs.clevr_robot.collect import Script, collect
 from llmrl.envs.clevr_robot.rollouts import Rollouts
 from llmrl.gymnasium_ids import clevr_robot
-from llmrl.methods.kalm_model.tasks import GENERATION
-from llmrl.methods.kalm_model.training import precision
-from llmrl.methods.kalm_rollouts import cases
-from llmrl.methods.kalm_rollouts.imagine import Imagination, sound
-from llmrl.methods.kalm_rollouts.metrics import matches, measured
-from llmrl.methods.kalm_rollouts.picture import draw, film
+from llmrl.methods.kalm.model.tasks import GENERATION
+from llmrl.methods.kalm.model.training import precision
+from llmrl.methods.kalm.rollouts import cases
+from llmrl.methods.kalm.rollouts.imagine import Imagination, sound
+from llmrl.methods.kalm.rollouts.metrics import matches, measured
+from llmrl.methods.kalm.rollouts.picture import draw, film
 
 RED, BLUE, GREEN, PURPLE, CYAN = range(5)
 

@@ -14,7 +14,8 @@ import pytest
 from conftest import ROOT, SHORT, TINY, below, compose, only_run, status
 
 from llmrl.config import from_node
-from llmrl.methods import lesr, lesr_search
+from llmrl.methods.lesr import method as lesr
+from llmrl.methods.lesr import search as lesr_search
 from llmrl.runs.children import outcome_of
 from llmrl.runs.files import read_json, read_jsonl, write_json, write_text
 
@@ -222,7 +223,7 @@ def test_the_report_tells_what_a_search_tried_rejected_and_chose(searched):
     "control, expected", [("random_features", "tanh"), ("duplicated_dimensions", "s[[0, 1, 2, 0]]")]
 )
 def test_the_controls_of_equal_width(control, expected):
-    from llmrl.methods.lesr_search.program import ENTRY, Sandbox
+    from llmrl.methods.lesr.program import ENTRY, Sandbox
 
     code = lesr.CONTROLS[control](3, 4, 0)
     assert expected in code
@@ -256,7 +257,7 @@ def test_transfer_trains_candidates_with_the_searchs_agent():
 def test_the_search_can_be_run_alone_and_is_the_one_that_lesr_uses():
     from llmrl.config import identity, run_path
 
-    assert (ROOT / "conf" / "method" / "lesr_search.yaml").exists()
+    assert (ROOT / "conf" / "method" / "lesr/search.yaml").exists()
     config = lesr.search_of(from_node(compose(SMALL)))
     path = run_path(config, identity(config, lesr_search.LESRSearch.reads(config.method)))
     assert path.parts[:3] == ("outputs", "artifacts", "lesr")

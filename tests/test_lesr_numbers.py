@@ -8,9 +8,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from llmrl.envs.base import Transform
-from llmrl.methods.lesr_search import lipschitz
-from llmrl.methods.lesr_search.lipschitz import Recorder, constants, discounted_returns, scaled_constants
-from llmrl.methods.lesr_search.transform import Transformed
+from llmrl.methods.lesr import lipschitz
+from llmrl.methods.lesr.lipschitz import Recorder, constants, discounted_returns, scaled_constants
+from llmrl.methods.lesr.transform import Transformed
 
 
 def rough(n, seed=0, d=3):

@@ -10,10 +10,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from llmrl.build import make_env
 from llmrl.config import from_node
 from llmrl.llm.program_text import tidied
-from llmrl.methods.lesr_search import lipschitz
-from llmrl.methods.lesr_search.lipschitz import Recorder, constants, scaled_constants, spectral, spectral_norm_product
-from llmrl.methods.lesr_search.program import FUNCTIONS, Rejected, defined, extract, fingerprint, validate
-from llmrl.methods.lesr_search.real_states import real_steps
+from llmrl.methods.lesr import lipschitz
+from llmrl.methods.lesr.lipschitz import Recorder, constants, scaled_constants, spectral, spectral_norm_product
+from llmrl.methods.lesr.program import FUNCTIONS, Rejected, defined, extract, fingerprint, validate
+from llmrl.methods.lesr.real_states import real_steps
 
 GOOD = """import numpy as np
 
@@ -330,7 +330,7 @@ def test_each_fault_has_its_name(name, code):
 
 def test_a_program_with_a_memory_is_rejected_as_impure():
     """The sandbox's gate forbids what can remember; here it is off, so that the check itself is seen."""
-    from llmrl.methods.lesr_search import program
+    from llmrl.methods.lesr import program
 
     class Ungated(program.Sandbox):
         def __init__(self, *args, **options):
@@ -347,7 +347,7 @@ def test_a_program_with_a_memory_is_rejected_as_impure():
 
 
 def test_a_child_that_cannot_start_is_not_the_programs_fault():
-    from llmrl.methods.lesr_search import program
+    from llmrl.methods.lesr import program
 
     def broken(*args, **options):
         raise program.SandboxFailure("not_started", "no more processes")
@@ -380,7 +380,7 @@ def test_the_share_of_the_intrinsic_reward_can_be_limited():
 
 def test_the_entry_gives_features_and_reward_in_one_call():
     from llmrl.llm.sandbox import Sandbox
-    from llmrl.methods.lesr_search.program import ENTRY
+    from llmrl.methods.lesr.program import ENTRY
 
     s = steps_of("mujoco/hopper")[0][7]
     for code in (GOOD, F, G.replace("updated_s[11] + 0.5 * updated_s[12]", "updated_s[5]")):

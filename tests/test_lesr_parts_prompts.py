@@ -13,9 +13,9 @@ from conftest import compose
 from llmrl.build import make_env
 from llmrl.config import from_node
 from llmrl.llm import scripted, scripted_lesr
-from llmrl.methods.lesr_search.program import Rejected, defined, extract, fingerprint, validate
-from llmrl.methods.lesr_search.prompts import Asker, Round, without_paths
-from llmrl.methods.lesr_search.real_states import real_steps
+from llmrl.methods.lesr.program import Rejected, defined, extract, fingerprint, validate
+from llmrl.methods.lesr.prompts import Asker, Round, without_paths
+from llmrl.methods.lesr.real_states import real_steps
 
 TASKS = {
     "mujoco/hopper": 11, "mujoco/half_cheetah": 17, "mujoco/walker2d": 17, "mujoco/swimmer": 8, "mujoco/ant": 105,
@@ -46,7 +46,7 @@ def config_of(env: str):
 
 def asker(env: str = "mujoco/hopper", **options) -> Asker:
     config = config_of(env)
-    settings = compose(["method=lesr_search"])["method"] | options
+    settings = compose(["method=lesr/search"])["method"] | options
     return Asker(config.env.task, config.env.suite, SimpleNamespace(**settings))
 
 

@@ -11,9 +11,10 @@ from test_presets_lesr import ONE, SMALL
 
 from llmrl.config import from_node
 from llmrl.llm import scripted, scripted_lesr
-from llmrl.methods import lesr, lesr_search
-from llmrl.methods.lesr_search import program
-from llmrl.methods.lesr_search.program import DEFAULT_REJECT, REJECTIONS, Rejected, Rejection
+from llmrl.methods.lesr import method as lesr
+from llmrl.methods.lesr import program
+from llmrl.methods.lesr import search as lesr_search
+from llmrl.methods.lesr.program import DEFAULT_REJECT, REJECTIONS, Rejected, Rejection
 from llmrl.runs.seeding import generator
 
 DOCS = Path(__file__).parents[1] / "docs" / "papers" / "lesr.md"

@@ -7,7 +7,7 @@ from conftest import compose
 from test_lesr_parts_prompts import DESCRIBED, asker, candidates, config_of, text
 
 from llmrl.config import from_node
-from llmrl.methods.lesr_search.prompts import Round
+from llmrl.methods.lesr.prompts import Round
 
 HOPPER = """\
 Help a reinforcement learning agent by what you compute from its state.

@@ -8,7 +8,7 @@ from llm_server import Server
 from test_llm_client import client, config, hosted
 from test_llm_explorer import BOX, DISCRETE, TASK_2D, explorer, settings, start
 
-from llmrl.methods.llm_explorer import task_text
+from llmrl.methods.llm_explorer.method import task_text
 
 ANALYSIS = (
     "First analyse, in a few sentences, which actions to explore and why. Then, as the last thing, write one JSON"

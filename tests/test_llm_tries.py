@@ -17,9 +17,12 @@ from test_llm_explorer import explorer, start
 from llmrl.llm.client import LLM
 from llmrl.llm.transcript import Transcript
 from llmrl.llm.tries import Tries
-from llmrl.methods import explorllm_programs, explorllm_words, kalm_rollouts
-from llmrl.methods.explorllm_words.language import Goal
-from llmrl.methods.lesr_search import FEEDBACK, SAMPLE, _Search, prompts
+from llmrl.methods.explorllm import programs as explorllm_programs
+from llmrl.methods.explorllm import words as explorllm_words
+from llmrl.methods.explorllm.language import Goal
+from llmrl.methods.kalm import rollouts as kalm_rollouts
+from llmrl.methods.lesr import prompts
+from llmrl.methods.lesr.search import FEEDBACK, SAMPLE, _Search
 from llmrl.runs.files import read_json, read_jsonl
 
 REWARDS = ["llm_explorer.status", "llm_explorer.strategy"]

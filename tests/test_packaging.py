@@ -27,7 +27,7 @@ def test_wheel_holds_all_that_is_no_python(wheel: Path) -> None:
     files = [path for folder in ("llmrl", "conf") for path in (ROOT / folder).rglob("*") if path.is_file()]
     files = [path.relative_to(ROOT) for path in files if path.suffix != ".py" and "__pycache__" not in path.parts]
     assert held == {str(path) if path.parts[0] == "llmrl" else f"llmrl/{path}" for path in files}
-    lesr = {"llmrl/methods/lesr_search/prompts/first.txt", "llmrl/conf/env/mujoco/_sheets/ant.yaml"}
+    lesr = {"llmrl/methods/lesr/prompts/first.txt", "llmrl/conf/env/mujoco/_sheets/ant.yaml"}
     assert lesr | {"llmrl/conf/experiment/lesr/hopper.yaml"} <= held
 
 

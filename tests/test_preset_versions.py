@@ -12,7 +12,7 @@ from llmrl.build import make_env
 from llmrl.commands.cells import table_of
 from llmrl.conf_files import options
 from llmrl.config import from_node
-from llmrl.methods.lesr import search_of
+from llmrl.methods.lesr.method import search_of
 from llmrl.report import grid
 
 SIZES = {"HalfCheetah": 17, "Hopper": 11, "Walker2d": 17, "Ant": 27, "Swimmer": 8}  # table 5.1 of our specification

@@ -18,7 +18,7 @@ from llmrl.checks import ConfigError
 from llmrl.commands.cells import table_of
 from llmrl.conf_files import group_file, options
 from llmrl.contracts.explorer import Clock, EpisodeSummary
-from llmrl.methods.llm_explorer import Config as Method
+from llmrl.methods.llm_explorer.method import Config as Method
 from llmrl.report import grid, tables
 from llmrl.report.published import published
 from llmrl.runs.files import read_json, read_jsonl

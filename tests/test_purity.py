@@ -8,9 +8,9 @@ from test_lesr_parts import GOOD, check
 from test_transform import PENDULUM
 
 from llmrl.llm.sandbox import Sandbox, SandboxFailure
-from llmrl.methods.lesr_search import program as checks
-from llmrl.methods.lesr_search import purity, transform
-from llmrl.methods.lesr_search.purity import EVERY, Asked
+from llmrl.methods.lesr import program as checks
+from llmrl.methods.lesr import purity, transform
+from llmrl.methods.lesr.purity import EVERY, Asked
 
 
 class Ungated(Sandbox):

@@ -8,7 +8,7 @@ import pytest
 
 from llmrl.llm.sandbox import FAILURES, Limits, Sandbox, SandboxFailure, process
 from llmrl.llm.sandbox.process import CHILD, how_it_ended
-from llmrl.methods.lesr_search.program import Rejected
+from llmrl.methods.lesr.program import Rejected
 
 STATE = np.zeros(3)
 # Writes to whatever descriptor is open: one of them leads to the trainer.

@@ -77,7 +77,7 @@ def test_a_tenth_is_a_tenth_of_every_length_that_stages_have():
     assert (whole.method.data.rollouts, short.method.data.rollouts) == (100_000, 10_000)
     model = short.method.rollouts.model
     assert model.model.updates == 1_200 and model.data == short.method.data
-    from llmrl.methods.kalm_rollouts import number_of
+    from llmrl.methods.kalm.rollouts import number_of
 
     easy = dataclasses.replace(short.method.rollouts, tier="easy")
     assert number_of(easy) == 7_240 and number_of(dataclasses.replace(easy, rollouts=30)) == 30

@@ -16,9 +16,12 @@ from llmrl.config import from_node
 from llmrl.contracts.explorer import Clock
 from llmrl.envs.pick_place.scene import FRAME, Scene
 from llmrl.gymnasium_ids import pick_place
-from llmrl.methods import explorllm, explorllm_policy, explorllm_programs, explorllm_words
-from llmrl.methods.explorllm_programs import examples
-from llmrl.methods.explorllm_words import Planned, Reader
+from llmrl.methods.explorllm import examples
+from llmrl.methods.explorllm import method as explorllm
+from llmrl.methods.explorllm import policy as explorllm_policy
+from llmrl.methods.explorllm import programs as explorllm_programs
+from llmrl.methods.explorllm import words as explorllm_words
+from llmrl.methods.explorllm.words import Planned, Reader
 from llmrl.runs.evaluate import Case, cases
 from llmrl.runs.files import write_json
 from llmrl.runs.stop import Stop
@@ -27,7 +30,7 @@ SHORT = pick_place(horizon="short").config
 
 
 def test_every_key_has_a_test():
-    assert unwired("explorllm", "explorllm_programs", "explorllm_policy", "explorllm_words") == set()
+    assert unwired("explorllm", "explorllm/programs", "explorllm/policy", "explorllm/words") == set()
 
 
 @cache
@@ -169,14 +172,14 @@ def test_without_epsilon_nobody_is_asked(tmp_path):
     assert explorllm.ExploRLLM.reads(context.cfg.method) == () and explorllm.ExploRLLM.stages(context.cfg) == []
 
 
-@wires("explorllm.programs", "explorllm_programs.seed")
-@pytest.mark.parametrize("method", ["explorllm", "explorllm_policy"])
+@wires("explorllm.programs", "explorllm/programs.seed")
+@pytest.mark.parametrize("method", ["explorllm", "explorllm/policy"])
 def test_the_programs_that_are_asked_for(tmp_path, method):
     programs = dataclasses.replace(composed(method).method.programs, n=5, seed=4)
     config = changed(method, programs=programs)
-    cls = {"explorllm": explorllm.ExploRLLM, "explorllm_policy": explorllm_policy.ExploRLLMPolicy}[method]
+    cls = {"explorllm": explorllm.ExploRLLM, "explorllm/policy": explorllm_policy.ExploRLLMPolicy}[method]
     (stage,) = cls.stages(config)
-    assert stage.method == programs and stage.seed == 4 and stage.choices["method"] == "explorllm_programs"
+    assert stage.method == programs and stage.seed == 4 and stage.choices["method"] == "explorllm/programs"
     context = Made(
         dataclasses.replace(config, eval=dataclasses.replace(config.eval, episodes=1)), tmp_path, lambda e: 0
     )
@@ -187,13 +190,13 @@ def test_the_programs_that_are_asked_for(tmp_path, method):
     assert changed(method, programs=programs, affordance=4).method.affordance == 4
 
 
-wires("explorllm_policy.programs")(test_the_programs_that_are_asked_for)
+wires("explorllm/policy.programs")(test_the_programs_that_are_asked_for)
 
 
 # --- policies alone -------------------------------------------------------------------------------------------------
 
 
-@wires("explorllm_policy.policy", "explorllm_policy.offset_scale", "explorllm_policy.affordance")
+@wires("explorllm/policy.policy", "explorllm/policy.offset_scale", "explorllm/policy.affordance")
 @pytest.mark.parametrize(
     "changes, number, offset",
     [
@@ -218,7 +221,7 @@ def test_a_policy_alone(tmp_path, monkeypatch, changes, number, offset):
         return SimpleNamespace(row=lambda: {"returns": [1.0]})
 
     monkeypatch.setattr(explorllm_policy, "evaluate", evaluate)
-    config = dataclasses.replace(changed("explorllm_policy", **changes), seed=3)
+    config = dataclasses.replace(changed("explorllm/policy", **changes), seed=3)
     context = Made(config, tmp_path)
     result = explorllm_policy.ExploRLLMPolicy().run(context)["explorllm"]
     assert result["policy"] == changes["policy"] and result.get("affordance") == number
@@ -249,7 +252,7 @@ class Counting(Answers):
         return super().ask(messages, purpose=purpose, index=index)
 
 
-@wires(*(f"explorllm_programs.{key}" for key in ("n", "max_tries", "images", "tables", "crops", "seed")))
+@wires(*(f"explorllm/programs.{key}" for key in ("n", "max_tries", "images", "tables", "crops", "seed")))
 def test_what_a_search_asks_and_tries(tmp_path, monkeypatch):
     tried = []
     sealing = lambda env, n, seed: (tried.append((n, seed)), examples.sealing(env, 1, seed))[1]  # noqa: E731
@@ -312,7 +315,7 @@ SCENE = Scene(("R", "L", "V"), ("yellow", "green", "blue") * 2, np.zeros((6, 2))
 GOOD = '{"pick": 1, "place": 5}'
 
 
-@wires("explorllm_words.max_tries", "explorllm_words.task")
+@wires("explorllm/words.max_tries", "explorllm/words.task")
 def test_an_answer_is_asked_for_again_until_it_can_be_read():
     for tries, read, right in ((3, (1, 2), 1), (2, (0, 0), 0)):
         llm = Says("what?", '{"pick": 1, "place": 1}', GOOD)
@@ -330,7 +333,7 @@ def test_an_answer_is_asked_for_again_until_it_can_be_read():
     assert reader.read(SCENE, "all", []) == [(0, 0)] and llm.asked[0][0] == "explorllm.plan"
 
 
-@wires("explorllm_words.step_limit", "explorllm_words.near_px")
+@wires("explorllm/words.step_limit", "explorllm/words.near_px")
 @pytest.mark.parametrize(
     "changes, apart, in_hand, goals",
     [
@@ -356,7 +359,7 @@ def test_a_plans_step_ends_when_it_is_done_or_takes_too_long(monkeypatch, change
     assert tuple(planned.reset(seed=0)[0]["goal"]) == plan[0] and tuple(planned.step(None)[0]["goal"])
 
 
-@wires("explorllm_words.run", "explorllm_words.task")
+@wires("explorllm/words.run", "explorllm/words.task")
 def test_whose_agent_carries_out_what(monkeypatch):
     played = []
 
@@ -365,7 +368,7 @@ def test_whose_agent_carries_out_what(monkeypatch):
         return SimpleNamespace(row=lambda: {"returns": [2.0]})
 
     monkeypatch.setattr(explorllm_words, "evaluate", evaluate)
-    base = composed("explorllm_policy")
+    base = composed("explorllm/policy")
     for task, horizon, wrapper in (("goal", "short", "Told"), ("plan", "long", "Planned")):
         env = dataclasses.replace(base.env, horizon=horizon)
         rows = []

@@ -14,11 +14,15 @@ from llmrl.checks import ConfigError
 from llmrl.envs.clevr_robot import goals as g
 from llmrl.envs.clevr_robot import language
 from llmrl.envs.clevr_robot.collect import Script
-from llmrl.methods import kalm, kalm_data, kalm_model, kalm_policy, kalm_rollouts
+from llmrl.methods.kalm import data as kalm_data
+from llmrl.methods.kalm import method as kalm
+from llmrl.methods.kalm import model as kalm_model
+from llmrl.methods.kalm import policy as kalm_policy
+from llmrl.methods.kalm import rollouts as kalm_rollouts
 from llmrl.runs import seeding
 from llmrl.runs.stop import Stop
 
-METHODS = ("kalm", "kalm_data", "kalm_model", "kalm_rollouts", "kalm_policy")
+METHODS = ("kalm", "kalm/data", "kalm/model", "kalm/rollouts", "kalm/policy")
 
 
 def test_every_key_has_a_test():
@@ -39,7 +43,7 @@ def test_the_script():
     assert (opposite[0] != opposite[1]).all()
 
 
-@wires("kalm_data.rollouts", "kalm_data.script", "kalm_data.seed", "kalm_data.with_states", "kalm_data.import_from")
+@wires("kalm/data.rollouts", "kalm/data.script", "kalm/data.seed", "kalm/data.with_states", "kalm/data.import_from")
 def test_what_is_collected(tmp_path, monkeypatch):
     calls, saved = [], []
     monkeypatch.setattr(kalm_data, "collect", lambda *args, **kwargs: calls.append((args, kwargs)))
@@ -49,7 +53,7 @@ def test_what_is_collected(tmp_path, monkeypatch):
     script = Script(random=0.3, dst=0.2)
     keys = {"rollouts": 160, "script": script, "seed": 7, "with_states": True}
     for changes in (keys, {"import_from": str(tmp_path)}):
-        context = SimpleNamespace(cfg=changed("kalm_data", **changes), dir=tmp_path, stop=Stop())
+        context = SimpleNamespace(cfg=changed("kalm/data", **changes), dir=tmp_path, stop=Stop())
         kalm_data.KALMData().run(context)
     (args, kwargs), path = calls
     assert args[1:3] == (script, 160) and kwargs["with_states"] is True and path == tmp_path
@@ -57,12 +61,12 @@ def test_what_is_collected(tmp_path, monkeypatch):
     assert saved[0]["seed"] == 7 and saved[1] == {"imported_from": str(tmp_path)}
 
 
-@wires("kalm_model.data", "kalm_data.seed")
+@wires("kalm/model.data", "kalm/data.seed")
 def test_what_each_stage_builds_on():
-    data = dataclasses.replace(composed("kalm_data").method, rollouts=240, seed=9)
-    model = dataclasses.replace(composed("kalm_model").method, data=data, seed=8)
-    rollouts = dataclasses.replace(composed("kalm_rollouts").method, model=model, seed=7, tier="hard")
-    config = dataclasses.replace(composed("kalm_rollouts"), method=rollouts)
+    data = dataclasses.replace(composed("kalm/data").method, rollouts=240, seed=9)
+    model = dataclasses.replace(composed("kalm/model").method, data=data, seed=8)
+    rollouts = dataclasses.replace(composed("kalm/rollouts").method, model=model, seed=7, tier="hard")
+    config = dataclasses.replace(composed("kalm/rollouts"), method=rollouts)
     collected, trained = kalm_rollouts.KALMRollouts.stages(config)
     assert (collected.method, collected.seed, trained.method, trained.seed) == (data, 9, model, 8)
     assert kalm_rollouts.run_of(config, rollouts).seed == 7
@@ -90,7 +94,7 @@ MADE: list[dict] = []
 
 def imagined(directory, monkeypatch, **changes):
     """What KALMRollouts does with these keys: what it imagines with, what it draws, what it keeps, its facts."""
-    from llmrl.methods.kalm_rollouts import imagine, metrics, picture
+    from llmrl.methods.kalm.rollouts import imagine, metrics, picture
 
     small, seen = Small(settings(goal="tokens")), {"shown": [], "loaded": None}
     monkeypatch.setattr(imagine, "Imagination", Imagined)
@@ -101,7 +105,7 @@ def imagined(directory, monkeypatch, **changes):
     monkeypatch.setattr(kalm_rollouts, "load", lambda path: seen["kept"])
     loaded = kalm_model.Loaded(small.model, small.tokenizer, small.config)
     monkeypatch.setattr(kalm_model, "load", lambda path, device: loaded)
-    config = changed("kalm_rollouts", **{"rollouts": 12} | changes)
+    config = changed("kalm/rollouts", **{"rollouts": 12} | changes)
     asked = []
     context = SimpleNamespace(
         cfg=config, dir=directory, stop=Stop(), artifact=lambda run, product: asked.append(run) or directory,
@@ -111,14 +115,14 @@ def imagined(directory, monkeypatch, **changes):
     return SimpleNamespace(**MADE[-1], **seen, facts=facts, asked=asked, config=config)
 
 
-@wires(*(f"kalm_rollouts.{key}" for key in ("tier", "rollouts", "max_steps", "lag", "drop_failed", "batch_size", "seed",
+@wires(*(f"kalm/rollouts.{key}" for key in ("tier", "rollouts", "max_steps", "lag", "drop_failed", "batch_size", "seed",
                                             "drawn", "model", "paper_share")))  # fmt: skip
 def test_what_is_imagined(tmp_path, monkeypatch):
     plain = imagined(tmp_path, monkeypatch)
     assert (plain.tier, plain.steps, plain.lag, plain.batch) == ("base", 50, False, 512)
     assert len(plain.goals) == 12 and plain.shown == [0, 1, 2] and len(plain.kept) == 12
     assert plain.facts["kept"] == 12 and plain.facts["sentences"] == 800
-    model = dataclasses.replace(composed("kalm_rollouts").method.model, seed=3)
+    model = dataclasses.replace(composed("kalm/rollouts").method.model, seed=3)
     keys = {"tier": "hard", "rollouts": 10, "max_steps": 9, "lag": True, "batch_size": 5, "drawn": 1, "model": model}
     other = imagined(tmp_path, monkeypatch, **keys)
     assert (other.tier, other.steps, other.lag, other.batch) == ("hard", 9, True, 5)
@@ -134,10 +138,10 @@ def test_what_is_imagined(tmp_path, monkeypatch):
     assert len(imagined(tmp_path, monkeypatch, rollouts=None, tier="hard", paper_share=0.01).goals) == 17
 
 
-@wires("kalm_rollouts.written")
+@wires("kalm/rollouts.written")
 def test_further_sentences_are_asked_for(monkeypatch):
-    assert kalm_rollouts.KALMRollouts.reads(changed("kalm_rollouts", written=0).method) == ()
-    assert kalm_rollouts.KALMRollouts.reads(changed("kalm_rollouts", written=2).method) == ("llm",)
+    assert kalm_rollouts.KALMRollouts.reads(changed("kalm/rollouts", written=0).method) == ()
+    assert kalm_rollouts.KALMRollouts.reads(changed("kalm/rollouts", written=2).method) == ("llm",)
     answers = []
     monkeypatch.setattr(language, "read", lambda text, goal: answers.append(text) or ["one", "two", "three"])
     llm = SimpleNamespace(ask=lambda messages, purpose, index: reply(index))
@@ -190,9 +194,9 @@ def test_what_a_policy_learns_from(tmp_path, monkeypatch):
     assert config.method.rollouts is None
 
 
-@wires("kalm_policy.policy", "kalm_policy.random", "kalm_policy.model", "kalm_policy.batch_size")
+@wires("kalm/policy.policy", "kalm/policy.random", "kalm/policy.model", "kalm/policy.batch_size")
 def test_a_policy_alone(tmp_path, monkeypatch):
-    model = composed("kalm_policy").method.model
+    model = composed("kalm/policy").method.model
     calls, loaded = [], object()
     monkeypatch.setattr(kalm_model, "load", lambda path, device: loaded)
     row = SimpleNamespace(row=lambda: {"returns": [1.0]})
@@ -202,7 +206,7 @@ def test_a_policy_alone(tmp_path, monkeypatch):
         calls.clear()
         rows, asked = [], []
         model = dataclasses.replace(model, seed=6)
-        config = changed("kalm_policy", policy=policy, random=0.25, batch_size=7, model=model)
+        config = changed("kalm/policy", policy=policy, random=0.25, batch_size=7, model=model)
         context = SimpleNamespace(
             cfg=config, stop=Stop(), suites={"easy": ["a case"]}, log=SimpleNamespace(evaluation=rows.append),
             artifact=lambda run, product: asked.append(run) or tmp_path,  # noqa: B023
@@ -215,7 +219,7 @@ def test_a_policy_alone(tmp_path, monkeypatch):
         else:
             assert asked == [] and config.method.model is None and {act._random for act in calls} == {share}
     with pytest.raises(ValueError, match="language_model needs one"):
-        changed("kalm_policy", policy="language_model", model=None)
+        changed("kalm/policy", policy="language_model", model=None)
     with pytest.raises(ConfigError, match="goals are sentences"):
         env = dataclasses.replace(config.env, language=None)
         kalm_policy.KALMPolicy().run(SimpleNamespace(cfg=dataclasses.replace(config, env=env)))

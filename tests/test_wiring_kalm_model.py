@@ -10,9 +10,9 @@ from small_kalm import SIZES, Small, changed, composed, made_rollouts, settings
 from wiring import wires
 
 from llmrl.loops import offline
-from llmrl.methods import kalm_model
-from llmrl.methods.kalm_model.tasks import GENERATION
-from llmrl.methods.kalm_model.training import precision
+from llmrl.methods.kalm import model as kalm_model
+from llmrl.methods.kalm.model.tasks import GENERATION
+from llmrl.methods.kalm.model.training import precision
 from llmrl.runs.stop import Stop
 
 CPU = torch.device("cpu")
@@ -92,7 +92,7 @@ def test_matrix_products_in_the_asked_for_precision():
 
 @wires("Model.epochs", "Model.updates")
 def test_how_long_it_is_trained():
-    config = composed("kalm_model").method
+    config = composed("kalm/model").method
     for changes, updates in (({"updates": 7}, 7), ({"updates": None, "epochs": 2.0}, 150)):
         model = dataclasses.replace(config.model, batch_size=4, accumulation=3, **changes)
         assert kalm_model.updates_of(dataclasses.replace(config, model=model, tasks=(0, 1, 3)), 300) == updates
@@ -115,9 +115,9 @@ TRAINED: list[Trained] = []
 def training_of(directory, monkeypatch, *, tasks=(0, 1, 3), seed=0, **changes):
     """What kalm_model trains, and the model that it leaves."""
     monkeypatch.setattr(offline, "OfflineTraining", Trained)
-    base = composed("kalm_model").method
+    base = composed("kalm/model").method
     model = dataclasses.replace(base.model, **{"updates": 6, "validation_rollouts": 2, "batch_size": 6} | changes)
-    config = changed("kalm_model", model=model, tasks=tasks, seed=seed)
+    config = changed("kalm/model", model=model, tasks=tasks, seed=seed)
     others = dict.fromkeys(("log", "checkpoints", "report"))
     directory.mkdir(exist_ok=True)
     kalm_model.KALMModel()._train(SimpleNamespace(cfg=config, dir=directory, stop=Stop(), **others), made_rollouts(20))
@@ -125,7 +125,7 @@ def training_of(directory, monkeypatch, *, tasks=(0, 1, 3), seed=0, **changes):
 
 
 @wires("Model.batch_size", "Model.accumulation", "Model.evaluations", "Model.validation", "Model.validation_rollouts",
-       "kalm_model.tasks", "kalm_model.seed", "kalm_model.model")  # fmt: skip
+       "kalm/model.tasks", "kalm/model.seed", "kalm/model.model")  # fmt: skip
 def test_what_a_training_is_given(tmp_path, monkeypatch):
     def rows(group):
         return len(group.sequences.tokens)

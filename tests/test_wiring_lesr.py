@@ -11,16 +11,18 @@ from wiring import unwired, wires
 from llmrl.build import RunContext
 from llmrl.config import from_node
 from llmrl.envs.base import Transform
-from llmrl.methods import lesr, lesr_search
+from llmrl.methods.lesr import method as lesr
+from llmrl.methods.lesr import program
+from llmrl.methods.lesr import search as lesr_search
 from llmrl.runs import seeding
 from llmrl.runs.files import write_json, write_text
 from llmrl.runs.stop import Stop
 
-wires("lesr_search.score", "lesr_search.score_window", "lesr_search.score_evaluations")(None)  # test_lesr_selection.py
+wires("lesr/search.score", "lesr/search.score_window", "lesr/search.score_evaluations")(None)  # test_lesr_selection.py
 
 
 def test_every_key_has_a_test():
-    assert unwired("lesr", "lesr_search") == set()
+    assert unwired("lesr", "lesr/search") == set()
 
 
 @pytest.fixture
@@ -34,13 +36,13 @@ def search(tmp_path, monkeypatch):
     return searched
 
 
-@wires("lesr_search.k", "lesr_search.iterations", "lesr_search.seeds")
+@wires("lesr/search.k", "lesr/search.iterations", "lesr/search.seeds")
 def test_how_many_candidates_are_trained(search):
     names = {place.name for place in search(k=3, iterations=2, seeds=2).places()}
     assert names == {f"{i}-{k}{seed}" for i in range(2) for k in range(3) for seed in ("", "-seed1")}
 
 
-@wires(*(f"lesr_search.{key}" for key in ("w", "state", "reward", "form", "lipschitz", "scaled")))
+@wires(*(f"lesr/search.{key}" for key in ("w", "state", "reward", "form", "lipschitz", "scaled")))
 @pytest.mark.parametrize(
     "change, trained",
     [
@@ -61,7 +63,7 @@ def test_what_a_candidate_trains_with(search, change, trained):
     assert {key: transform[key] for key in plain} == plain | trained and transform["drop"] == []
 
 
-@wires(*(f"lesr_search.{key}" for key in ("writes", "tell", "feedback", "tell_lipschitz", "chain_of_thought")))
+@wires(*(f"lesr/search.{key}" for key in ("writes", "tell", "feedback", "tell_lipschitz", "chain_of_thought")))
 def test_what_is_asked(search):
     plain, reward = search(), search(writes="reward")
     assert "revise_state" in plain.llm.prompts("lesr.sample")[0]
@@ -84,7 +86,7 @@ def test_what_is_asked(search):
     assert first == second
 
 
-@wires("lesr_search.tell_rejections")
+@wires("lesr/search.tell_rejections")
 @pytest.mark.parametrize("tell", [True, False])
 def test_a_rejection_is_told_if_asked_for(search, tell):
     rejected = {"0/0/0": ("odd_name", "because of that")}
@@ -93,7 +95,7 @@ def test_a_rejection_is_told_if_asked_for(search, tell):
     assert ("odd_name" in second) is ("because of that" in second) is tell
 
 
-@wires("lesr_search.max_tries")
+@wires("lesr/search.max_tries")
 def test_a_round_ends_when_its_tries_are_used_up(search):
     rejected = {f"0/{n}/{i}": ("syntax", "?") for n, i in ((0, 0), (1, 2), (1, 3))}
     done = search(k=3, max_tries=4, rejected=rejected)
@@ -104,15 +106,15 @@ LIMITS = {"max_features": 7, "max_reward": 8.0, "max_real_reward": 8.5, "max_rew
           "reject": ("ignores_features",)}  # fmt: skip
 
 
-@wires(*(f"lesr_search.{key}" for key in (*LIMITS, "states", "seed")))
+@wires(*(f"lesr/search.{key}" for key in (*LIMITS, "states", "seed")))
 def test_what_a_program_is_checked_with(search, monkeypatch):
     calls = []
 
     def validate(code, states, **options):
         calls.append((states, options))
-        return lesr_search.program.Facts(**{f: [] if f == "ignored" else FEATURES for f in FACTS})
+        return program.Facts(**{f: [] if f == "ignored" else FEATURES for f in FACTS})
 
-    FACTS = lesr_search.program.Facts.__annotations__
+    FACTS = program.Facts.__annotations__
     monkeypatch.setattr(lesr_search, "validate", validate)
     search(llm=Checked, **LIMITS, w=0.5, states=11)
     ((states, options),) = calls
@@ -122,7 +124,7 @@ def test_what_a_program_is_checked_with(search, monkeypatch):
     assert calls[1][1]["revise"] is False and not np.array_equal(calls[1][0], states)
 
 
-@wires("lesr_search.seed")
+@wires("lesr/search.seed")
 def test_the_searchs_seed_is_that_of_its_trainings(search):
     seeds = [search(seed=seed).children()[0]["seed"] for seed in (0, 1)]
     assert seeds == [seeding.integer(seed, "candidate", "0-0", 0) for seed in (0, 1)] and seeds[0] != seeds[1]
@@ -133,7 +135,7 @@ def of(*overrides):
     return config, lesr.search_of(config)
 
 
-@wires("lesr.search", "lesr.search_env_steps", "lesr.search_evaluations", "lesr_search.eval_seed", "lesr_search.seed")
+@wires("lesr.search", "lesr.search_env_steps", "lesr.search_evaluations", "lesr/search.eval_seed", "lesr/search.seed")
 def test_the_search_of_a_run():
     config, search = of("seed=5", "method.search_env_steps=70", "method.search_evaluations=2",
                         "method.search.eval_seed=77", "method.search.seed=6",

@@ -16,8 +16,8 @@ from wiring import unwired, wires
 
 from llmrl.conf_files import options
 from llmrl.contracts.explorer import Clock, EpisodeSummary
-from llmrl.methods import offline, pretrained
-from llmrl.methods.llm_explorer import LLMExplorer
+from llmrl.methods.llm_explorer.method import LLMExplorer
+from llmrl.methods.plain import offline, pretrained
 
 
 def test_every_key_of_every_method_has_a_test():
@@ -184,7 +184,7 @@ def test_whether_training_waits(monkeypatch):
         def raise_failure(self):
             pass
 
-    monkeypatch.setattr("llmrl.methods.llm_explorer.Job", Job)
+    monkeypatch.setattr("llmrl.methods.llm_explorer.method.Job", Job)
     wrapped, llm = explored(asynchronous=True, episodes=(1, 2))
     assert jobs == ["1"] and wrapped.inner.distribution is None and llm.asked == []
     wrapped.inner.propose = lambda *args: "proposed"

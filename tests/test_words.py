@@ -10,7 +10,7 @@ from llmrl.config import from_node
 from llmrl.envs.pick_place.scene import sample_scene
 from llmrl.envs.pick_place.task import thing
 from llmrl.llm import scripted
-from llmrl.methods.explorllm_words.language import (
+from llmrl.methods.explorllm.language import (
     EVERYTHING,
     SENTENCES,
     Unreadable,
@@ -86,7 +86,7 @@ def trained(tmp_path_factory):
 
 @pytest.mark.parametrize(("task", "horizon"), [("goal", "short"), ("plan", "long")])
 def test_an_agent_carries_out_what_the_llm_read(trained, llmrl_run, tmp_path, task, horizon):
-    words = ["method=explorllm_words", f"method.run={trained}", f"method.task={task}",
+    words = ["method=explorllm/words", f"method.run={trained}", f"method.task={task}",
              f"env=pick_place/{horizon}_horizon", *PLAY]  # fmt: skip
     assert llmrl_run(*words).code == 0
     made = only_run(tmp_path / "outputs")
@@ -101,7 +101,7 @@ def test_an_agent_carries_out_what_the_llm_read(trained, llmrl_run, tmp_path, ta
 def test_the_sentence_decides_and_not_the_goal(trained):
     """What the agent sees as its goal is what was read, right or wrong; the reward is the true goal's."""
     from llmrl.build import make_env
-    from llmrl.methods.explorllm_words import Told
+    from llmrl.methods.explorllm.words import Told
 
     class Wrong:
         asked = 0

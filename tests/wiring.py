@@ -1,7 +1,7 @@
 """Which test shows that a key of a Config does something: `@wires("lesr.control")` stands above the test that gives it
 a value other than its default and sees another object or another number; `unwired` tells which keys have no such test.
 
-A key is named by its dataclass' module: those of `method.search` are `lesr_search.…`, wherever they are nested.
+A key is named by its dataclass' module: those of `method.search` are `lesr/search.…`, wherever they are nested.
 """
 
 import dataclasses

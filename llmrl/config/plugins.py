@@ -17,14 +17,33 @@ T = TypeVar("T")
 
 
 def module_of(group: str, name: str) -> ModuleType:
-    """A name is the wiring: conf/agent/td3.yaml is llmrl/agents/td3.py. Raises ConfigError where there is none."""
-    full = f"llmrl.{group}s.{name}"
-    if not str(name).isidentifier() or importlib.util.find_spec(full) is None:
+    """A name is the wiring: conf/agent/td3.yaml is llmrl/agents/td3.py, and method=kalm/data is methods/kalm/data.py.
+    A paper's folder has its method in method.py; methods of no paper lie in methods/plain. Raises ConfigError where
+    there is none."""
+    full = f"llmrl.{group}s.{str(name).replace('/', '.')}"
+    tried = [f"{full}.method", full, f"llmrl.methods.plain.{name}"] if group == "method" else [full]
+    found = next((module for module in tried if _exists(module)), None)
+    if found is None:
         raise ConfigError(f"{group}: there is no module {full} for `{name}`, here or below LLMRL_PATH")
+    full = found
     try:
         return importlib.import_module(full)
     except Exception as error:
         raise ConfigError(f"{group}: the module {full} cannot be imported: {raised(error)}") from error
+
+
+def _exists(module: str) -> bool:
+    """Whether there is such a module; a name that is none, or lies in what is no package, is none."""
+    parts = module.split(".")
+    if not all(part.isidentifier() for part in parts):
+        return False
+    folder = ".".join(parts[:-1])
+    if folder.count(".") >= 2 and not _exists(folder):
+        return False
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # a module, where a package would have to be
+        return False
 
 
 def suite_of(name: Any) -> ModuleType:

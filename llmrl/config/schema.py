@@ -14,6 +14,7 @@ from llmrl.checks import (
     Probability,
     SideBySide,
 )
+from llmrl.conf_files import folder_of
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class Config:
 
     @property
     def name(self) -> str:
-        return f"{self.choices['method']}-{self.choices['agent']}"
+        return folder_of(self.choices)
 
 
 OWN = {"eval": Eval, "log": Log, "compute": Compute, "budget": Budget}

@@ -28,7 +28,7 @@ UNITS = {
     "beyond_dynamics": "share of imagined steps that move a ball too far",
 }  # fmt: skip
 SUCCESS = ("success", "success_authors", "success_official")
-IMAGINED = ("match", "outside_workbench", "beyond_dynamics")  # what method=kalm_rollouts says of its rollouts
+IMAGINED = ("match", "outside_workbench", "beyond_dynamics")  # what method=kalm/rollouts says of its rollouts
 ONE_SCALE = ("human_normalised", *SUCCESS, *IMAGINED)  # whose differences in several rows have a mean
 SCORES = {
     "train_last_100": "the mean of the last 100 training episodes, under exploration",

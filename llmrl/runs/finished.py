@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from llmrl.conf_files import folder_of
 from llmrl.runs.files import read_json
 from llmrl.runs.identity import DONE, RunDirectory, code_name, code_state
 
@@ -14,7 +15,7 @@ def finished_before(node: dict[str, Any], outputs: Path) -> RunDirectory | None:
         return None
     names = node["choices"]
     env = names["env"].replace("/", "-")
-    folder = outputs / str(node["study"]) / f"{names['method']}-{names['agent']}" / env
+    folder = outputs / str(node["study"]) / folder_of(names) / env
     for path in folder.glob(f"s{node['seed']}-*/config.json"):
         directory = RunDirectory(path.parent)
         try:

@@ -1,0 +1,125 @@
+"""Rows without training beside ExploRLLM (section 9.4 of the specification): a policy is evaluated, and that is all.
+
+program: what the LLM's programs do by themselves, the paper's Explore Policy; argmax: the same with the highest pixel
+of each map; centre: the planner alone, at objects' middles; random: uniform actions; oracle: knows the truth.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from llmrl.checks import Positive
+from llmrl.config import Config as Run
+from llmrl.contracts.method import Method, Reads
+from llmrl.methods.explorllm import programs as explorllm_programs
+from llmrl.methods.explorllm.program_policy import DRAWS, ProgramPolicy, Sampling, check_task
+from llmrl.methods.explorllm.programs import Affordance, check_affordance, choose, chosen, read_programs, run_of
+from llmrl.runs.evaluate import Act, cases, evaluate, uniform_policy
+
+if TYPE_CHECKING:
+    from llmrl.build import RunContext
+
+Policy = Literal["program", "argmax", "centre", "random", "oracle"]
+SAMPLING: dict[str, Sampling] = {"program": "stochastic", "argmax": "argmax", "centre": "centre"}
+
+
+@dataclass(frozen=True)
+class Config:
+    """conf/method/explorllm/policy.yaml"""
+
+    programs: explorllm_programs.Config
+    policy: Policy
+    offset_scale: Positive
+    affordance: Affordance
+
+    def __post_init__(self) -> None:
+        check_affordance(self.affordance, self.programs)
+
+
+class ExploRLLMPolicy(Method[Config]):
+    trains = False
+
+    @classmethod
+    def reads(cls, config: Config) -> tuple[Reads, ...]:
+        return ("llm",) if config.policy in SAMPLING else ()
+
+    @classmethod
+    def small(cls, config: Config, env_steps: int) -> Config:
+        """The same with the smallest programs' search that touches everything."""
+        programs = explorllm_programs.ExploRLLMPrograms.small(config.programs, env_steps)
+        return replace(config, programs=programs, affordance="best")  # one that is named may not be among so few
+
+    @classmethod
+    def stages(cls, run: Run) -> list[Run]:
+        return [run_of(run, run.method.programs)] if run.method.policy in SAMPLING else []
+
+    def run(self, ctx: "RunContext") -> dict[str, Any]:
+        own = ctx.cfg.method
+        check_task(ctx.cfg.env, crops=own.policy in SAMPLING)
+        found, told = None, {}
+        if own.policy in SAMPLING:
+            programs = ctx.artifact(run_of(ctx.cfg, own.programs), explorllm_programs.PRODUCT)
+            found, told = read_programs(programs), {"programs": str(programs)}
+        env = WithInfo(ctx.env("eval"))
+        act, facts = policy_of(own.policy, env, found, offset_scale=own.offset_scale, affordance=own.affordance)
+        # nothing is learned, so a run of another seed differs by its cases; seed 0 has those of all other runs
+        suite = cases(ctx.cfg.eval.seed + ctx.cfg.seed, "eval", ctx.cfg.eval.episodes)
+        scores = evaluate(act, env, suite, ctx.cfg.eval.max_steps, ctx.stop)
+        # where a trained agent's greedy evaluations stand, tables find these
+        ctx.log.evaluation({"env_steps": 0, "updates": 0, "policy": "greedy", **scores.row()})
+        told |= {"policy": own.policy, **facts()}
+        return {"env_steps": 0, "updates": 0, "episodes": 0, "explorllm": told}
+
+
+METHOD = ExploRLLMPolicy
+
+
+class WithInfo(gym.Wrapper):
+    """Keeps the last info, in which the truth is that the oracle knows."""
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        obs, self.info = self.env.reset(**kwargs)
+        return obs, self.info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        obs, reward, terminated, truncated, self.info = self.env.step(action)
+        return obs, reward, terminated, truncated, self.info
+
+
+def policy_of(
+    policy: Policy,
+    env: WithInfo,
+    found: dict[str, Any] | None,
+    *,
+    offset_scale: float = 1.0,
+    affordance: Affordance = "best",
+) -> tuple[Act, Callable[[], dict[str, Any]]]:
+    """A policy for evaluation, and a function that says what there is to report of it afterwards. `found`: the
+    programs, which random and oracle do not need."""
+    config = env.unwrapped.config
+    if policy == "random":
+        return uniform_policy(env.action_space), dict
+    if policy == "oracle":
+        return _oracle(env, config), dict
+    assert found is not None
+    number = choose(found, affordance, "argmax" if policy == "argmax" else "stochastic")
+    program = ProgramPolicy(chosen(found, number), config, offset_scale=offset_scale, sampling=SAMPLING[policy])
+
+    def act(obs: Mapping[str, NDArray], rng: np.random.Generator) -> NDArray:
+        return program.act(obs, rng.random((1, DRAWS)))
+
+    return act, lambda: {"affordance": number, "failures": dict(sorted(program.failures.items()))}
+
+
+def _oracle(env: WithInfo, config: Any) -> Act:
+    from llmrl.envs.pick_place import oracle
+
+    def act(obs: Mapping[str, NDArray], rng: np.random.Generator) -> NDArray:
+        known = env.info["truth"]
+        return oracle.act(known, obs["position"][0], actions=config.actions, reach=config.residual_px)[None]
+
+    return act

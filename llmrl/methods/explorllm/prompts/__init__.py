@@ -1,0 +1,60 @@
+"""What ExploRLLM asks an LLM for: a planner, a pick program and a place program (section 6 of the specification). The
+texts are ours and stand in prompts/*.txt; each is one user message, with pictures of crops where the model sees them.
+"""
+
+from functools import cache
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from llmrl.methods.explorllm.examples import letter_crops, picture
+
+PROMPTS = Path(__file__).parent
+ZOOM = 4
+Message = dict[str, Any]
+
+
+class Asker:
+    """The messages for one task; env is the environment's Config, `images`: whether crops are shown."""
+
+    def __init__(self, env: Any, *, images: bool, seed: int) -> None:
+        self._env = env
+        blocks = "block" in env.letters
+        self._things = "blocks" if blocks else "letters"
+        sizes = ", cubes of 40 mm" if blocks else f", flat and at most {100 * env.letter_scale:g} mm wide and high"
+        self._scene = fill("scene", things=self._things, sizes=sizes)
+        *self._shapes, self._bowl = letter_crops(env, seed) if images else [None]
+
+    def planner(self) -> list[Message]:
+        one = "Put the wanted object in the wanted bowl; wanted has one row."
+        every = f"Put each of the {self._things} in the bowl of its own colour; wanted has a row for each of them."
+        command = one if self._env.horizon == "short" else every
+        return self._message("planner", "planner", [], command=command)
+
+    def affordance(self) -> list[Message]:
+        return self._message("affordance", "affordance", self._shapes)
+
+    def place_map(self) -> list[Message]:
+        shown = [self._shapes[0], self._bowl] if self._shapes else []
+        return self._message("place", "place_map", shown)
+
+    def _message(self, template: str, function: str, shown: list, **values: str) -> list[Message]:
+        names = ", ".join(name for name, _ in shown)
+        told = "\n" + fill("pictures", zoom=ZOOM, names=names) + "\n" if shown else ""
+        rules = fill("rules", function=function)
+        text = fill(template, scene=self._scene, rules=rules, **({} if function == "planner" else {"pictures": told}),
+                    **values)  # fmt: skip
+        if not shown:
+            return [{"role": "user", "content": text}]
+        images = [{"type": "image_url", "image_url": {"url": picture(crop, ZOOM)}} for _, crop in shown]
+        return [{"role": "user", "content": [{"type": "text", "text": text}, *images]}]
+
+
+def fill(template: str, **values: object) -> str:
+    """The text of a prompt file with its $names filled in."""
+    return _template(template).substitute(values)
+
+
+@cache
+def _template(name: str) -> Template:
+    return Template((PROMPTS / f"{name}.txt").read_text(encoding="utf-8").strip())

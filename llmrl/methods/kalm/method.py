@@ -1,0 +1,150 @@
+"""KALM (arXiv 2404.09248): a policy learns offline from real rollouts, and from those that a grounded language model
+imagines for goals that nobody has played.
+
+Three artifacts come first, shared by all agents and seeds: the rollouts (data.py), the language model that is
+trained on them (model), and what it imagines for the sentences of a novel tier (rollouts). A policy
+pi(a | s, encoding of the sentence) then learns from both, half of every batch each. docs/papers/kalm.md compares with
+the paper.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from llmrl.checks import ConfigError, Count
+from llmrl.config import Config as Run
+from llmrl.config import agent_of
+from llmrl.contracts.method import Method, Reads
+from llmrl.envs import text
+from llmrl.envs.clevr_robot import goals as g
+from llmrl.envs.clevr_robot.rollouts import Rollouts, load
+from llmrl.methods.kalm import data as kalm_data
+from llmrl.methods.kalm import model as kalm_model
+from llmrl.methods.kalm import rollouts as kalm_rollouts
+from llmrl.methods.kalm.model import sentences_of
+from llmrl.replay.dataset import Timeouts, Transitions
+
+if TYPE_CHECKING:
+    from llmrl.build import RunContext
+
+Tier = Literal["rephrase", "easy", "hard"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """conf/method/kalm.yaml"""
+
+    data: kalm_data.Config
+    real_rollouts: Count = field(metadata={"scales": len(g.BASE)})
+    imagined: tuple[Tier, ...]
+    rollouts: kalm_rollouts.Config | None
+    timeouts: Timeouts
+
+    def __post_init__(self) -> None:
+        if len(set(self.imagined)) < len(self.imagined):
+            raise ValueError(f"imagined: each tier once, not {list(self.imagined)}")
+        goals, collected = len(g.BASE), self.data.rollouts
+        if self.data.import_from is None and (self.real_rollouts % goals or self.real_rollouts > collected):
+            raise ValueError(f"real_rollouts: equally many of {goals} goals, so a multiple of it, and at most the "
+                             f"{collected:,} of data.rollouts, not {self.real_rollouts:,}")  # fmt: skip
+        if not self.imagined:  # who imagines nothing is the same run, whatever language model there could be
+            object.__setattr__(self, "rollouts", None)
+        elif self.rollouts is None:
+            raise ValueError("rollouts: how the imagined rollouts are made; null goes with imagined=[] alone")
+        elif self.rollouts.model.data != self.data:
+            raise ValueError(
+                "rollouts: its language model learns from other data than method.data; set method.data alone"
+            )
+
+
+class KALM(Method[Config]):
+    unit = "updates"
+
+    @classmethod
+    def reads(cls, config: Config) -> tuple[Reads, ...]:
+        return () if config.rollouts is None else kalm_rollouts.KALMRollouts.reads(config.rollouts)
+
+    @classmethod
+    def stages(cls, run: Run) -> list[Run]:
+        """What runs share: the data, the language model, and what it imagined."""
+        own = run.method
+        imagined = [kalm_rollouts.run_of(run, replace(own.rollouts, tier=tier)) for tier in own.imagined]
+        before = kalm_rollouts.KALMRollouts.stages(imagined[0]) if imagined else []
+        return [kalm_data.run_of(run, own.data), *before, *imagined]
+
+    @classmethod
+    def small(cls, config: Config, env_steps: int) -> Config:
+        """The same with the smallest numbers that touch everything."""
+        data = kalm_data.KALMData.small(config.data, env_steps)
+        rollouts = config.rollouts
+        if rollouts is not None:
+            rollouts = kalm_rollouts.KALMRollouts.small(rollouts, env_steps)
+            rollouts = replace(rollouts, model=replace(rollouts.model, data=data))
+        return replace(config, data=data, real_rollouts=data.rollouts, imagined=config.imagined[:1], rollouts=rollouts)
+
+    def run(self, ctx: "RunContext") -> dict[str, Any]:
+        own, env = ctx.cfg.method, ctx.cfg.env
+        check(ctx.cfg)
+        stages = self.stages(ctx.cfg)
+        real = load(ctx.artifact(stages[0], kalm_data.PRODUCT, "artifact-data.json"))
+        imagined = {
+            tier: load(ctx.artifact(stage, kalm_rollouts.PRODUCT, f"artifact-{tier}.json"))
+            for tier, stage in zip(own.imagined, stages[len(stages) - len(own.imagined) :])
+        }
+        kept = Path(ctx.cfg.compute.outputs) / "artifacts" / "sentences"
+        played = real.first_of_each_goal(own.real_rollouts)
+        parts = [transitions(played, env.language, own.timeouts, kept, "real rollouts")]
+        dreams = [transitions(rollouts, env.language, own.timeouts, kept, f"imagined rollouts of {tier}")
+                  for tier, rollouts in imagined.items()]  # fmt: skip
+        facts: dict[str, Any] = {"real_rollouts": own.real_rollouts, "real_transitions": len(parts[0])}
+        facts |= {f"{tier}_transitions": len(dream) for tier, dream in zip(imagined, dreams)}
+        if dreams:
+            parts.append(joined(dreams))
+        agent = ctx.agent()
+        return ctx.train_offline(agent, agent.source(*parts)) | {"kalm": facts}
+
+
+METHOD = KALM
+
+
+def check(config: Run) -> None:
+    """Before anything is collected, trained or imagined. Raises ConfigError where the pieces do not fit."""
+    env, name = config.env, config.choices["agent"]
+    kalm_data.canonical(env)
+    kalm_data.check(config, config.method.data, "method.data")
+    if env.language is None:
+        raise ConfigError("method=kalm: its policy reads goals in words; choose env.language=minilm, or words")
+    if agent_of(name).learns_from != "dataset":
+        raise ConfigError(f"method=kalm learns from a dataset, which agent={name} does not: bc, cql, bcq, …")
+    if config.budget.updates is None:
+        raise ConfigError("method=kalm trains offline: say for how many budget.updates")
+    text.width(env.language)
+    if config.method.rollouts is not None:
+        kalm_model.check(config, config.method.rollouts.model, "method.rollouts.model")
+
+
+def transitions(rollouts: Rollouts, encoder: str, timeouts: Timeouts, kept: Path, source: str) -> Transitions:
+    """What an agent learns from rollouts (n): their steps, with the vectors of the sentences that say their goals (in
+    the directory `kept` for whoever comes next). Of a real rollout any of its goal's 54 sentences is true, of an
+    imagined one it is the one that it was imagined for. Messages call them `source`."""
+    if rollouts.texts is not None and rollouts.sentences is not None:
+        texts, first, wordings = rollouts.sentences, rollouts.texts, 1
+    else:
+        texts, numbers = sentences_of(rollouts)
+        first, wordings = numbers[:, 0], numbers.shape[1]
+    table = text.encode(encoder, texts, store=kept)
+    return Transitions.of(rollouts, texts=first, table=table, wordings=wordings, timeouts=timeouts, source=source)
+
+
+def joined(parts: Sequence[Transitions]) -> Transitions:
+    """Datasets of several tiers as one, so that each of their transitions is as likely as any other."""
+    if len(parts) == 1:
+        return parts[0]
+    above = np.cumsum([0, *(len(part.table) for part in parts[:-1])])
+    columns = {name: np.concatenate([getattr(part, name) for part in parts])
+               for name in ("state", "action", "reward", "next_state", "terminated", "step", "table")}  # fmt: skip
+    text_of = np.concatenate([part.text + first for part, first in zip(parts, above)]).astype(np.int32)
+    return Transitions(**columns, text=text_of, wordings=1, source=parts[0].source)

@@ -1,0 +1,275 @@
+"""A language model that reads and writes states and actions beside words (kalm.md, section 5.1).
+
+A sequence has positions. Each holds a token, a state, an action, or a part of a sentence's vector, and what stands
+there is embedded by its own module. What a position holds is predicted from the hidden state of the position before:
+states and actions by a head each, tokens by the language model's own head.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Generator, Tensor, nn
+
+from llmrl.checks import ConfigError
+from llmrl.envs import text
+from llmrl.envs.base import require
+from llmrl.methods.kalm.model.config import Model, Sizes
+from llmrl.methods.kalm.model.tokenizer import word_level
+
+STATE, ACTIONS = 10, 40  # numbers in a state (x, y of five balls, m); actions
+INIT = 0.02  # standard deviation of the initial weights of a language model from scratch, as Llama's
+MLP = 512  # hidden units of the state embedding `mlp`: the width that the authors wrote down
+WEIGHT_FILES = ("*.safetensors", "*.bin")  # files, one of which a directory of a pretrained model needs
+MAX_POSITIONS = 512  # of a model from scratch; a rollout of 50 steps with its words has some 150
+
+
+class Sequences(NamedTuple):
+    """n sequences of equal length L, padded at their ends. Places count through all of them: row * L + position."""
+
+    tokens: Tensor  # (n, L) int64; 0 where something else stands
+    state_at: Tensor  # (k,) places of states
+    states: Tensor  # (k, 10) m
+    action_at: Tensor  # (k,) places of actions
+    actions: Tensor  # (k,) int64
+    vector_at: Tensor  # (n * slots,) places of the parts of sentences' vectors, slot by slot
+    vectors: Tensor  # (n, width); (0, 0) where sentences are tokens
+
+    def to(self, device: torch.device) -> "Sequences":
+        return Sequences(*(x.to(device, non_blocking=True) for x in self))
+
+
+class GroundedLM(nn.Module):
+    """Any causal language model of transformers with a state embedding, an action embedding and a head for each.
+
+    `lm` is the language model, `width` the length of a sentence's vector (None: sentences are tokens).
+    """
+
+    def __init__(self, lm: Any, config: Model, width: int | None, gen: Generator) -> None:
+        super().__init__()
+        self.lm, self.unit, self.changes = lm, config.state_unit, config.state_head == "change"
+        self.hidden = lm.get_input_embeddings().weight.shape[1]
+        layers = [STATE, self.hidden] if config.state_embedding == "linear" else [STATE, MLP, self.hidden]
+        self.grounding = nn.ModuleDict(
+            {
+                "state_in": _perceptron(layers),
+                "action_in": nn.Embedding(ACTIONS, self.hidden),
+                "state_out": nn.Linear(self.hidden, STATE),
+                "action_out": nn.Linear(self.hidden, ACTIONS),
+            }
+        )
+        if width is not None:
+            self.grounding["goal_in"] = nn.Linear(width, config.goal_slots * self.hidden)
+        _initialise(self.grounding, gen, None)
+        if config.pretrained is None:
+            _initialise(lm, gen, INIT)
+        if config.adapter == "lora":
+            _adapt(lm, config, gen)
+
+    def embed(self, x: Sequences) -> Tensor:
+        """(n, L, hidden): tokens through the language model's table, everything else put in its place."""
+        rows = self.lm.get_input_embeddings()(x.tokens)
+        flat = rows.flatten(0, 1)
+        if len(x.vectors):
+            parts = self.grounding["goal_in"](x.vectors).view(-1, self.hidden)
+            flat = flat.index_copy(0, x.vector_at, parts.to(flat.dtype))
+        if len(x.states):
+            flat = flat.index_copy(0, x.state_at, self.embed_states(x.states).to(flat.dtype))
+        if len(x.actions):
+            flat = flat.index_copy(0, x.action_at, self.embed_actions(x.actions).to(flat.dtype))
+        return flat.view_as(rows)
+
+    def embed_states(self, states: Tensor) -> Tensor:
+        """(n, 10) m -> (n, hidden)"""
+        return self.grounding["state_in"](states / self.unit)
+
+    def embed_actions(self, actions: Tensor) -> Tensor:
+        """(n,) -> (n, hidden)"""
+        return self.grounding["action_in"](actions)
+
+    def forward(self, x: Sequences) -> Tensor:
+        """Hidden states (n * L, hidden), by place. Padding comes last, so causal attention alone keeps it unseen."""
+        out = self.lm.base_model(inputs_embeds=self.embed(x), use_cache=False)
+        return out.last_hidden_state.flatten(0, 1)
+
+    def predicted_states(self, hidden: Tensor, before: Tensor) -> Tensor:
+        """(n, hidden) and the states that came before (n, 10), zeros if none -> the next states (n, 10) in m."""
+        out = self._head("state_out", hidden) * self.unit
+        return before + out if self.changes else out
+
+    def action_logits(self, hidden: Tensor) -> Tensor:
+        """(n, hidden) -> (n, 40)"""
+        return self._head("action_out", hidden)
+
+    def _head(self, name: str, hidden: Tensor) -> Tensor:
+        """In float32 whatever the language model's precision is: bfloat16 would place balls to some mm."""
+        with torch.autocast(hidden.device.type, enabled=False):
+            return self.grounding[name](hidden.float())
+
+    def token_logits(self, hidden: Tensor) -> Tensor:
+        """(n, hidden) -> (n, vocabulary)"""
+        return self.lm.get_output_embeddings()(hidden).float()
+
+    def learned(self) -> dict[str, nn.Parameter]:
+        """What is trained, by name: all, or with LoRA the adapters and what this class adds."""
+        return {name: p for name, p in self.named_parameters() if p.requires_grad}
+
+
+class Continuation:
+    """n sequences of one length that are written on, a position at a time; `hidden` (n, hidden) is of the last one.
+
+    With a cache each step computes one position; without it, all of them again.
+    """
+
+    def __init__(self, model: GroundedLM, x: Sequences, *, cache: bool = True) -> None:
+        self._model, self._cached, self._past, self._rows = model, cache, None, None
+        self._read(model.embed(x))
+
+    def append(self, embedded: Tensor) -> None:
+        """(n, hidden): what now stands at the end of each."""
+        self._read(embedded[:, None])
+
+    def keep(self, which: Tensor) -> None:
+        """Goes on with these alone: indices (k,)."""
+        self.hidden = self.hidden[which]
+        if self._cached:
+            self._past.batch_select_indices(which)
+        else:
+            self._rows = self._rows[which]
+
+    def _read(self, rows: Tensor) -> None:
+        if not self._cached and self._rows is not None:
+            rows = torch.cat([self._rows, rows.to(self._rows.dtype)], dim=1)
+        self._rows = rows
+        rows = rows.to(self._model.lm.get_input_embeddings().weight.dtype)
+        out = self._model.lm.base_model(inputs_embeds=rows, past_key_values=self._past, use_cache=self._cached)
+        self._past = out.past_key_values if self._cached else None
+        self.hidden = out.last_hidden_state[:, -1]
+
+
+# --- making one -----------------------------------------------------------------------------------------------------
+
+
+def make(config: Model, words: list[str], width: int | None, gen: Generator) -> tuple[GroundedLM, Any]:
+    """(model, its tokenizer) on the CPU. `words`: the texts that a tokenizer from scratch shall know. Raises
+    ConfigError where the pretrained model is missing, or cannot be adapted."""
+    if config.sizes is not None:
+        tokenizer = word_level(words)
+        lm = _from_nothing(config.sizes, tokenizer)
+    else:
+        lm, tokenizer = _pretrained(config)
+    return GroundedLM(lm, config, width, gen), tokenizer
+
+
+def check(config: Model, key: str = "method.model") -> None:
+    """Raises ConfigError, before anything is collected or trained, where what `make` needs is not there. `key`: where
+    the run's configuration has it."""
+    transformers = require("transformers", "llmrl[kalm]", "KALM's language model")
+    if config.adapter == "lora":
+        require("peft", "llmrl[kalm]", f"{key}.adapter=lora")
+    if config.goal == "encoder":
+        text.width(config.encoder, f"{key}.encoder")
+    if config.pretrained is not None:
+        with _explained(config.pretrained, key):
+            about = transformers.AutoConfig.from_pretrained(config.pretrained)
+            transformers.AutoTokenizer.from_pretrained(config.pretrained)
+            here = Path(config.pretrained)
+            if here.is_dir() and not any(found for kind in WEIGHT_FILES for found in here.glob(kind)):
+                raise OSError(f"no weights: {' or '.join(WEIGHT_FILES)}")
+        if not _causal(about):
+            raise ConfigError(
+                f"{key}.pretrained: {config.pretrained} is a model of the kind {about.model_type}, which sees all of a "
+                "text at once; a causal one is needed, such as of the kinds llama, qwen2 or opt"
+            )
+
+
+def _causal(about: Any) -> bool:
+    """Encoders have a causal class too, which stays one that sees what comes later unless it is made a decoder."""
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    )
+
+    kind = about.model_type
+    encoder = kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not about.is_decoder
+    return kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not encoder
+
+
+def _from_nothing(sizes: Sizes, tokenizer: Any) -> Any:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    settings = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=sizes.hidden, intermediate_size=sizes.intermediate,
+        num_hidden_layers=sizes.layers, num_attention_heads=sizes.heads, max_position_embeddings=MAX_POSITIONS,
+        pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):  # what it draws is drawn again, from our generator
+        return LlamaForCausalLM(settings)
+
+
+def _pretrained(config: Model) -> tuple[Any, Any]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    small = config.adapter == "lora" and config.precision == "bf16"  # weights that stay as they are may be coarse
+    with _explained(config.pretrained), torch.random.fork_rng(devices=[]):
+        tokenizer = AutoTokenizer.from_pretrained(config.pretrained)
+        lm = AutoModelForCausalLM.from_pretrained(config.pretrained, dtype=torch.bfloat16 if small else torch.float32)
+    return lm, tokenizer
+
+
+@contextmanager
+def _explained(name: str, key: str | None = None) -> Iterator[None]:
+    """What transformers raises for a model that it cannot find, as a ConfigError. `key`: as in `check`, if known."""
+    try:
+        yield
+    except (OSError, ValueError) as error:  # ValueError: a configuration of a kind that it does not know
+        here = Path(name)
+        looked = f"the directory {here}" if here.is_dir() else f"a directory of that name, nor `{name}` on disk"
+        said = str(error).splitlines()[0][:160]
+        field, group = (f"{key}.pretrained", f"llm_model@{key}") if key else ("pretrained", "llm_model")
+        raise ConfigError(
+            f"{field}: {name} cannot be loaded. Looked for {looked}, nor could it be fetched from the Hugging Face hub "
+            f"({type(error).__name__}: {said}). Name a directory that holds it, fetch it beforehand (hf download "
+            f"{name}), or take {group}=tiny, which needs none"
+        ) from error
+
+
+def _adapt(lm: Any, config: Model, gen: Generator) -> None:
+    """LoRA beside every linear layer but the last; all that was there before stays as it is."""
+    from peft import LoraConfig, inject_adapter_in_model
+    from transformers.pytorch_utils import Conv1D  # GPT-2's linear layers
+
+    last = lm.get_output_embeddings()
+    names = {n.rpartition(".")[2] for n, m in lm.named_modules() if isinstance(m, nn.Linear | Conv1D) and m is not last}
+    if not names:
+        raise ConfigError(f"adapter=lora: {config.pretrained} has no linear layer to adapt; use adapter=full")
+    settings = LoraConfig(r=config.lora_rank, lora_alpha=config.lora_alpha, lora_dropout=0.0,
+                          target_modules=sorted(names))  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        inject_adapter_in_model(settings, lm)
+    for name, parameter in lm.named_parameters():
+        parameter.requires_grad_("lora_" in name)
+        if "lora_A" in name:
+            parameter.data = torch.randn(parameter.shape, generator=gen) / config.lora_rank
+        if "lora_B" in name:
+            parameter.data = torch.zeros(parameter.shape)  # so that it begins as the model that it adapts
+
+
+def _perceptron(widths: list[int]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for a, b in zip(widths, widths[1:]):
+        layers += [nn.Linear(a, b), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def _initialise(module: nn.Module, gen: Generator, deviation: float | None) -> None:
+    """Matrices normal with this deviation (None: one over the root of the inputs), biases zero; norms' scales stay."""
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if parameter.ndim > 1:
+                scale = parameter.shape[1] ** -0.5 if deviation is None else deviation
+                parameter.copy_(torch.randn(parameter.shape, generator=gen) * scale)
+            elif name.endswith("bias"):
+                parameter.zero_()

@@ -1,0 +1,197 @@
+"""Training a grounded language model, and what it is measured by (kalm.md, sections 5.2 and 5.3)."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from llmrl.checks import ConfigError
+from llmrl.contracts.agent import Learner
+from llmrl.envs.clevr_robot.language import fits
+from llmrl.envs.clevr_robot.rollouts import Rollouts
+from llmrl.methods.kalm.model.config import Model
+from llmrl.methods.kalm.model.network import Continuation, GroundedLM
+from llmrl.methods.kalm.model.tasks import DYNAMICS, EXPLANATION, GENERATION, UNSEEN, Group, Told, Writer
+
+NAMES = ("generation", "dynamics", "consequence", "explanation")  # of the tasks, in the rows of evaluations
+
+
+class Grounder(Learner):
+    """A Learner: AdamW with a rate that falls linearly to zero, gradients clipped by their norm."""
+
+    def __init__(self, model: GroundedLM, config: Model, *, updates: int, device: torch.device) -> None:
+        self.model, self.config, self.device, self.total, self.updates = model, config, device, updates, 0
+        self._learned = model.learned()
+        self._adam = torch.optim.AdamW(
+            self._learned.values(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
+
+    def update(self, batch: list[list[Group]]) -> Mapping[str, Tensor]:
+        """One update from parts of equal weight, whose gradients are added up. Raises ConfigError, with the settings
+        to change, where the device's memory does not suffice."""
+        self.model.eval()  # the dropout of some would draw from a generator that no checkpoint holds
+        self._adam.param_groups[0]["lr"] = self.config.learning_rate * (1 - self.updates / self.total)
+        told = torch.zeros(3, device=self.device)
+        with enough_memory(TRAINING):
+            self._adam.zero_grad(set_to_none=True)
+            for group in (group for part in batch for group in part):
+                losses = self._losses(group.to(self.device))
+                (losses.sum() / len(batch)).backward()
+                told += losses.detach() / len(batch)
+            norm = torch.nn.utils.clip_grad_norm_(self._learned.values(), self.config.clip)
+            self._adam.step()
+        self.updates += 1
+        return dict(zip(("state_loss", "action_loss", "token_loss"), told)) | {"loss": told.sum(), "gradient": norm}
+
+    def _losses(self, group: Group) -> Tensor:
+        """(3,): 0.5 MSE of states, 0.5 CE of actions, CE of tokens (with the weights of 5.2). Each is a mean over the
+        samples of the batch that have it, and in a sample over what it predicts."""
+        c, zero = self.config, torch.zeros((), device=self.device)
+        with precision(self.config, self.device):
+            hidden = self.model(group.sequences)
+            of = {}
+            if len(group.states.at):
+                predicted = self.model.predicted_states(hidden[group.states.at], group.before)
+                of["state"] = ((predicted - group.states.target) / c.state_unit).square().mean(1) @ group.states.weight
+            if len(group.actions.at):
+                logits = self.model.action_logits(hidden[group.actions.at])
+                of["action"] = F.cross_entropy(logits, group.actions.target, reduction="none") @ group.actions.weight
+            if len(group.tokens.at):
+                logits = self.model.token_logits(hidden[group.tokens.at])
+                of["token"] = F.cross_entropy(logits, group.tokens.target, reduction="none") @ group.tokens.weight
+        weights = {"state": c.state_weight, "action": c.action_weight, "token": c.token_weight}
+        return torch.stack([weight * of.get(kind, zero) for kind, weight in weights.items()])
+
+    def state_dict(self) -> dict:
+        learned = {name: p.detach() for name, p in self._learned.items()}
+        return {"model": learned, "adam": self._adam.state_dict(), "updates": self.updates}
+
+    def load_state_dict(self, state: dict) -> None:
+        load_learned(self.model, state["model"])
+        self._adam.load_state_dict(state["adam"])
+        self.updates = state["updates"]
+
+
+def load_learned(model: GroundedLM, weights: Mapping[str, Tensor]) -> None:
+    """Puts back what was trained. Raises ConfigError where it is another model's."""
+    learned = model.learned()
+    if learned.keys() != weights.keys() or any(learned[name].shape != x.shape for name, x in weights.items()):
+        raise ConfigError("these weights are of another model: its sizes, or what is trained of it, differ")
+    with torch.no_grad():
+        for name, parameter in learned.items():
+            parameter.copy_(weights[name])
+
+
+def precision(config: Model, device: torch.device) -> torch.autocast:
+    """bf16: matrix products in it, all else in float32, and so are the weights that are trained."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
+
+
+# what helps where memory is short
+SMALLER = "precision=bf16, adapter=lora or a smaller llm_model"
+TRAINING = (
+    "Lower batch_size of the language model (method.model.batch_size; of method=kalm method.rollouts.model.model."
+    f"batch_size) and raise its accumulation by as much, or take {SMALLER}. With another setting it is another run, "
+    "which begins anew"
+)
+
+
+@contextmanager
+def enough_memory(remedy: str) -> Iterator[None]:
+    """Raises ConfigError with what to change where the device has too little memory."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise ConfigError(
+            f"The language model does not fit into the device's memory ({str(error).splitlines()[0][:120]}). {remedy}."
+        ) from error
+
+
+# --- what a model is measured by ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The same samples at every evaluation: batches by task, and rollouts to explain."""
+
+    batches: dict[int, list[Group]]  # by task
+    rollouts: Rollouts
+
+    @staticmethod
+    def of(told: Told, write: Writer, config: Any, rng: np.random.Generator) -> "Validation":
+        """The first `validation_rollouts` of those held back, in batches of the training's size."""
+        n = min(config.model.validation_rollouts, len(told.rollouts))
+        first = Told(told.rollouts.take(np.arange(n)), told.texts[:n])
+        order = np.argsort(first.rollouts.lengths, kind="stable")
+        text = first.texts[np.arange(n), rng.integers(first.texts.shape[1], size=n)]
+        at = rng.integers(first.rollouts.lengths)
+        chunks = np.array_split(order, -(-n // config.model.batch_size))
+        batches = {task: [write(task, first.rollouts, c, text[c], at[c] if task == DYNAMICS else None) for c in chunks]
+                   for task in config.tasks}  # fmt: skip
+        return Validation(batches, first.rollouts)
+
+
+def measured(
+    learner: Grounder, data: Validation, write: Writer, decode: Callable[[list[int]], str]
+) -> dict[str, float]:
+    """A row: errors of the states that were predicted (MSE in m^2; s0, which nobody can know, is left out), cross
+    entropies, shares of right actions, and of explanations that fit the goal (greedy, in two prompts)."""
+    learner.model.eval()
+    row: dict[str, float] = {}
+    with torch.inference_mode(), precision(learner.config, learner.device), enough_memory(TRAINING):
+        for task, groups in data.batches.items():
+            sums = sum((_sums(learner, group.to(learner.device), task) for group in groups), torch.zeros(7))
+            states, squares, actions, ce, right, tokens, token_ce = sums.tolist()
+            row |= {f"{NAMES[task]}_state_mse": squares / states} if states else {}
+            row |= {"action_ce": ce / actions, "action_accuracy": right / actions} if actions else {}
+            row |= {"token_ce": token_ce / tokens} if tokens else {}
+        if EXPLANATION in data.batches:
+            rollouts = data.rollouts
+            longest = int(write.sentences.length.max()) + 5
+            for task, name in ((EXPLANATION, "explanation_accuracy"), (UNSEEN, "explanation_accuracy_unseen_prompt")):
+                texts = explained(learner.model, write, rollouts, task, decode, longest)
+                row[name] = float(np.mean([fits(t, goal) for t, goal in zip(texts, rollouts.goals)]))
+    return row
+
+
+def _sums(learner: Grounder, group: Group, task: int) -> Tensor:
+    """(7,) over a group: n and squared error of states; n, CE and hits of actions; n and CE of tokens."""
+    hidden = learner.model(group.sequences)
+    known = group.before.any(1) if task == GENERATION else torch.ones(len(group.before), dtype=torch.bool)
+    wrong = learner.model.predicted_states(hidden[group.states.at], group.before) - group.states.target
+    logits = learner.model.action_logits(hidden[group.actions.at])
+    words = learner.model.token_logits(hidden[group.tokens.at])
+    action, token = group.actions.target, group.tokens.target
+    return torch.stack([x.cpu().float() for x in (
+        known.sum(), wrong.square().mean(1)[known.to(wrong.device)].sum(),
+        torch.tensor(len(action)), F.cross_entropy(logits, action, reduction="sum"), (logits.argmax(1) == action).sum(),
+        torch.tensor(len(token)), F.cross_entropy(words, token, reduction="sum"),
+    )])  # fmt: skip
+
+
+def explained(
+    model: GroundedLM, write: Writer, rollouts: Rollouts, task: int, decode: Callable[[list[int]], str], longest: int
+) -> list[str]:
+    """What the model says of each rollout, greedily, up to the full stop or `longest` tokens."""
+    device = next(model.parameters()).device
+    ids: list[list[int]] = [[] for _ in range(len(rollouts))]
+    for length in np.unique(rollouts.lengths):
+        which = np.flatnonzero(rollouts.lengths == length)  # of one length, and so nothing is padded
+        prompt = write(task, rollouts, which, np.zeros(len(which), int), until="answer").sequences.to(device)
+        line = Continuation(model, prompt)
+        for _ in range(longest):
+            token = model.token_logits(line.hidden).argmax(1)
+            for i, number in zip(which.tolist(), token.tolist()):
+                ids[i].append(number)
+            on = (token != write.stop).nonzero()[:, 0]
+            if not len(on):
+                break
+            which = which[on.cpu().numpy()]
+            line.keep(on)
+            line.append(model.lm.get_input_embeddings()(token[on]))
+    return [decode(words[:-1] if words[-1] == write.stop else words) for words in ids]

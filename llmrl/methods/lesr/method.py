@@ -1,0 +1,121 @@
+"""LESR (Wang et al. 2024, arXiv 2407.13237): an LLM writes what the agent should see and feel.
+
+The search (methods/lesr/search) is an artifact that all seeds share; this method trains with what it found, from
+scratch, on the run's own seed (section 2.3 of the specification). docs/papers/lesr.md compares with the paper.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from llmrl.checks import ConfigError, Count
+from llmrl.config import Config as Run
+from llmrl.config import checked_at, module_of
+from llmrl.config.scaling import scaled
+from llmrl.contracts.method import Method, Reads
+from llmrl.envs.base import PROGRAM, Transform
+from llmrl.methods.lesr import search as lesr_search
+from llmrl.runs import seeding
+from llmrl.runs.files import read_json
+
+if TYPE_CHECKING:
+    from llmrl.build import RunContext
+
+
+@dataclass(frozen=True)
+class Config:
+    """conf/method/lesr.yaml"""
+
+    search: lesr_search.Config
+    search_env_steps: Count = field(metadata={"scales": True})
+    search_evaluations: Count
+    search_agent: dict[str, Any] | None
+    control: Literal["none", "random_features", "duplicated_dimensions"]
+
+
+class LESR(Method[Config]):
+    """The agent with the best pair of a search: plain training on the state that it writes."""
+
+    @classmethod
+    def reads(cls, config: Config) -> tuple[Reads, ...]:
+        return "llm", "env.task", "env.task.observation"
+
+    @classmethod
+    def stages(cls, run: Run) -> list[Run]:
+        """What runs share: the one search."""
+        return [search_of(run)]
+
+    @classmethod
+    def small(cls, config: Config, env_steps: int) -> Config:
+        search = lesr_search.LESRSearch.small(config.search, env_steps)
+        return replace(config, search=search, search_env_steps=env_steps, search_evaluations=1)
+
+    def run(self, ctx: "RunContext") -> dict[str, Any]:
+        lesr_search.check_task(ctx.cfg.env)
+        ctx.rehearse()
+        search = ctx.artifact(search_of(ctx.cfg), PROGRAM)
+        found = read_json(search / "result.json")
+        own = ctx.cfg.method.search
+        program = (search / PROGRAM).read_text(encoding="utf-8")
+        if ctx.cfg.method.control != "none":
+            d = ctx.env("eval").observation_space.shape[0]
+            program = CONTROLS[ctx.cfg.method.control](d, found["lesr"]["features"], own.seed)
+        ctx.use_transform(
+            Transform(
+                artifact=None, w=own.w, state=own.state, reward=own.reward, form=own.form, record=None, scaled=False,
+                drop=(),
+            ),
+            program,
+        )  # fmt: skip
+        agent = ctx.agent()
+        result = ctx.train(agent, agent.explorer())
+        return result | {
+            "env_steps_total": result["env_steps"] + found["env_steps_total"], "llm": found["llm"],
+            "lesr": found["lesr"] | {"search": str(search), "search_env_steps": found["env_steps_total"]},
+        }  # fmt: skip
+
+
+METHOD = LESR
+
+
+def search_of(config: Run) -> Run:
+    """The run that searches for `config`: its own seed and evaluation cases, and a shorter training."""
+    method, name = config.method, config.choices["agent"]
+    agent = config.agent
+    if method.search_agent is not None:
+        if (name := config.choices.get("agent@method.search_agent")) is None:
+            raise ConfigError("method.search_agent: choose it by its name, agent@method.search_agent=…, or use null")
+        cls = module_of("agent", name).Config
+        agent = scaled(checked_at("method.search_agent", cls, method.search_agent, config.choices), config.budget.scale)
+    env_steps = method.search_env_steps
+    evaluations = max(config.budget.fewer_evaluations(method.search_evaluations), method.search.score_evaluations)
+    evaluations = min(evaluations, method.search_evaluations)
+    return replace(
+        config,
+        method=method.search,
+        agent=agent,
+        seed=method.search.seed,
+        budget=replace(config.budget, env_steps=env_steps, evaluations=evaluations),
+        eval=replace(config.eval, seed=method.search.eval_seed, every=-(-env_steps // evaluations)),
+        choices={"method": "lesr/search", "agent": name, "env": config.choices["env"], "llm": config.choices["llm"]},
+    )
+
+
+def random_features(d: int, n: int, seed: int) -> str:
+    """The control of equal width: n features that know nothing, tanh(W s) with W ~ N(0, 1/d), and no reward."""
+    weights = seeding.generator(seed, "random_features").normal(0, d**-0.5, (n, d)).round(3).tolist()
+    return (
+        "import numpy as np\n\n\ndef revise_state(s):\n"
+        f"    weights = np.array({weights})\n"
+        "    return np.concatenate([s, np.tanh(weights @ s)])\n"
+    )
+
+
+def duplicated_dimensions(d: int, n: int, seed: int) -> str:
+    """The control of equal width: n source dimensions once more, and no reward."""
+    copies = np.resize(np.arange(d), n).tolist()
+    return f"import numpy as np\n\n\ndef revise_state(s):\n    return np.concatenate([s, s[{copies}]])\n"
+
+
+CONTROLS = {"random_features": random_features, "duplicated_dimensions": duplicated_dimensions}

@@ -1,0 +1,342 @@
+"""LESR's search (Wang et al. 2024, arXiv 2407.13237, section 2 of the specification): which state features and which
+intrinsic reward help?
+
+An LLM writes K programs F, G; each is trained for N_small env_steps; how well, and the Lipschitz constant of each
+dimension, goes back to the LLM; I times. The run's directory is the artifact: transform.py is the best program, and
+candidates/ holds a run for each. `run` is re-entrant: answers come from the transcript, trainings from their
+directories, and what a program was rejected for, or came to, is a recorded fact.
+"""
+
+import dataclasses
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from llmrl.checks import ConfigError, Count, NonNegative, NonNegativeInt, Positive
+from llmrl.contracts.method import Method, Reads
+from llmrl.envs.base import PROGRAM, Task, Transform
+from llmrl.llm.tries import REPEATED, Tries
+from llmrl.methods.lesr import prompts
+from llmrl.methods.lesr.lipschitz import spectral
+from llmrl.methods.lesr.program import (
+    REJECTIONS,
+    Rejected,
+    Rejection,
+    extract,
+    fingerprint,
+    validate,
+)
+from llmrl.methods.lesr.real_states import real_steps
+from llmrl.methods.plain import vanilla
+from llmrl.runs import seeding
+from llmrl.runs.children import outcome_of, prepare, result_of, run_all
+from llmrl.runs.files import read_jsonl, write_text
+from llmrl.runs.identity import DONE
+
+if TYPE_CHECKING:
+    from llmrl.build import RunContext
+    from llmrl.config import Config as Run
+
+SAMPLE, FEEDBACK = "lesr.sample", "lesr.feedback"  # what the LLM is asked for
+FEEDBACK_TRIES = 3  # of an analysis
+IMPURE = "failed: SandboxFailure: impure"  # of a candidate whose program was found impure while it was trained
+
+
+@dataclass(frozen=True)
+class Config:
+    """conf/method/lesr/search.yaml"""
+
+    seed: NonNegativeInt
+    eval_seed: NonNegativeInt
+    k: Count
+    iterations: Count
+    seeds: Count
+    writes: Literal["features_and_reward", "reward"]
+    tell: Literal["authors", "reward"]
+    w: NonNegative
+    state: Literal["augmented", "source"]
+    reward: Literal["add", "replace"]
+    form: Literal["state", "next_state", "potential"]
+    lipschitz: Literal["episode", "cumulative", "discounted_return", "spectral_norm"]
+    scaled: bool
+    feedback: bool
+    tell_lipschitz: bool
+    chain_of_thought: bool
+    tell_rejections: bool
+    score: Literal["return", "success_authors", "success_official"]
+    score_window: Count = field(metadata={"scales": True})
+    score_evaluations: Count
+    max_tries: Count
+    reject: tuple[Rejection, ...]
+    max_features: Count | None
+    max_reward: Positive
+    max_real_reward: Positive | None
+    max_reward_share: Positive | None = field(metadata={"neutral": None})
+    states: Count
+
+
+@dataclass
+class Candidate:
+    """A program that passed the checks, and what training with it came to."""
+
+    index: str  # "iteration/sample/attempt"
+    reply: str
+    code: str
+    score: float = -np.inf
+    failed: str = ""  # why there is no score
+    features: int = 0  # added dimensions
+    ignored: list[int] = field(default_factory=list)  # those that the intrinsic reward does not depend on
+    lipschitz: list[float] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return "-".join(self.index.split("/")[:2])
+
+
+def check_task(env: Any) -> None:
+    """Raises ConfigError where an LLM could not be told what the state holds, or another program changes it already."""
+    task: Task = env.task
+    if task.observation is None or not task.has_text or not hasattr(env, "transform"):
+        raise ConfigError(
+            "method=lesr tells an LLM what each dimension of the state means, but env.task.observation of "
+            f"{task.name} is not written. Write it in the environment's yaml, or choose a task that has it: llmrl list"
+        )
+    if env.transform is not None:
+        raise ConfigError("method=lesr finds a transform by itself: leave env.transform, or use method=vanilla with it")
+
+
+class LESRSearch(Method[Config]):
+    artifact = "lesr"  # its directory is outputs/artifacts/lesr/<id>
+
+    @classmethod
+    def reads(cls, config: Config) -> tuple[Reads, ...]:
+        return "llm", "env.task", "env.task.observation"
+
+    @classmethod
+    def work(cls, run: "Run") -> tuple[int, str]:
+        """What a whole search trains."""
+        candidates = run.method.iterations * run.method.k * run.method.seeds
+        return candidates * run.budget.env_steps, "env_steps"
+
+    @classmethod
+    def small(cls, config: Config, env_steps: int) -> Config:
+        """The same search with the smallest numbers that touch everything; `llmrl check` runs it."""
+        return dataclasses.replace(config, k=1, iterations=1, seeds=1, states=50)
+
+    def run(self, ctx: "RunContext") -> dict[str, Any]:
+        search = _Search(ctx)
+        history: list[prompts.Round] = []
+        for iteration in range(ctx.cfg.method.iterations):
+            candidates = search.sample(iteration, history)
+            search.train(candidates)
+            last = iteration == ctx.cfg.method.iterations - 1
+            if candidates and ctx.cfg.method.feedback and not last:  # the last one's suggestions nobody would read
+                history.append(search.think(iteration, candidates))
+        return search.choose()
+
+
+METHOD = LESRSearch
+
+
+class _Search:
+    def __init__(self, ctx: "RunContext") -> None:
+        self.ctx, self.config = ctx, ctx.cfg.method
+        check_task(ctx.cfg.env)
+        ctx.rehearse()  # an agent that cannot act or learn here says so before the LLM is asked
+        env = ctx.env("eval")
+        self.states, self.rewards = real_steps(env, self.config.states, self.config.seed)
+        env.close()
+        task = ctx.cfg.env.task
+        if len(task.observation) != self.states.shape[1]:
+            raise ConfigError(
+                f"env.task.observation has {len(task.observation)} lines, the state of {task.name} has "
+                f"{self.states.shape[1]} dimensions: correct the environment's yaml"
+            )
+        self.asker = prompts.Asker(task, ctx.cfg.env.suite, self.config)
+        self.candidates: list[Candidate] = []
+        self.known: set[str] = set()  # fingerprints of all programs so far
+        self.past = Tries()
+
+    # --- K programs -------------------------------------------------------------------------------------------------
+
+    def sample(self, iteration: int, history: list["prompts.Round"]) -> list[Candidate]:
+        """K programs that pass the checks; fewer where `max_tries` calls do not bring that many."""
+        found: list[Candidate] = []
+        messages = self.asker.ask(history)
+        tries, rejection = 0, None
+        while len(found) < self.config.k and tries < self.config.max_tries:
+            index = f"{iteration}/{len(found)}/{tries}"
+            told = rejection if self.config.tell_rejections else None
+            asked = self.asker.retry(messages, told)
+            reply = self.ctx.llm.ask(asked, purpose=SAMPLE, index=index)
+            fault = REPEATED if told and reply.text == told[0] else self.past.fault(asked, reply)
+            tries += 1
+            verdict = self.ctx.llm.transcript.events.get((SAMPLE, index, "accepted"))
+            rejected = self.ctx.llm.transcript.events.get((SAMPLE, index, "rejected"))
+            if verdict is None and rejected is None:  # not known from before an interruption
+                rejected = self._check(reply.text, index, fault)
+            if rejected is not None and rejected["reason"] == REPEATED:
+                if told is None:
+                    break  # it would answer so for ever
+                rejection = None  # afresh, without what it could not mend
+                continue
+            if rejected is not None:
+                rejection = (reply.text, rejected["reason"], rejected["detail"])
+                continue
+            code, rejection = extract(reply.text), None
+            self.known.add(fingerprint(code))
+            write_text(self._file(f"{iteration}-{len(found)}"), code)
+            facts = self.ctx.llm.transcript.events[SAMPLE, index, "accepted"]
+            found.append(Candidate(index, reply.text, code, features=facts["features"], ignored=facts["ignored"]))
+        self.candidates += found
+        return found
+
+    def _check(self, reply: str, index: str, fault: str) -> dict | None:
+        """None where the program may be trained, else the recorded rejection. The verdict is recorded either way.
+        `fault`: why the reply is not to be read."""
+        own = self.config
+        limits = ("max_features", "max_reward", "max_real_reward", "max_reward_share", "reject", "seed")
+        asked = {key: getattr(own, key) for key in limits}
+        try:
+            if fault:
+                raise Rejected(fault, REJECTIONS[fault])
+            code = extract(reply)
+            if "duplicate" in own.reject and fingerprint(code) in self.known:
+                raise Rejected("duplicate", "the same program was proposed before")
+            revise = own.writes != "reward"
+            facts = validate(code, self.states, rewards=self.rewards, w=own.w, revise=revise, **asked)
+        except Rejected as error:
+            self.ctx.llm.event(SAMPLE, index, "rejected", reason=error.name, detail=error.detail[:500])
+            self._tell(f"{index}: rejected, {error.name}: {error.detail[:100]}")
+            return self.ctx.llm.transcript.events[SAMPLE, index, "rejected"]
+        self.ctx.llm.event(SAMPLE, index, "accepted", **dataclasses.asdict(facts))
+        return None
+
+    # --- their trainings --------------------------------------------------------------------------------------------
+
+    def train(self, candidates: list[Candidate]) -> None:
+        """Each candidate is a run of its own, side by side; one that fails is feedback, not the end."""
+        places = {c.index: [self._place(c, s) for s in range(self.config.seeds)] for c in candidates}
+        todo = [c for c in candidates if (SAMPLE, c.index, "trained") not in self.ctx.llm.transcript.events]
+        run_all([p for c in todo for p in places[c.index]], self.ctx.cfg.compute.workers, self.ctx.stop)
+        for c in candidates:
+            facts = self._facts(places[c.index]) if c in todo else None
+            if facts is not None:
+                self.ctx.llm.event(SAMPLE, c.index, "trained", **facts)
+            known = self.ctx.llm.transcript.events[SAMPLE, c.index, "trained"]
+            c.lipschitz, c.failed = known["lipschitz"], known["failed"]
+            c.score = -np.inf if c.failed else known["score"]
+            self._tell(f"{c.index}: {c.failed or f'score {c.score:,.2f}'}, {c.features} features")
+
+    def _place(self, candidate: Candidate, number: int) -> Path:
+        """The directory of a candidate's training, with what it is to run."""
+        cfg, own = self.ctx.cfg, self.config
+        transform = Transform(
+            artifact=str(self._file(candidate.name)), w=own.w, state=own.state, reward=own.reward, form=own.form,
+            record=None if own.lipschitz == "spectral_norm" else own.lipschitz, scaled=own.scaled, drop=(),
+        )  # fmt: skip
+        child = dataclasses.replace(
+            cfg,
+            method=vanilla.Config(),
+            env=dataclasses.replace(cfg.env, transform=transform),
+            seed=seeding.integer(own.seed, "candidate", candidate.name, number),
+            choices=cfg.choices | {"method": "vanilla"},
+            log=dataclasses.replace(cfg.log, progress=False, wandb="off"),
+        )
+        place = self.ctx.dir / "candidates" / (candidate.name + (f"-seed{number}" if number else ""))
+        prepare(place, child)
+        return place
+
+    def _facts(self, places: list[Path]) -> dict[str, Any]:
+        """What a candidate's trainings came to, averaged over their seeds."""
+        outcomes = [outcome_of(place) for place in places]
+        failed = next((o.reason if o else "its process was killed" for o in outcomes if not o or o.status != DONE), "")
+        if failed:
+            return {"failed": f"failed: {failed}"[:300], "score": None, "lipschitz": []}
+        score = float(np.mean([self._score(place) for place in places]))
+        return {
+            "failed": "" if np.isfinite(score) else "failed: its score is not finite", "score": score,
+            "lipschitz": np.mean([self._lipschitz(p) for p in places], axis=0).round(6).tolist(),
+        }  # fmt: skip
+
+    def _score(self, place: Path) -> float:
+        """The mean of the evaluations in the last `score_window` env_steps, `score_evaluations` of them at least."""
+        rows = [r for r in read_jsonl(place / "eval.jsonl") if r["policy"] == "greedy"]
+        begin = self.ctx.cfg.budget.env_steps - self.config.score_window
+        n = max(self.config.score_evaluations, sum(r["env_steps"] > begin for r in rows))
+        key = "returns" if self.config.score == "return" else self.config.score
+        return float(np.mean([np.mean(r[key]) for r in rows[-n:]]))
+
+    def _lipschitz(self, place: Path) -> list[float]:
+        if self.config.lipschitz != "spectral_norm":
+            return result_of(place)["transform"]["lipschitz"]
+        import torch
+
+        state = torch.load(place / "agent.pt", map_location="cpu", weights_only=True)
+        width = self.states.shape[1] + result_of(place)["transform"]["features"]
+        return spectral(critic_weights(state), width).tolist()
+
+    # --- feedback and choice ----------------------------------------------------------------------------------------
+
+    def think(self, iteration: int, candidates: list[Candidate]) -> "prompts.Round":
+        """The LLM analyses how its programs did (the chain-of-thought call); both go into the next prompt."""
+        suggestions = self._suggestions(iteration, candidates) if self.config.chain_of_thought else None
+        return prompts.Round(candidates, suggestions)
+
+    def _suggestions(self, iteration: int, candidates: list[Candidate]) -> str | None:
+        """None where no answer was whole: then the scores alone go into the next prompt, and it is counted."""
+        messages = self.asker.feedback(candidates)
+        for attempt in range(FEEDBACK_TRIES):
+            index = f"{iteration}/{attempt}" if attempt else str(iteration)
+            reply = self.ctx.llm.ask(messages, purpose=FEEDBACK, index=index)
+            if not (fault := self.past.fault(messages, reply)):
+                return reply.text
+            self.ctx.llm.event(FEEDBACK, index, "rejected", reason=fault, detail=REJECTIONS[fault])
+            if fault == REPEATED:
+                break
+        return None
+
+    def choose(self) -> dict[str, Any]:
+        """The best program of all iterations becomes transform.py; what the search cost becomes its result."""
+        scored = [c for c in self.candidates if not c.failed]
+        if not scored:
+            raise RuntimeError(
+                f"No program of {len(self.candidates)} could be trained to its end, so there is nothing to choose. "
+                f"{self.ctx.dir / 'llm.jsonl'} says why each was rejected or failed."
+            )
+        best = max(scored, key=lambda c: c.score)
+        write_text(self.ctx.dir / PROGRAM, best.code)
+        places = [self._place(c, s) for c in self.candidates for s in range(self.config.seeds)]
+        done = [result_of(p) for p in places if (o := outcome_of(p)) and o.status == DONE]
+        rows = [r for p in places for r in read_jsonl(p / "eval.jsonl")]
+        total = {key: sum(r[key] for r in done) for key in ("env_steps", "updates", "episodes")}
+        told = [{"index": c.index, "score": None if c.failed else c.score, "failed": c.failed, "features": c.features}
+                for c in self.candidates]  # fmt: skip
+        return total | {
+            "env_steps_total": total["env_steps"], "eval_env_steps": sum(sum(r["lengths"]) for r in rows),
+            "lesr": {"chosen": best.index, "features": best.features, "candidates": told,
+                     "rejected": self._rejections()},
+        }  # fmt: skip
+
+    def _rejections(self) -> dict[str, int]:
+        reasons = [e["reason"] for (purpose, _, kind), e in self.ctx.llm.transcript.events.items()
+                   if purpose in (SAMPLE, FEEDBACK) and kind == "rejected"]  # fmt: skip
+        reasons += ["impure" for c in self.candidates if c.failed.startswith(IMPURE)]
+        return {reason: reasons.count(reason) for reason in sorted(set(reasons))}
+
+    def _file(self, name: str) -> Path:
+        path = self.ctx.dir / "programs" / f"{name}.py"
+        path.parent.mkdir(exist_ok=True)
+        return path
+
+    def _tell(self, text: str) -> None:
+        if self.ctx.cfg.log.progress:
+            print(f"  search {text}", file=sys.stderr, flush=True)
+
+
+def critic_weights(state: dict) -> list[np.ndarray]:
+    """The weight matrices (out, in) of an agent's first critic, from its state_dict."""
+    return [w.numpy() for name, w in state["critic"].items() if name.startswith("nets.0.") and name.endswith("weight")]

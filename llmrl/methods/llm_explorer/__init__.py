@@ -1,0 +1,1 @@
+"""LLM-Explorer (arXiv 2505.15293)."""

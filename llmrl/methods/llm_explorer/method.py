@@ -1,0 +1,363 @@
+"""LLM-Explorer (Hao et al. 2025, arXiv 2505.15293): between episodes an LLM shapes what exploration is drawn from.
+
+Every K episodes two chained calls turn (task text, return of the last episode, M of its actions) into
+- discrete actions: a distribution p(a) that takes the place of the uniform one of epsilon-greedy;
+- continuous actions: a bias b of the Gaussian noise, N(b, sigma²) in place of N(0, sigma²).
+Nothing else of the agent changes. docs/papers/llm_explorer.md compares with the paper and the authors' code.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from llmrl.checks import ConfigError, Count, Positive, Probability, Whole
+from llmrl.contracts.explorer import Clock, EpisodeSummary, Explorer, Policy
+from llmrl.contracts.method import Method, Reads
+from llmrl.llm.answer import FAULTS
+from llmrl.llm.client import LLM
+from llmrl.llm.job import Job
+from llmrl.llm.parse import ParseError, Parser, parse_biases, parse_probabilities
+from llmrl.llm.tries import REPEATED, Tries
+from llmrl.runs import seeding
+
+if TYPE_CHECKING:
+    from llmrl.build import RunContext
+    from llmrl.envs.base import Task
+
+PROMPTS = Path(__file__).with_name("prompts")
+Sampler = Literal["random", "linspace", "authors_stride"]
+Answer = Literal["llm", "uniform", "constant", "shuffled", "last_frequencies"]
+ASKS_NOBODY = ("uniform", "last_frequencies")  # controls that need neither an LLM nor its key
+
+
+@dataclass(frozen=True)
+class Config:
+    """conf/method/llm_explorer.yaml"""
+
+    k: Count
+    m: Count
+    stages: Annotated[Literal[1, 2], Whole]
+    prompt: Literal["full", "name"]
+    tell: Literal["authors", "reward"]
+    analysis: bool
+    sampler: Sampler
+    parser: Parser
+    floor: Probability
+    bias_limit: Positive | None
+    max_tries: Count
+    on_failure: Literal["uniform", "keep_last"]
+    answer: Answer = field(metadata={"neutral": "llm"})  # runs from before this key keep their ids
+    asynchronous: bool = field(metadata={"neutral": False})
+
+    def __post_init__(self) -> None:
+        if self.asynchronous and self.answer in ASKS_NOBODY:
+            raise ValueError(f"asynchronous: there is nothing to wait for with method.answer={self.answer}; use false")
+
+
+class LLMExplorerMethod(Method[Config]):
+    """Plain training, with the agent's own explorer wrapped."""
+
+    @classmethod
+    def reads(cls, config: Config) -> tuple[Reads, ...]:
+        """What of the configuration matters beside method, agent and env."""
+        return () if config.answer in ASKS_NOBODY else ("llm", "env.task")
+
+    def run(self, ctx: "RunContext") -> dict[str, Any]:
+        """Trains and returns the result. Raises ConfigError where agent or task text does not fit the method."""
+        agent = ctx.agent()
+        config = ctx.cfg.method
+        llm = ctx.llm if self.reads(config) else None
+        explorer = LLMExplorer(agent.explorer(), llm, config, ctx.cfg.env.task, ctx.action_space, seed=ctx.cfg.seed)
+        try:
+            result = ctx.train(agent, explorer)
+            explorer.on_training_end(result["env_steps"])
+        finally:
+            if llm is not None:
+                llm.close()
+        return result | {"llm_explorer": explorer.usage()}
+
+
+METHOD = LLMExplorerMethod
+
+
+class LLMExplorer(Explorer):
+    """The agent's own explorer, whose `distribution` or `bias` an LLM sets anew every K episodes."""
+
+    def __init__(
+        self, inner: Explorer, llm: LLM | None, config: Config, task: "Task", action_space: gym.Space, *, seed: int
+    ) -> None:
+        """`llm` may be None where config.answer asks nobody."""
+        self.inner = inner
+        self.vector: NDArray[np.float64] | None = None  # p (n_actions,) or b (action dimensions,); None: plain
+        self.pending: tuple[int, EpisodeSummary] | None = None  # ended episodes and the last one, of what is in flight
+        self.refreshed_at = 0  # ended episodes at the latest refresh
+        self.refreshes = 0
+        self.failed_refreshes = 0  # refreshes after which no answer could be used
+        self.rejected: Counter[str] = Counter()  # answers that could not be used, by reason
+        self._llm, self._config, self._seed = llm, config, seed
+        self._job: Job | None = None  # at work on `pending`
+        self._discrete = isinstance(action_space, gym.spaces.Discrete)
+        self._attribute = "distribution" if self._discrete else "bias"
+        if inner.shaped_by != self._attribute:
+            kind = "epsilon-greedy (agent=dqn)" if self._discrete else "Gaussian noise (agent=td3, agent=ddpg)"
+            raise ConfigError(
+                f"method=llm_explorer shapes exploration by {kind}, but this agent explores with "
+                f"{type(inner).__name__}, which has no {self._attribute}. Choose such an agent, give agent=rainbow an "
+                "agent.epsilon_schedule, or use method=vanilla"
+            )
+        if not inner.explores:
+            raise ConfigError(
+                "method=llm_explorer shapes an agent's exploration, and this agent's is none: give it an "
+                + ("agent.epsilon_end above 0" if self._discrete else "agent.exploration_noise above 0")
+            )
+        self._n = int(action_space.n) if self._discrete else int(np.prod(action_space.shape))
+        self._half_range = 1.0 if self._discrete else (action_space.high - action_space.low).ravel() / 2
+        tells_reward = self._discrete or config.tell == "reward"  # the authors' texts of continuous tasks do not
+        self._task = "" if config.answer in ASKS_NOBODY else task_text(task, config.prompt, tells_reward=tells_reward)
+        if self._task and config.prompt == "full" and len(task.actions) != self._n:
+            raise ConfigError(
+                f"env.task.actions tells of {len(task.actions)} actions of {task.name}, but the environment has "
+                f"{self._n}: correct the environment's yaml, or use method.prompt=name"
+            )
+
+    def on_episode_start(self, clock: Clock, number: int, last: EpisodeSummary | None) -> None:
+        """Every K ended episodes the LLM is asked: everything first, then the state changes at once.
+
+        Asynchronously it is only begun here; what falls due while one is in flight is begun at the next start after it.
+        """
+        if self._job is not None:
+            self._job.raise_failure()  # not in propose: here the loop leaves a checkpoint, and the same command goes on
+        elif last is not None and self._due(clock.episodes):
+            if self._config.asynchronous:
+                self._begin(clock.episodes, last)
+            else:
+                self._apply(clock.episodes, *self._refresh(clock.episodes, last))
+        self.inner.on_episode_start(clock, number, last)
+
+    def propose(
+        self, obs: Any, policy: Policy, clock: Clock, info: Sequence[dict], rng: np.random.Generator
+    ) -> NDArray:
+        if self._job is not None and (refresh := self._job.ready(clock.env_steps)) is not None:
+            self._apply(self.pending[0], *refresh)
+        return self.inner.propose(obs, policy, clock, info, rng)
+
+    def on_training_end(self, env_steps: int) -> None:
+        """An answer that has not come by now is not waited for."""
+        if self._job is not None:
+            self._job.drop(env_steps)
+
+    def metrics(self) -> dict[str, float]:
+        """The inner explorer's, and: refreshes, how many failed, the entropy (nats) of p or the norm of b."""
+        counts = {"llm_refreshes": self.refreshes, "llm_failed_refreshes": self.failed_refreshes}
+        return self.inner.metrics() | counts | self._shape()
+
+    def usage(self) -> dict[str, Any]:
+        """For the run's result: refreshes, failed ones, rejected answers by reason."""
+        rejected = dict(sorted(self.rejected.items()))
+        return {"refreshes": self.refreshes, "failed_refreshes": self.failed_refreshes, "rejected": rejected}
+
+    def state_dict(self) -> dict:
+        return {
+            "inner": self.inner.state_dict(), "vector": None if self.vector is None else self.vector.copy(),
+            "refreshed_at": self.refreshed_at, "pending": self.pending, **self.usage(),
+        }  # fmt: skip
+
+    def load_state_dict(self, state: dict) -> None:
+        self.inner.load_state_dict(state["inner"])
+        self.refreshed_at = state["refreshed_at"]
+        self.refreshes, self.failed_refreshes = state["refreshes"], state["failed_refreshes"]
+        self.rejected = Counter(state["rejected"])
+        self._set(state["vector"])
+        if (pending := state.get("pending")) is not None:  # asked again; what was paid for is in llm.jsonl
+            self._begin(*pending)
+
+    def _due(self, episodes: int) -> bool:
+        if self._config.answer == "constant" and self.vector is not None:
+            return False  # asked once, and kept
+        return episodes // self._config.k > self.refreshed_at // self._config.k
+
+    def _begin(self, episode: int, last: EpisodeSummary) -> None:
+        self._job = Job(self._llm, "llm_explorer.refresh", str(episode), partial(self._refresh, episode, last))
+        self.pending = episode, last
+
+    def _apply(self, episode: int, vector: NDArray[np.float64] | None, rejected: Counter[str]) -> None:
+        if vector is None:
+            self.failed_refreshes += 1
+        if vector is not None or self._config.on_failure == "uniform":
+            self._set(vector)
+        self.rejected += rejected
+        self.refreshes += 1
+        self.refreshed_at = episode
+        self.pending = self._job = None
+
+    def _set(self, vector: NDArray[np.float64] | None) -> None:
+        self.vector = vector
+        setattr(self.inner, self._attribute, vector)
+
+    def _shape(self) -> dict[str, float]:
+        if self.vector is None:
+            return {"exploration_entropy": float(np.log(self._n))} if self._discrete else {"bias_norm": 0.0}
+        if not self._discrete:
+            return {"bias_norm": float(np.linalg.norm(self.vector))}
+        p = self.vector[self.vector > 0]
+        return {"exploration_entropy": float(-(p * np.log(p)).sum())}  # H(p) = -sum p log p
+
+    def _refresh(self, episode: int, last: EpisodeSummary) -> tuple[NDArray[np.float64] | None, Counter[str]]:
+        """The new vector, or None where no answer could be used, and the rejected answers by reason."""
+        rejected: Counter[str] = Counter()
+        if self._config.answer in ASKS_NOBODY:
+            return self._without_llm(last), rejected
+        kind = "discrete" if self._discrete else "continuous"
+        rng = seeding.generator(self._seed, "llm", episode)
+        shown = sample_actions(last.actions, self._config.m, self._config.sampler, rng)
+        facts = {
+            "n": self._n, "last": self._n - 1, "format": _format(self._n, kind), "count": len(shown),
+            "answer": fill("answer_analysis" if self._config.analysis else "answer_object"),
+            "actions": _listed(shown), "episode_return": _number(last.episode_return),
+        }  # fmt: skip
+        request = fill(f"strategy_{kind}", **facts)
+        if self._config.answer == "constant":  # one call that sees nothing of the training
+            messages, read = self._messages("strategy_system", request), partial(self._read, episode=episode)
+            return self._ask("llm_explorer.constant", episode, messages, read, rejected), rejected
+        seen = fill(f"episode_{kind}", **facts)
+        purpose = "llm_explorer.strategy_directly"
+        if self._config.stages == 2:
+            # stage 1: d = LLM(task, return, actions)
+            stage_1 = self._messages("status_system", seen, fill("status_request"))
+            seen = self._ask("llm_explorer.status", episode, stage_1, _text, rejected)
+            if seen is None:
+                return None, rejected
+            seen, purpose = fill("strategy_description", description=seen), "llm_explorer.strategy"
+        # stage 2: p or b = LLM(task, d); it sees the episode through stage 1 alone
+        stage_2 = self._messages("strategy_system", seen, request)
+        return self._ask(purpose, episode, stage_2, partial(self._read, episode=episode), rejected), rejected
+
+    def _ask(
+        self, purpose: str, episode: int, messages: list[dict], read: Callable[[str], Any], rejected: Counter[str]
+    ) -> Any:
+        """What `read` makes of the first answer that it accepts, or None after `max_tries` answers, or after
+        one that repeats another."""
+        numeric = purpose != "llm_explorer.status"
+        tries = Tries()
+        for attempt in range(self._config.max_tries):
+            index = f"{episode}/{attempt}"
+            json = numeric and self._config.parser == "json" and not self._config.analysis  # JSON mode forbids thinking
+            reply = self._llm.ask(messages, purpose=purpose, index=index, json=json)
+            try:
+                if fault := tries.fault(messages, reply):
+                    raise ParseError(fault, FAULTS[fault])
+                value = read(reply.text)
+            except ParseError as error:
+                self._llm.event(purpose, index, "rejected", reason=error.reason, detail=str(error)[:300])
+                rejected[error.reason] += 1
+                if error.reason == REPEATED:
+                    return None
+                continue
+            self._llm.event(purpose, index, "accepted", **({self._attribute: value.tolist()} if numeric else {}))
+            return value
+        return None
+
+    def _read(self, answer: str, *, episode: int) -> NDArray[np.float64]:
+        parse = parse_probabilities if self._discrete else parse_biases
+        vector = parse(answer, self._n, self._config.parser)
+        if self._config.answer == "shuffled":  # the same numbers, for other actions
+            vector = seeding.generator(self._seed, "llm", "shuffle", episode).permutation(vector)
+        return self._bounded(vector)
+
+    def _without_llm(self, last: EpisodeSummary) -> NDArray[np.float64]:
+        """The controls that ask nobody: plain exploration, or more of what the last episode's actions were."""
+        if self._config.answer == "uniform":
+            return np.full(self._n, 1 / self._n) if self._discrete else np.zeros(self._n)
+        if self._discrete:
+            return self._bounded(np.bincount(last.actions, minlength=self._n) / last.length)
+        return self._bounded(last.actions.reshape(last.length, -1).mean(axis=0, dtype=np.float64))
+
+    def _bounded(self, vector: NDArray[np.float64]) -> NDArray[np.float64]:
+        if self._discrete:
+            return (1 - self._config.floor) * vector + self._config.floor / self._n  # p' = (1 - f) p + f uniform
+        if self._config.bias_limit is None:
+            return vector
+        limit = self._config.bias_limit * self._half_range
+        return np.clip(vector, -limit, limit)
+
+    def _messages(self, system: str, *parts: str) -> list[dict]:
+        return [
+            {"role": "system", "content": fill(system, task=self._task)},
+            {"role": "user", "content": "\n\n".join(parts)},
+        ]
+
+
+def sample_actions(actions: NDArray, m: int, sampler: Sampler, rng: np.random.Generator) -> NDArray:
+    """At most m of an episode's actions (length, *action), in the order of time; all of them where it is shorter.
+
+    random: uniformly without replacement, as the paper says. authors_stride: as their code does it, which always
+    leaves out the first (length mod m) actions.
+    """
+    length = len(actions)
+    if length <= m:
+        return actions
+    if sampler == "random":
+        return actions[np.sort(rng.choice(length, size=m, replace=False))]
+    if sampler == "linspace":
+        return actions[np.linspace(0, length - 1, m).round().astype(int)]
+    return actions[length % m :: length // m]
+
+
+def task_text(task: "Task", prompt: Literal["full", "name"], *, tells_reward: bool = True) -> str:
+    """What the LLM is told of the task, with its reward and its end or without.
+
+    Raises ConfigError where a `full` prompt has no text to tell.
+    """
+    if prompt == "name":
+        return fill("task_name", name=task.name)
+    parts = ("description", "actions", "reward", "end", "goal")
+    missing = [part for part in parts if not getattr(task, part)]
+    if missing:
+        raise ConfigError(
+            f"method.prompt=full needs the text of the task, but env.task of {task.name} has no {', '.join(missing)}. "
+            "Write it in the environment's yaml (conf/env/<suite>/<task>.yaml, key task), or use method.prompt=name"
+        )
+    actions = "\n".join(f"{number}: {meaning}" for number, meaning in enumerate(task.actions))
+    texts = {part: str(getattr(task, part)).strip() for part in parts if part != "actions"}
+    told = fill("task_told", **texts) + "\n" if tells_reward else ""
+    return fill("task_full", actions=actions, told=told, **texts)
+
+
+def fill(template: str, **values: Any) -> str:
+    """The text of a prompt file with its $names filled in."""
+    return _template(template).substitute(values)
+
+
+@cache
+def _template(name: str) -> Template:
+    return Template((PROMPTS / f"{name}.txt").read_text(encoding="utf-8").strip())
+
+
+def _text(answer: str) -> str:
+    if not answer.strip():
+        raise ParseError("empty", "there is no text")
+    return answer.strip()
+
+
+def _number(value: float) -> str:
+    return repr(round(float(value), 3) + 0.0)  # + 0.0: never "-0.0"
+
+
+def _listed(actions: NDArray) -> str:
+    if actions.ndim == 1:
+        return ", ".join(str(int(action)) for action in actions)
+    return ", ".join("[" + ", ".join(map(_number, action.ravel())) + "]" for action in actions)
+
+
+def _format(n: int, kind: str) -> str:
+    word = "probability" if kind == "discrete" else "bias"
+    keys = range(n) if n <= 3 else (0, 1, "...", n - 1)
+    return "{" + ", ".join("..." if key == "..." else f'"{key}": {word}' for key in keys) + "}"

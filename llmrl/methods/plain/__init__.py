@@ -1,0 +1,1 @@
+"""Training without an LLM, and evaluation alone."""
