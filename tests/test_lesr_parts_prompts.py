@@ -12,7 +12,8 @@ from conftest import compose
 
 from llmrl.build import make_env
 from llmrl.config import from_node
-from llmrl.llm import scripted, scripted_lesr
+from llmrl.llm import scripted
+from llmrl.methods.lesr import scripted as scripted_lesr
 from llmrl.methods.lesr.program import Rejected, defined, extract, fingerprint, validate
 from llmrl.methods.lesr.prompts import Asker, Round, without_paths
 from llmrl.methods.lesr.real_states import real_steps

@@ -41,6 +41,7 @@ class Config:
 
 
 class ExploRLLMPolicy(Method[Config]):
+    suites = ("pick_place",)
     trains = False
 
     @classmethod
@@ -59,7 +60,8 @@ class ExploRLLMPolicy(Method[Config]):
 
     def run(self, ctx: "RunContext") -> dict[str, Any]:
         own = ctx.cfg.method
-        check_task(ctx.cfg.env, crops=own.policy in SAMPLING)
+        if own.policy in SAMPLING:
+            check_task(ctx.cfg.env)
         found, told = None, {}
         if own.policy in SAMPLING:
             programs = ctx.artifact(run_of(ctx.cfg, own.programs), explorllm_programs.PRODUCT)

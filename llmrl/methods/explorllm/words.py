@@ -44,6 +44,7 @@ class Config:
 
 
 class ExploRLLMWords(Method[Config]):
+    suites = ("pick_place",)
     trains = False
 
     @classmethod

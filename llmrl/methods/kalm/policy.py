@@ -19,7 +19,6 @@ from llmrl.envs.clevr_robot.collect import Script
 from llmrl.envs.clevr_robot.model import ACTIONS, BALLS, xy_of
 from llmrl.envs.clevr_robot.rollouts import Rollouts
 from llmrl.envs.clevr_robot.side_by_side import SideBySide
-from llmrl.methods.kalm import data as kalm_data
 from llmrl.methods.kalm import model as kalm_model
 from llmrl.runs import seeding
 from llmrl.runs.evaluate import Case, Scores, cases, evaluate_together
@@ -48,6 +47,7 @@ class Config:
 
 
 class KALMPolicy(Method[Config]):
+    suites = ("clevr_robot",)
     trains = False
 
     @classmethod
@@ -65,7 +65,6 @@ class KALMPolicy(Method[Config]):
 
     def run(self, ctx: "RunContext") -> dict[str, Any]:
         own, cfg = ctx.cfg.method, ctx.cfg
-        kalm_data.canonical(cfg.env)
         if cfg.env.language is None:
             raise ConfigError("method=kalm/policy: goals are sentences; choose env.language=minilm, or words")
         loaded = None

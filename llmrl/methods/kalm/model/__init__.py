@@ -66,6 +66,7 @@ def check(run: Run, config: Config, key: str) -> None:
 
 
 class KALMModel(Method[Config]):
+    suites = ("clevr_robot",)
     artifact = "kalm_model"  # its directory is outputs/artifacts/kalm_model/<id>
 
     @classmethod

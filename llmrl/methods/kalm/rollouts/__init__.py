@@ -52,6 +52,7 @@ class Config:
 
 
 class KALMRollouts(Method[Config]):
+    suites = ("clevr_robot",)
     artifact = "kalm_rollouts"  # its directory is outputs/artifacts/kalm_rollouts/<id>
 
     @classmethod

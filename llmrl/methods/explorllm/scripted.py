@@ -7,6 +7,8 @@ distance inside the outer contour, raw and clipped. None of them knows of holes,
 
 import re
 
+from llmrl.methods.explorllm import scripted_words
+
 ORDER = ("edge", "flat", "broken", "box", "peaked", "clipped")  # of the picks, by the call's number
 
 
@@ -184,4 +186,9 @@ def place_map(picked, bowl):
     return overlap / overlap.sum()
 """
 
-RULES = {"explorllm.planner": planner, "explorllm.affordance": affordance, "explorllm.place": place_map}
+RULES = {
+    "explorllm.planner": planner,
+    "explorllm.affordance": affordance,
+    "explorllm.place": place_map,
+    **scripted_words.RULES,
+}
