@@ -1,4 +1,4 @@
-"""Rows without training beside ExploRLLM (section 9.4 of the specification): a policy is evaluated, and that is all.
+"""Rows without training beside ExploRLLM (docs/papers/explorllm.md): a policy is evaluated, and that is all.
 
 program: what the LLM's programs do by themselves, the paper's Explore Policy; argmax: the same with the highest pixel
 of each map; centre: the planner alone, at objects' middles; random: uniform actions; oracle: knows the truth.

@@ -26,8 +26,8 @@ def check_task(env: Any) -> None:
 
 
 class ProgramPolicy:
-    """Section 6's policy. offset_scale: pixels of the 224 frame that a pixel of the crop counts: 2 is what it measures,
-    1 is what the authors' code makes of it (6.3). `failures` counts by name what fallbacks replaced."""
+    """The policy that the programs make. offset_scale: pixels of the 224 frame that a pixel of the crop counts: 2 is
+    what it measures, 1 is what the authors' code makes of it. `failures` counts by name what fallbacks replaced."""
 
     def __init__(self, programs: Programs, env: Any, *, offset_scale: float, sampling: Sampling) -> None:
         """env: the environment's Config."""

@@ -1,4 +1,4 @@
-"""ExploRLLM's programs (Ma et al. 2025, arXiv 2403.09583, section 6 of the specification): asked for once, before any
+"""ExploRLLM's programs (Ma et al. 2025, arXiv 2403.09583; docs/papers/explorllm.md): asked for once, before any
 training, and run from then on for nothing.
 
 An LLM writes a planner (which primitive, which object), n candidates of an affordance map (where a pick holds) and a

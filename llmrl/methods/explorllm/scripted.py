@@ -1,7 +1,7 @@
 """`llm=scripted` for ExploRLLM: our own programs. A planner for each horizon, one program for places, and six for picks
 of very different quality, one of them broken, so that scoring has something to tell apart.
 
-The picks follow the kinds that the paper's figure shows (section 6.2 of the specification): edges, flat, a box, and the
+The picks follow the kinds that the paper's figure shows (docs/papers/explorllm.md): edges, flat, a box, and the
 distance inside the outer contour, raw and clipped. None of them knows of holes, as the paper's winner does not.
 """
 

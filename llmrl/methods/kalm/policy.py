@@ -1,4 +1,4 @@
-"""Rows without offline RL beside KALM (kalm.md, sections 10.2 and 10.3): a policy is evaluated, and that is all.
+"""Rows without offline RL beside KALM (docs/papers/kalm.md): a policy is evaluated, and that is all.
 
 language_model: the grounded language model acts itself, greedily, and is told the true states as they come;
 noisy_greedy: pushes what a goal says where it says, and now and then anything anywhere; random: uniform actions.
@@ -96,7 +96,7 @@ METHOD = KALMPolicy
 
 class Noisy:
     """Acts in `episodes` by their goals: towards them, and with probability `random` anyhow. The base goals' part is
-    section 10.3's; the others' are ours."""
+    the authors'; the others' are ours."""
 
     def __init__(self, episodes: SideBySide, random: float, rng: np.random.Generator) -> None:
         self._episodes, self._random, self._rng = episodes, random, rng

@@ -261,7 +261,7 @@ def validate(
     seed: int = 0,
     limits: Limits = Limits(),  # noqa: B008  (frozen)
 ) -> Facts:
-    """Checks a program on real `states` (n, d) and on extreme ones made of them (section 8.3). Raises Rejected.
+    """Checks a program on real `states` (n, d) and on extreme ones made of them. Raises Rejected.
 
     `max_reward` bounds |G| on one standard normal state of `seed`, the authors' own check; `max_real_reward` on every
     real state; `max_reward_share` bounds mean |w G| / mean |r|, r being the `rewards` (n,) of the steps that left the

@@ -1,4 +1,4 @@
-"""LESR's search (Wang et al. 2024, arXiv 2407.13237, section 2 of the specification): which state features and which
+"""LESR's search (Wang et al. 2024, arXiv 2407.13237; docs/papers/lesr.md): which state features and which
 intrinsic reward help?
 
 An LLM writes K programs F, G; each is trained for N_small env_steps; how well, and the Lipschitz constant of each

@@ -1,4 +1,4 @@
-"""KALM's grounded language model (arXiv 2404.09248; kalm.md, section 5): a causal language model is
+"""KALM's grounded language model (arXiv 2404.09248; docs/papers/kalm.md): a causal language model is
 trained on rollouts and their goals in words until it can imagine the ones from the others.
 
 The run's directory is the artifact: model.json names the model, weights.safetensors holds what was trained of it.
