@@ -61,7 +61,7 @@ def set_up_torch(config: Config) -> None:
 
 
 def make_env(config: Config, role: str, *, render: bool = False) -> gym.Env:
-    """An environment for "train" or "eval", with its transform; `render` makes env.render() return pictures."""
+    """An environment for "train" or "eval", with its transform; `render` makes env.render() return images."""
     try:
         env = module_of("env", config.env.suite).make(config.env, role, render=render)
     except ConfigError:
@@ -102,11 +102,11 @@ def make_agent(config: Config, env: gym.Env, *, env_steps: int) -> Agent:
         )
 
 
-def check_memory(config: Config, agent: Agent) -> None:
-    """Raises ConfigError where the agent's replay memory, or a batch of it, does not fit into this machine's."""
+def check_replay_buffer(config: Config, agent: Agent) -> None:
+    """Raises ConfigError where the agent's replay buffer, or a batch of it, does not fit into this machine's."""
     sizes = {k: getattr(config.agent, k) for k in ("replay_size", "n_steps", "n_envs") if hasattr(config.agent, k)}
-    with allocating(f"The replay memory of agent={config.choices['agent']} ({_listed(sizes)})"):
-        rings = agent.memory().rings().values()
+    with allocating(f"The replay buffer of agent={config.choices['agent']} ({_listed(sizes)})"):
+        rings = agent.replay_buffer().rings().values()
         for ring in rings:
             row = sum(column[:1].nbytes for column in getattr(ring, "columns", {}).values())
             if (n := getattr(config.agent, "batch_size", None)) is not None:
@@ -216,7 +216,7 @@ class RunContext:
         """Raises ConfigError where training the agent here would."""
         agent = self.agent()
         agent.explorer()
-        check_memory(self.cfg, agent)
+        check_replay_buffer(self.cfg, agent)
 
     @cached_property
     def llm(self) -> LLM:
@@ -226,7 +226,7 @@ class RunContext:
     def train(self, agent: Agent, explorer: Explorer) -> dict[str, Any]:
         """Trains online to the end of the budget, from the newest checkpoint if there is one. Returns what came out."""
         cfg = self.cfg
-        check_memory(cfg, agent)
+        check_replay_buffer(cfg, agent)
         training = OnlineTraining(
             agent,
             explorer,
@@ -244,7 +244,7 @@ class RunContext:
         finally:
             self._close_pool()
         self._keep(agent)
-        transforms = [seat.env.facts() for seat in training.seats if hasattr(seat.env, "facts")]
+        transforms = [slot.env.facts() for slot in training.slots if hasattr(slot.env, "facts")]
         return asdict(clock) | ({"transform": mean_facts(transforms)} if transforms else {})
 
     def train_offline(self, agent: Agent, source: Source) -> dict[str, Any]:

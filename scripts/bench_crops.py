@@ -1,7 +1,7 @@
 """What an update of SAC on crops costs, beside stable-baselines3's with the encoder written down plainly.
 
 The same numbers (tests/test_sac_crops.py): weights, batches, random numbers. One core, one thread, updates that take
-turns, medians; and what the memory needs to draw a batch.
+turns, medians; and what the replay buffer needs to draw a batch.
 
 Usage: python scripts/bench_crops.py [--batch 256] [--rounds 15]
 """
@@ -41,14 +41,14 @@ def main() -> None:
     ours = make("sac_crops", space, RESIDUAL)
     data = crop_batch(space, RESIDUAL, args.batch, seed=0)
     sampling = Sampling(args.batch, 0, 1, 0.9, True)
-    memory = CropReplay(space, RESIDUAL, capacity=5000, n_envs=1, sampling=sampling)
+    buffer = CropReplay(space, RESIDUAL, capacity=5000, n_envs=1, sampling=sampling)
     for step in crop_steps(space, RESIDUAL, 5000, rng):
-        memory.add(step)
+        buffer.add(step)
     obs = {key: part[:1].numpy() for key, part in data.obs.items()}
     contenders = {
         "plain": lambda: sb3_update(theirs, data),
         "ours": lambda: ours.update(data),
-        "draw": lambda: next(memory.batches(1, rng, SimpleNamespace(device=torch.device("cpu")))),
+        "draw": lambda: next(buffer.batches(1, rng, SimpleNamespace(device=torch.device("cpu")))),
         "act": lambda: ours.act(obs, explore=True, gen=ours.gen),
     }
     took: dict[str, list[float]] = {name: [] for name in contenders}

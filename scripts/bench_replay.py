@@ -86,20 +86,20 @@ class NumpyTree:
             sums[node] = sums[2 * node] + sums[2 * node + 1]
 
 
-def full_memory(size: int, batch: int) -> PrioritizedReplay:
+def full_buffer(size: int, batch: int) -> PrioritizedReplay:
     """Three-step prioritised replay of `size` small transitions, added ten thousand at a time."""
     n_envs = 10_000
     space = spaces.Box(-1, 1, (4,), np.float32)
     sampling = Sampling(batch, 0, 1, 0.99, True)
     rows = UniformReplay(space, spaces.Discrete(3), capacity=size, n_envs=n_envs, sampling=sampling)
-    memory = PrioritizedReplay(
+    buffer = PrioritizedReplay(
         NStepReplay(rows, n=3, gamma=0.99), batch_size=batch, alpha=ALPHA, beta=BETA, anneal_updates=10**6
     )
     obs, no = np.zeros((n_envs, 4), np.float32), np.zeros(n_envs, bool)
     step = Step(obs, np.zeros(n_envs, np.int64), np.zeros(n_envs, np.float32), obs, no, no)
     for _ in range(-(-size // n_envs)):
-        memory.add(step)
-    return memory
+        buffer.add(step)
+    return buffer
 
 
 def main() -> None:
@@ -108,15 +108,15 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     args = parser.parse_args()
     rng = np.random.default_rng(0)
-    memory = full_memory(args.size, args.batch)
-    memory.write_back(np.arange(args.size), rng.gamma(1.0, size=args.size))
-    p = memory.tree.leaves.copy()
+    buffer = full_buffer(args.size, args.batch)
+    buffer.write_back(np.arange(args.size), rng.gamma(1.0, size=args.size))
+    p = buffer.tree.leaves.copy()
     priority = rng.gamma(1.0, size=args.batch)
     loop, tree = LoopTree(p), NumpyTree(p)
 
     def ours() -> None:
-        place, _ = memory.draw(rng)
-        memory.write_back(place, priority)
+        place, _ = buffer.draw(rng)
+        buffer.write_back(place, priority)
 
     contenders = {
         "ours": ours,

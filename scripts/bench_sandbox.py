@@ -57,7 +57,7 @@ def microseconds(call: Callable[[], object]) -> float:
 
 
 def td3_step_us() -> float:
-    """Microseconds of processor time of a whole TD3 step on HalfCheetah (action, environment, memory, update)."""
+    """Microseconds of processor time of a TD3 step on HalfCheetah (action, environment, replay buffer, update)."""
     from bench_training import CASES, WARM_UP, go_on, ours, race
 
     with tempfile.TemporaryDirectory() as directory:

@@ -81,7 +81,7 @@ class Case:
     policy: str
     env_steps: int  # of a segment
     quick: int | None  # of a segment with --quick; None: left out there
-    warm_up: int = WARM_UP  # env_steps after which the memory can give batches
+    warm_up: int = WARM_UP  # env_steps after which the replay buffer can give batches
 
 
 COMMON = {"replay_size": REPLAY, "learning_starts": WARM_UP, "random_steps": WARM_UP}
@@ -191,10 +191,10 @@ def bare(case: Case, directory: Path) -> Train:
     """The environment's steps and the updates that belong to them, and nothing else."""
     training = ours(case, directory)
     go_on(training)(case.warm_up)
-    env, agent = training.seats[0].env, training.agent
+    env, agent = training.slots[0].env, training.agent
     rate = agent.config.n_epochs / agent.config.batch_size if case.agent == "ppo" else agent.config.updates_per_env_step
     rng = np.random.default_rng(0)
-    batch = next(training.memory.batches(getattr(training.memory, "minibatches", 1), rng, agent))
+    batch = next(training.replay_buffer.batches(getattr(training.replay_buffer, "minibatches", 1), rng, agent))
 
     def train(env_steps: int) -> None:
         for i in range(env_steps):

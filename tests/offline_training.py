@@ -66,7 +66,7 @@ def training(directory, name="cql", *, updates=30, evaluate_every=10, every_s=1e
     agent, log, stop = agent_of(name), RunLog(directory), stop or Stop()
 
     def total():
-        return float(agent.descent.parameters[0].detach().sum())
+        return float(agent.optimizer.parameters[0].detach().sum())
 
     def evaluate(clock):
         with stop.interruptible():

@@ -30,7 +30,7 @@ def image_space(size=112):
 
 
 def crop_batch(space, actions, n, seed):
-    """A batch as the crop memory makes it."""
+    """A batch as the crop replay buffer makes it."""
     batch = random_batch(space, actions, n, seed)
     for obs in (batch.obs, batch.next_obs):
         obs["height"] = obs["height"].half()

@@ -1,4 +1,4 @@
-"""Agents, batches and steps of small sizes, for the tests of the agents and their memories."""
+"""Agents, batches and steps of small sizes, for the tests of the agents and their replay buffers."""
 
 import importlib
 

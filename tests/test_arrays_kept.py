@@ -149,7 +149,7 @@ def test_every_step_keeps_what_it_was(n, parts):
     def numbers(obs):
         return np.concatenate([obs["place"], obs["rest"]], 1) if parts else obs
 
-    steps, who = training.memory.steps, list(range(n))
+    steps, who = training.replay_buffer.steps, list(range(n))
     assert [numbers(s.obs).tolist() for s in steps] == [[[i, t % 3] for i in who] for t in range(7)]
     assert [numbers(s.next_obs).tolist() for s in steps] == [[[i, t % 3 + 1] for i in who] for t in range(7)]
     told = np.float32([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7])
@@ -159,7 +159,7 @@ def test_every_step_keeps_what_it_was(n, parts):
     assert explorer.infos == [[[i, t % 3] for i in who] for t in range(7)]
     assert [e.actions.tolist() for e in explorer.ended[:: n]] == [
         [[a, a] for a in told[i : i + 3].tolist()] for i in (0, 3)]  # fmt: skip
-    assert [seat.actions[0].tolist() for seat in training.seats] == [[told[6]] * 2] * n
+    assert [slot.actions[0].tolist() for slot in training.slots] == [[told[6]] * 2] * n
 
 
 def test_what_cannot_be_copied_is_passed_on_and_scalars_stay_scalars():
@@ -232,7 +232,7 @@ def test_a_transform_pays_for_the_state_before_the_step(tmp_path):
     )  # fmt: skip
     env = Transformed(Arm(4), transform, "train", gamma=1.0)
     training = trained([env], Reused(1), env_steps=3)
-    steps = training.memory.steps
+    steps = training.replay_buffer.steps
     assert [s.obs[0].tolist() for s in steps] == [[4, t, 2 * t] for t in (0, 1, 2)]
     assert [s.reward[0] for s in steps] == [1 + 0, 2 + 1, 3 + 2]  # r + w G(s), G(s) = 2 t
     env.close()

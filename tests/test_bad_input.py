@@ -186,7 +186,7 @@ def test_bad_input_in_a_directory_that_was_there_before_leaves_it_alone(llmrl_ru
         raise ConfigError("not today")
 
     with monkeypatch.context() as patch:
-        patch.setattr(DQN, "memory", refuses)
+        patch.setattr(DQN, "replay_buffer", refuses)
         done = llmrl_run(*CART_POLE)
     assert done.code == 2 and "not today" in done.err
     assert status(directory) == "FAILED"

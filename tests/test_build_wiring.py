@@ -39,14 +39,14 @@ class Loop:
     """Stands for a training loop, and keeps what it was made with."""
 
     def __init__(self, *args, **kwargs):
-        self.args, self.kwargs, self.seats = args, kwargs, []
+        self.args, self.kwargs, self.slots = args, kwargs, []
         Loop.last = self
 
     def run(self):
         return Clock(env_steps=60, updates=9, episodes=2)
 
 
-AGENT = SimpleNamespace(state_dict=dict, memory=lambda: SimpleNamespace(rings=dict))
+AGENT = SimpleNamespace(state_dict=dict, replay_buffer=lambda: SimpleNamespace(rings=dict))
 
 
 def ends(loop, ctx, monkeypatch, clocks):

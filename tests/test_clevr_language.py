@@ -207,7 +207,7 @@ def test_an_encoder_that_cannot_be_had_is_named(tmp_path, monkeypatch):
 
 
 def small_bert(directory):
-    """An encoder of transformers in a directory, made from nothing."""
+    """An encoder of transformers in a directory, made from scratch."""
     transformers = pytest.importorskip("transformers")
     (directory / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "push", "red"]))
     sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}

@@ -102,7 +102,7 @@ def test_a_restored_agent_goes_on_exactly(name, tmp_path):
     for batch in batches[4:]:
         mine, its = agent.update(batch), other.update(batch)
         assert mine.keys() == its.keys() and all(torch.equal(mine[key], its[key]) for key in mine)
-    assert all(torch.equal(*pair) for pair in zip(agent.descent.parameters, other.descent.parameters))
+    assert all(torch.equal(*pair) for pair in zip(agent.optimizer.parameters, other.optimizer.parameters))
     assert agent.updates == other.updates == 8
 
 
@@ -130,7 +130,7 @@ def some_sequences(n, seed=0):
     return state, torch.randint(ACTIONS, (n, CONTEXT), generator=gen), torch.randn(n, CONTEXT, generator=gen)
 
 
-def test_an_action_is_told_by_what_was_before_it_and_by_all_of_that():
+def test_an_action_is_conditioned_on_what_was_before_it_and_on_all_of_that():
     agent = agent_of("decision_transformer", width=16, layers=2)
     sequences = some_sequences(2)
     with torch.no_grad():
@@ -159,11 +159,11 @@ def test_it_asks_for_a_high_return_of_the_data_and_subtracts_what_is_earned():
     agent = agent_of("decision_transformer", target_quantile=0.5)
     data = some_transitions()
     agent.source(data)
-    assert agent.net.wanted.item() == pytest.approx(np.median(data.returns))
+    assert agent.net.target_return.item() == pytest.approx(np.median(data.returns))
     state, action, earned = some_sequences(3)
     obs = {"state": state, "action": action, "earned": earned, "length": torch.tensor([1, 3, CONTEXT])}
     with torch.no_grad():
-        logits = agent.net(state, action, agent.net.wanted - earned)
+        logits = agent.net(state, action, agent.net.target_return - earned)
         scores = agent.scores(obs)
     assert torch.equal(scores, torch.stack([logits[0, 0], logits[1, 2], logits[2, -1]]))
     acted = agent.act({key: x.numpy() for key, x in obs.items()}, explore=False, gen=torch.Generator())
@@ -187,5 +187,5 @@ def test_it_learns_to_do_what_a_return_was_earned_by():
     obs["state"][:, 0] = state[:50]
     obs |= {"earned": np.zeros((50, CONTEXT), np.float32), "length": np.ones(50, np.int64)}
     for asked in (0, 1):
-        agent.net.wanted.fill_(asked)
+        agent.net.target_return.fill_(asked)
         assert (agent.act(obs, explore=False, gen=torch.Generator()) == asked).all()

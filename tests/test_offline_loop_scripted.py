@@ -126,11 +126,11 @@ def seconds(monkeypatch):
 def test_checkpoints_are_made_when_their_time_has_come(seconds):
     one = trained(11, every_s=3.0)
     assert [state["clock"]["updates"] for state, *_ in one.checkpoints.saved] == [3, 6, 9]
-    state, memory, offsets = one.checkpoints.saved[1]
+    state, buffer, offsets = one.checkpoints.saved[1]
     assert (state["agent"], state["evaluated_at"], offsets) == ({"learned": 6}, 0, {"metrics": 0})
     assert float(state["last_update"]["loss"]) == 60.0 and float(state["last_update"]["actor_loss"]) == -6.0
     assert "each" not in state["last_update"]
-    assert memory.rings() == {} and memory.state_dict() == {}
+    assert buffer.rings() == {} and buffer.state_dict() == {}
     rng = seeding.generator(7, "replay")
     for _ in range(6):
         rng.random()

@@ -51,17 +51,17 @@ def steps_of(*rewards, end=END):
 
 
 class SpyReplay:
-    """Keeps every step as it came. Batches are numbers, and `owed` says how many a clock is due."""
+    """Keeps every step as it came. Batches are numbers, and `updates` says how many a clock asks for."""
 
-    def __init__(self, owed=lambda clock: 0):
-        self.owed, self.steps, self.clocks, self.after_calls, self.drawn = owed, [], [], [], 0
+    def __init__(self, updates=lambda clock: 0):
+        self.updates, self.steps, self.clocks, self.after_calls, self.drawn = updates, [], [], [], 0
 
     def add(self, step):
         self.steps.append(step)
 
-    def due(self, clock):
+    def num_updates(self, clock):
         self.clocks.append((len(self.steps), clock.env_steps, clock.updates, clock.episodes))
-        return self.owed(clock)
+        return self.updates(clock)
 
     def batches(self, n, rng, agent):
         self.asked = (rng, agent)
@@ -87,7 +87,7 @@ class SpyAgent:
     def __init__(self, replay, loss=lambda batch: 10.0 * batch):
         self.replay, self.loss, self.acts, self.learned = replay, loss, [], []
 
-    def memory(self):
+    def replay_buffer(self):
         return self.replay
 
     def act(self, obs, *, explore, gen):
@@ -149,11 +149,11 @@ class SpyCheckpoints:
     def __init__(self):
         self.saved = []
 
-    def load(self, memory):
+    def load(self, buffer):
         return Loaded()
 
-    def save(self, state, memory, offsets):
-        self.saved.append((copy.deepcopy(state), memory, offsets))
+    def save(self, state, buffer, offsets):
+        self.saved.append((copy.deepcopy(state), buffer, offsets))
 
 
 def training_of(envs, explorer=None, *, env_steps, replay=None, agent=None, seed=7, evaluate_every=1000, log_every=1000,
@@ -192,7 +192,7 @@ def test_only_ends_and_lost_lives_are_terminal_and_only_ends_and_limits_are_last
         [(8, *LIMIT, life)],
         [(9, *GO, {})],
     )
-    steps = trained([env], env_steps=9).memory.steps
+    steps = trained([env], env_steps=9).replay_buffer.steps
     assert [s.reward.tolist() for s in steps] == [[r] for r in range(1, 10)]
     assert [bool(s.terminated[0]) for s in steps] == [False, True, False, True, False, False, True, True, False]
     assert [bool(s.last[0]) for s in steps] == [False, False, False, True, False, True, True, True, False]
@@ -208,7 +208,7 @@ def test_a_step_leads_from_what_was_seen_to_what_came_also_where_an_episode_ends
         Scripted(steps_of(6, 7, 8, end=LIMIT), steps_of(9, 10), number=1),
     ]
     explorer = SpyExplorer()
-    steps = trained(envs, explorer, env_steps=10).memory.steps
+    steps = trained(envs, explorer, env_steps=10).replay_buffer.steps
     first = [[0, 0, 0], [0, 0, 1], [0, 1, 0], [0, 1, 1], [0, 1, 2]]
     second = [[1, 0, 0], [1, 0, 1], [1, 0, 2], [1, 1, 0], [1, 1, 1]]
     assert [s.obs.tolist() for s in steps] == [list(pair) for pair in zip(first, second)]
@@ -251,7 +251,7 @@ def test_observations_may_be_dicts_of_dicts():
 
     for n in (1, 2):
         envs = [Nested(steps_of(0, 0), number=i) for i in range(n)]
-        (first, second) = trained(envs, Blind(), env_steps=2 * n).memory.steps
+        (first, second) = trained(envs, Blind(), env_steps=2 * n).replay_buffer.steps
         assert first.obs["a"].tolist() == [[0]] * n and second.next_obs["a"].tolist() == [[2]] * n
         assert second.obs["b"]["c"].tolist() == [[i, 1] for i in range(n)]
 
@@ -265,7 +265,7 @@ def test_the_environment_gets_actions_inside_its_box_and_the_replay_those_that_w
     explorer.propose = lambda *args: np.array([[-3.0, 5.0]])
     one = trained([env], explorer, env_steps=3, agent=Clipping(SpyReplay()))
     assert [a.tolist() for a in env.actions] == [[-1, 2]] * 3
-    assert one.memory.steps[0].action.tolist() == [[-3, 5]]
+    assert one.replay_buffer.steps[0].action.tolist() == [[-3, 5]]
     assert explorer.starts[1][3].actions.tolist() == [[-1, 2]] * 2, "an LLM is told what was executed"
 
 
@@ -290,7 +290,7 @@ def test_the_return_is_the_environments_own_and_the_learned_reward_is_not():
         [(2, *GO, {}), (3, *LIMIT, {"reward_env": 0.0})],
     )
     one = trained([env], explorer := SpyExplorer(), env_steps=5)
-    assert [s.reward[0] for s in one.memory.steps] == [1, -1, 1, 2, 3]
+    assert [s.reward[0] for s in one.replay_buffer.steps] == [1, -1, 1, 2, 3]
     assert [(r["return"], r["length"]) for r in rows(one, "episode")] == [(80.0, 3), (2.0, 2)]
     assert [last and (last.number, last.episode_return, last.length, last.actions.tolist())
             for *_, last in explorer.starts] == [None, (0, 80.0, 3, [0, 1, 2])]  # fmt: skip
@@ -316,7 +316,7 @@ def test_episode_rows_carry_the_counters_and_the_number_with_which_the_episode_b
 
 
 def test_a_step_is_stored_before_the_updates_that_it_makes_due_and_they_are_counted_one_by_one():
-    replay = SpyReplay(owed=lambda clock: {4: 2, 6: 3}.get(clock.env_steps, 0))
+    replay = SpyReplay(updates=lambda clock: {4: 2, 6: 3}.get(clock.env_steps, 0))
     one = trained([Scripted(steps_of(*[0] * 4)), Scripted(steps_of(*[0] * 4))], replay=replay, env_steps=8)
     assert replay.clocks == [(1, 2, 0, 0), (2, 4, 0, 0), (3, 6, 2, 0), (4, 8, 5, 2)]
     assert one.agent.learned == [1, 2, 3, 4, 5] and one.clock.updates == 5
@@ -326,7 +326,7 @@ def test_a_step_is_stored_before_the_updates_that_it_makes_due_and_they_are_coun
 
 def test_numbers_are_logged_as_they_were_last_at_the_steps_that_are_due():
     """A row per 3 env_steps; of each metric the newest, also where the newest update did not tell it."""
-    replay = SpyReplay(owed=lambda clock: 1 if clock.env_steps > 1 else 0)
+    replay = SpyReplay(updates=lambda clock: 1 if clock.env_steps > 1 else 0)
     one = trained([Scripted(steps_of(*[0] * 10))], replay=replay, env_steps=10, log_every=3)
     counters = [{"env_steps": t, "updates": t - 1, "episodes": 0} for t in (3, 6, 9)]
     numbers = [
@@ -338,7 +338,7 @@ def test_numbers_are_logged_as_they_were_last_at_the_steps_that_are_due():
 
 
 def test_numbers_that_are_not_finite_end_the_training_and_are_named():
-    agent = SpyAgent(SpyReplay(owed=lambda clock: 1), loss=lambda batch: 1.0 if batch < 5 else math.inf)
+    agent = SpyAgent(SpyReplay(updates=lambda clock: 1), loss=lambda batch: 1.0 if batch < 5 else math.inf)
     one = training_of([Scripted(steps_of(*[0] * 10))], agent=agent, env_steps=10, log_every=4)
     with pytest.raises(TrainingDiverged, match="loss is inf at 8 env_steps"):
         one.run()
@@ -387,7 +387,7 @@ def test_evaluations_and_rows_come_at_the_first_step_that_reaches_a_multiple(n, 
 
 
 def test_an_evaluation_sees_the_updates_and_episodes_that_came_before_it():
-    replay = SpyReplay(owed=lambda clock: 2)
+    replay = SpyReplay(updates=lambda clock: 2)
     one = trained([Scripted(*[steps_of(0, 0)] * 3)], replay=replay, env_steps=6, evaluate_every=2)
     assert one.evaluated == [(0, 0, 0), (2, 4, 1), (4, 8, 2), (6, 12, 3)]
 
@@ -417,14 +417,14 @@ def seconds(monkeypatch):
 def test_checkpoints_are_made_when_their_time_has_come(seconds):
     one = trained([Scripted(*[steps_of(0, 0)] * 6)], env_steps=11, every_s=3.0)
     assert [state["clock"]["env_steps"] for state, *_ in one.checkpoints.saved] == [3, 6, 9]
-    state, memory, offsets = one.checkpoints.saved[1]
-    assert memory is one.memory and offsets == {"metrics": 3}  # rows of three episodes
+    state, buffer, offsets = one.checkpoints.saved[1]
+    assert buffer is one.replay_buffer and offsets == {"metrics": 3}  # rows of three episodes
     assert state["clock"] == {"env_steps": 6, "updates": 0, "episodes": 3}
     assert (state["next_episode"], state["evaluated_at"]) == (3, 0)
     assert (state["agent"], state["explorer"]) == ({"learned": 0}, {"calls": 6})
-    (seat,) = state["seats"]
-    assert (seat["number"], seat["over"], seat["return"], seat["env"]) == (2, True, 0.0, None)
-    assert one.checkpoints.saved[0][0]["seats"][0]["actions"].tolist() == [2]
+    (slot,) = state["slots"]
+    assert (slot["number"], slot["over"], slot["return"], slot["env"]) == (2, True, 0.0, None)
+    assert one.checkpoints.saved[0][0]["slots"][0]["actions"].tolist() == [2]
 
 
 def test_a_person_hears_of_it_once_a_second_at_most_and_at_evaluations_and_the_end(seconds):
@@ -458,8 +458,8 @@ def test_a_stop_leaves_a_checkpoint_of_the_pass_that_was_about_to_begin(at):
         one.run()
     assert [state["clock"]["env_steps"] for state, *_ in one.checkpoints.saved] == [at]
     if at == 0:
-        (seat,) = one.checkpoints.saved[0][0]["seats"]
-        assert (seat["number"], seat["over"], seat["return"]) == (-1, True, 0.0)
+        (slot,) = one.checkpoints.saved[0][0]["slots"]
+        assert (slot["number"], slot["over"], slot["return"]) == (-1, True, 0.0)
     assert one.log.was_cut == [{}]
 
 
@@ -468,7 +468,7 @@ def test_what_fails_inside_a_step_saves_nothing(error, saved):
     def failing(clock):
         raise error
 
-    one = training_of([Scripted(steps_of(0, 0))], env_steps=2, replay=SpyReplay(owed=failing))
+    one = training_of([Scripted(steps_of(0, 0))], env_steps=2, replay=SpyReplay(updates=failing))
     with pytest.raises(type(error)):
         one.run()
     assert len(one.checkpoints.saved) == saved
@@ -486,7 +486,7 @@ def test_what_an_explorer_raises_between_episodes_saves_the_state_before():
     with pytest.raises(RuntimeError, match="the server is away"):
         one.run()
     ((state, *_),) = one.checkpoints.saved
-    assert state["clock"]["env_steps"] == 4 and state["next_episode"] == 2 and state["seats"][0]["over"]
+    assert state["clock"]["env_steps"] == 4 and state["next_episode"] == 2 and state["slots"][0]["over"]
 
 
 # --- going on ---------------------------------------------------------------------------------------------------------
@@ -497,7 +497,7 @@ class Found(SpyCheckpoints):
         super().__init__()
         self.found = Loaded(state, offsets, ["the newest was damaged"])
 
-    def load(self, memory):
+    def load(self, buffer):
         return self.found
 
 
@@ -525,8 +525,8 @@ def test_a_resumed_training_plays_its_episodes_again_and_goes_on_with_every_coun
     assert one.agent.loaded == {"learned": 0}
     assert [env.seeds for env in again] == [[seeding.integer(7, "env", k)] for k in (2, 1)]
     assert [env.actions for env in again] == [[2, 0, 1, 2], [1, 2, 3, 1, 2, 3]]  # the first 1 and 3 are played again
-    assert [s.obs.tolist() for s in one.memory.steps] == [[[0, 0, t], [1, 0, t + 2]] for t in (1, 2, 3)]
-    assert [s.reward.tolist() for s in one.memory.steps] == [[4, 13], [5, 14], [6, 15]]
+    assert [s.obs.tolist() for s in one.replay_buffer.steps] == [[[0, 0, t], [1, 0, t + 2]] for t in (1, 2, 3)]
+    assert [s.reward.tolist() for s in one.replay_buffer.steps] == [[4, 13], [5, 14], [6, 15]]
     assert rows(one, "episode") == [
         {"env_steps": 12, "updates": 0, "episodes": 2, "number": 2, "return": 18.0, "length": 4}]  # fmt: skip
     assert one.evaluated == [(8, 0, 1), (12, 0, 2)]
@@ -566,13 +566,13 @@ def test_an_environment_that_counts_across_episodes_is_put_back_after_the_replay
         def load_state_dict(self, state):
             self.count = state["count"]
 
-    seat = online.Seat(Counting(steps_of(0, 0, 0)))
+    slot = online.EnvSlot(Counting(steps_of(0, 0, 0)))
     saved = {"number": 0, "over": False, "return": 1.5, "actions": np.array([3, 4]), "env": {"count": 17}}
-    seat.restore(saved, seed=5)
-    assert seat.env.seeds == [5] and seat.env.actions == [3, 4] and seat.env.count == 17
-    assert seat.obs.tolist() == [0, 0, 2] and (seat.number, seat.over, seat.episode_return) == (0, False, 1.5)
-    assert seat.state_dict()["env"] == {"count": 17} and seat.state_dict()["actions"].tolist() == [3, 4]
-    over = online.Seat(Counting())
+    slot.restore(saved, seed=5)
+    assert slot.env.seeds == [5] and slot.env.actions == [3, 4] and slot.env.count == 17
+    assert slot.obs.tolist() == [0, 0, 2] and (slot.number, slot.over, slot.episode_return) == (0, False, 1.5)
+    assert slot.state_dict()["env"] == {"count": 17} and slot.state_dict()["actions"].tolist() == [3, 4]
+    over = online.EnvSlot(Counting())
     over.restore(saved | {"over": True}, seed=5)
     assert over.env.seeds == [] and over.env.count == 17
 

@@ -92,31 +92,31 @@ def sb3_rollout(model, steps, action_space):
 def test_ppo_is_stable_baselines3s(action_space, monkeypatch):
     model = sb3_model(action_space)
     agent, pairs = twin(model, action_space)
-    memory, clock = agent.memory(), Clock()
+    buffer, clock = agent.replay_buffer(), Clock()
     for number in range(2):  # the second rollout overwrites the first
         steps = without_lost_lives(stepped(action_space, seed=number))
-        buffer = sb3_rollout(model, steps, action_space)
+        sb3_buffer = sb3_rollout(model, steps, action_space)
         for step in steps:
-            assert memory.due(clock) == 0
-            memory.add(step)
+            assert buffer.num_updates(clock) == 0
+            buffer.add(step)
             clock.env_steps += N_ENVS
-        rollout = memory.judged(agent)
+        rollout = buffer.judged(agent)
         for ours, theirs in (
-            (rollout.advantage, buffer.advantages),
-            (rollout.value_target, buffer.returns),
-            (rollout.log_prob, buffer.log_probs),
+            (rollout.advantage, sb3_buffer.advantages),
+            (rollout.value_target, sb3_buffer.returns),
+            (rollout.log_prob, sb3_buffer.log_probs),
         ):
             np.testing.assert_allclose(ours.reshape(N_STEPS, N_ENVS), theirs, rtol=1e-5, atol=1e-6)
 
         # their rows stand environment by environment, ours step by step
         orders = np.random.default_rng(5 + number)
         monkeypatch.setattr(np.random, "permutation", lambda n: their_order(orders.permutation(n)))  # noqa: B023
-        model.rollout_buffer = buffer
+        model.rollout_buffer = sb3_buffer
         model.train()
         rng = np.random.default_rng(5 + number)
-        assert memory.due(clock) == 3 * 3  # epochs of 20 + 20 + 8 steps
+        assert buffer.num_updates(clock) == 3 * 3  # epochs of 20 + 20 + 8 steps
         outs = []
-        for batch in memory.batches(memory.due(clock), rng, agent):
+        for batch in buffer.batches(buffer.num_updates(clock), rng, agent):
             outs.append(agent.update(batch))
             clock.updates += 1
         assert_same(pairs)
@@ -155,11 +155,11 @@ def test_networks_start_as_stable_baselines3s_do():
 def test_advantages_are_their_formula_also_where_a_life_is_lost():
     """A_t = sum_k (gamma lambda)^k delta_t+k, up to the step that ended the episode or the life, or to the end."""
     agent = make("ppo", OBS, ARMS, **SMALL)
-    memory, steps = agent.memory(), list(stepped(ARMS, seed=3))
+    buffer, steps = agent.replay_buffer(), list(stepped(ARMS, seed=3))
     for step in steps:
-        memory.add(step)
+        buffer.add(step)
     assert any((s.terminated & ~s.last).any() for s in steps) and any((s.last & ~s.terminated).any() for s in steps)
-    advantage = memory.judged(agent).advantage.reshape(N_STEPS, N_ENVS)
+    advantage = buffer.judged(agent).advantage.reshape(N_STEPS, N_ENVS)
 
     def v(obs):
         with torch.no_grad():
@@ -179,17 +179,17 @@ def test_advantages_are_their_formula_also_where_a_life_is_lost():
 def test_every_epoch_holds_every_step_once():
     space = spaces.Dict({"b": vectors(2), "a": vectors(3)})
     agent = make("ppo", space, TORQUES, **SMALL)
-    memory = agent.memory()
+    buffer = agent.replay_buffer()
     for step in stepped(TORQUES, observation_space=space):
-        memory.add(step)
-    due = memory.due(Clock(env_steps=N_STEPS * N_ENVS))
-    batches = list(memory.batches(due, np.random.default_rng(0), agent))
+        buffer.add(step)
+    due = buffer.num_updates(Clock(env_steps=N_STEPS * N_ENVS))
+    batches = list(buffer.batches(due, np.random.default_rng(0), agent))
     assert [len(b.action) for b in batches] == [20, 20, 8] * 3
     epochs = [torch.cat([b.reward for b in batches[i : i + 3]]) for i in (0, 3, 6)]
     assert not torch.equal(epochs[0], epochs[1])
     assert all(torch.equal(epoch.sort().values, epochs[0].sort().values) for epoch in epochs)
     assert set(batches[0].obs) == {"a", "b"} and torch.isfinite(agent.update(batches[0])["policy_loss"])
-    assert memory.due(Clock(env_steps=N_STEPS * N_ENVS + N_ENVS, updates=due)) == 0
+    assert buffer.num_updates(Clock(env_steps=N_STEPS * N_ENVS + N_ENVS, updates=due)) == 0
 
 
 def test_a_policy_draws_what_it_says():
@@ -227,7 +227,7 @@ class Told(gym.Env):
         return np.zeros(4, np.float32), 0.0, False, False, {}
 
 
-def test_the_environment_gets_clipped_actions_and_the_memory_those_that_were_drawn():
+def test_the_environment_gets_clipped_actions_and_the_replay_buffer_those_that_were_drawn():
     agent = make("ppo", OBS, TORQUES, n_steps=200, hidden=(8,))
     agent.policy.mean[-1].bias.data.fill_(0.9)
     env = Told()
@@ -237,11 +237,11 @@ def test_the_environment_gets_clipped_actions_and_the_memory_those_that_were_dra
     )  # fmt: skip
     training._begin_episodes()
     for _ in range(100):
-        training.memory.add(training._step())
-    kept = training.memory.rows.ring.rows(0, 100)["row"][:, 4:6]
+        training.replay_buffer.add(training._step())
+    kept = training.replay_buffer.rows.ring.rows(0, 100)["row"][:, 4:6]
     assert (kept > 1.5).any() and (kept < 1).any()
     np.testing.assert_array_equal(env.told, kept.clip(-1, 1))
-    np.testing.assert_array_equal(training.seats[0].actions, env.told)  # what a resume replays
+    np.testing.assert_array_equal(training.slots[0].actions, env.told)  # what a resume replays
     agent.policy.mean[-1].bias.data.fill_(7.0)
     evaluated = build.greedy(agent)(np.zeros((1, 4)), np.random.default_rng(0))
     assert (evaluated == 1).all()  # nor does an evaluation leave the box

@@ -47,7 +47,7 @@ def test_losses_and_gradients_are_those_of_the_formula(action_space, monkeypatch
         agent.policy.log_std.data.copy_(torch.tensor([-0.5, 0.2]))
     batch = batch_for(agent, action_space, np.random.default_rng(0))
     losses = []
-    monkeypatch.setattr(agent.descent, "step", losses.append)
+    monkeypatch.setattr(agent.optimizer, "step", losses.append)
     out = {name: float(value) for name, value in agent.update(batch).items()}
 
     a = (ADVANTAGE - ADVANTAGE.mean()) / (ADVANTAGE.std(ddof=1) + 1e-8)
@@ -76,12 +76,12 @@ def test_losses_and_gradients_are_those_of_the_formula(action_space, monkeypatch
 def test_a_single_step_keeps_its_advantage(monkeypatch):
     agent = make("ppo", OBS, spaces.Discrete(3), **SETTINGS)
     batch = batch_for(agent, spaces.Discrete(3), np.random.default_rng(1), np.array([2.0]), np.array([5.0]))
-    monkeypatch.setattr(agent.descent, "step", lambda loss: None)
+    monkeypatch.setattr(agent.optimizer, "step", lambda loss: None)
     assert float(agent.update(batch)["policy_loss"]) == pytest.approx(-1.2 * 5.0)
     assert agent.updates == 1
 
 
 def test_a_budget_of_exactly_one_rollout_is_enough():
-    assert make("ppo", OBS, spaces.Discrete(3), n_steps=10, n_envs=2, env_steps=20).memory().size == 20
+    assert make("ppo", OBS, spaces.Discrete(3), n_steps=10, n_envs=2, env_steps=20).replay_buffer().size == 20
     with pytest.raises(ConfigError, match="ends before the first update"):
         make("ppo", OBS, spaces.Discrete(3), n_steps=10, n_envs=2, env_steps=19)

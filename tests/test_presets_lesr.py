@@ -219,10 +219,10 @@ def first_step(config, search, directory):
     r = plain.step(action)[1]
     after, paid, terminated, truncated, _ = env.step(action)
     env.close()
-    memory = agent.memory()
+    buffer = agent.replay_buffer()
     one = [np.array([value]) for value in (paid, terminated, truncated)]
-    memory.add(Step(seen[None], action[None], one[0], after[None], one[1], one[2]))
-    batch = next(memory.batches(1, np.random.default_rng(0), agent))
+    buffer.add(Step(seen[None], action[None], one[0], after[None], one[1], one[2]))
+    batch = next(buffer.batches(1, np.random.default_rng(0), agent))
     pair = {"revise_state": lambda s: s, "intrinsic_reward": lambda s: 0.0}
     exec((directory / "transform.py").read_text(), pair)  # a program of ours, not a language model's
     x = pair["revise_state"](s.copy())

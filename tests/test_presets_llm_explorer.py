@@ -308,7 +308,7 @@ def test_the_fixed_agent_draws_from_its_distribution():
     gen = torch.Generator().manual_seed(0)
     drawn = np.concatenate([agent.act(np.zeros((100, 4)), explore=False, gen=gen) for _ in range(20)])
     np.testing.assert_allclose(np.bincount(drawn, minlength=3) / 2000, [0.2, 0, 0.8], atol=0.04)
-    assert agent.memory().due(Clock(env_steps=10_000)) == 0
+    assert agent.replay_buffer().num_updates(Clock(env_steps=10_000)) == 0
     uniform = make("fixed", vectors(4), spaces.Discrete(3))
     assert set(uniform.act(np.zeros((100, 4)), explore=True, gen=gen)) == {0, 1, 2}
 

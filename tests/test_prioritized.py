@@ -22,8 +22,8 @@ def rows(kind, n_envs, capacity=60):
 
 
 def prioritized(kind="vectors", n_envs=1, capacity=60, n=3, batch_size=8, anneal_updates=10):
-    memory = NStepReplay(rows(kind, n_envs, capacity), n=n, gamma=GAMMA)
-    return PrioritizedReplay(memory, batch_size=batch_size, alpha=0.5, beta=0.4, anneal_updates=anneal_updates)
+    buffer = NStepReplay(rows(kind, n_envs, capacity), n=n, gamma=GAMMA)
+    return PrioritizedReplay(buffer, batch_size=batch_size, alpha=0.5, beta=0.4, anneal_updates=anneal_updates)
 
 
 # --- the tree -------------------------------------------------------------------------------------------------------
@@ -77,17 +77,17 @@ def test_its_sums_follow_from_its_leaves_to_the_last_bit():
 
 def test_probabilities_and_weights_are_those_of_a_plain_list():
     rng = np.random.default_rng(0)
-    memory = prioritized(capacity=20, batch_size=5)
+    buffer = prioritized(capacity=20, batch_size=5)
     for step in play(20, 1, rng):
-        memory.add(step)
+        buffer.add(step)
     priority = rng.uniform(0.1, 4, 20).astype("f")
     priority[3] = 0
-    memory.write_back(np.arange(20), priority)
+    buffer.write_back(np.arange(20), priority)
     p = [(float(x) + SMALLEST) ** 0.5 for x in priority]
     probability = [x / sum(p) for x in p]
     count = [0] * 20
     for drawn in range(4000):
-        place, weight = memory.draw(rng)
+        place, weight = buffer.draw(rng)
         beta = 0.4 + 0.6 * min(1, drawn / 10)  # the straight line to 1 in 10 batches
         w = [(20 * probability[i]) ** -beta for i in place]
         assert weight.tolist() == pytest.approx([x / max(w) for x in w])
@@ -100,38 +100,38 @@ def test_probabilities_and_weights_are_those_of_a_plain_list():
 
 
 def test_exponent_zero_draws_uniformly_and_weighs_nothing():
-    memory = PrioritizedReplay(rows("vectors", 1), batch_size=8, alpha=0, beta=0.4, anneal_updates=10)
+    buffer = PrioritizedReplay(rows("vectors", 1), batch_size=8, alpha=0, beta=0.4, anneal_updates=10)
     for step in play(60, 1, np.random.default_rng(0)):
-        memory.add(step)
-    memory.write_back(np.arange(60), np.arange(60, dtype="f"))
-    _, weight = memory.draw(np.random.default_rng(1))
-    assert memory.tree.leaves.tolist() == [1] * 60 and weight.tolist() == [1] * 8
+        buffer.add(step)
+    buffer.write_back(np.arange(60), np.arange(60, dtype="f"))
+    _, weight = buffer.draw(np.random.default_rng(1))
+    assert buffer.tree.leaves.tolist() == [1] * 60 and weight.tolist() == [1] * 8
 
 
 def test_what_is_new_gets_the_highest_priority_there_ever_was():
-    memory = prioritized(n_envs=2, capacity=8)
+    buffer = prioritized(n_envs=2, capacity=8)
     source = play(20, 2, np.random.default_rng(0))
-    memory.add(next(source))
-    assert memory.tree.leaves.tolist() == [1, 1, 0, 0, 0, 0, 0, 0]
-    memory.write_back(np.array([0, 1]), np.array([9, 4], "f"))
-    memory.add(next(source))
-    assert memory.tree.leaves.tolist() == pytest.approx([3, 2, 3, 3, 0, 0, 0, 0], rel=1e-6)
-    memory.write_back(np.array([0, 2, 3]), np.array([1, 1, 1], "f"))
+    buffer.add(next(source))
+    assert buffer.tree.leaves.tolist() == [1, 1, 0, 0, 0, 0, 0, 0]
+    buffer.write_back(np.array([0, 1]), np.array([9, 4], "f"))
+    buffer.add(next(source))
+    assert buffer.tree.leaves.tolist() == pytest.approx([3, 2, 3, 3, 0, 0, 0, 0], rel=1e-6)
+    buffer.write_back(np.array([0, 2, 3]), np.array([1, 1, 1], "f"))
     for _ in range(3):  # goes round
-        memory.add(next(source))
-    assert memory.tree.leaves.tolist() == pytest.approx([3, 3, 1, 1, 3, 3, 3, 3], rel=1e-6)
+        buffer.add(next(source))
+    assert buffer.tree.leaves.tolist() == pytest.approx([3, 3, 1, 1, 3, 3, 3, 3], rel=1e-6)
 
 
 def test_an_update_writes_back_what_it_was_given():
-    memory = prioritized()
+    buffer = prioritized()
     rng = np.random.default_rng(0)
     for step in play(60, 1, rng):
-        memory.add(step)
-    (batch,) = memory.batches(1, rng, CPU)
+        buffer.add(step)
+    (batch,) = buffer.batches(1, rng, CPU)
     assert batch.weight.dtype == torch.float32 and batch.weight.max() == 1
-    memory.after(batch, {"priority": torch.arange(8.0)})
+    buffer.after(batch, {"priority": torch.arange(8.0)})
     expected = {i: (j + SMALLEST) ** 0.5 for j, i in enumerate(batch.index)}
-    assert {i: memory.tree.leaves[i] for i in expected} == pytest.approx(expected)
+    assert {i: buffer.tree.leaves[i] for i in expected} == pytest.approx(expected)
 
 
 # --- n steps --------------------------------------------------------------------------------------------------------
@@ -155,15 +155,15 @@ def plain_n_steps(history, env, t, n):
 def test_n_steps_are_those_of_a_loop_over_episodes(kind, n_envs, n, weighted):
     """With lost lives (terminated, not last), terminations and truncations, through several rounds of the ring."""
     rng = np.random.default_rng(4)
-    memory = prioritized(kind, n_envs, n=n) if weighted else NStepReplay(rows(kind, n_envs), n=n, gamma=GAMMA)
+    buffer = prioritized(kind, n_envs, n=n) if weighted else NStepReplay(rows(kind, n_envs), n=n, gamma=GAMMA)
     source, history, where = play(200, n_envs, rng, mean_length=12), [], {}
     for _ in range(10):
         for step in itertools.islice(source, 20):
-            memory.add(step)
+            buffer.add(step)
             where |= {step.obs[env, -1].tobytes(): (env, len(history)) for env in range(n_envs)}
             history.append(step)
         seen = set()
-        for batch in memory.batches(12, rng, CPU):
+        for batch in buffer.batches(12, rng, CPU):
             obs, next_obs = batch.obs.numpy().astype(np.uint8), batch.next_obs.numpy().astype(np.uint8)
             for i in range(len(obs)):
                 env, t = where[obs[i, -1].tobytes()]
@@ -180,14 +180,14 @@ def test_n_steps_are_those_of_a_loop_over_episodes(kind, n_envs, n, weighted):
 def test_frames_that_were_overwritten_are_not_drawn():
     """Very short episodes: frames run out before steps do, and what lost its frames has priority 0."""
     rng = np.random.default_rng(2)
-    memory = prioritized("frames", capacity=100)
+    buffer = prioritized("frames", capacity=100)
     stored = []
     for step in play(400, 1, rng, mean_length=3):
-        memory.add(step)
+        buffer.add(step)
         stored.append(step.obs[0].tobytes())
-        (batch,) = memory.batches(1, rng, CPU)
+        (batch,) = buffer.batches(1, rng, CPU)
         assert {obs.numpy().tobytes() for obs in batch.obs} <= set(stored[-100:])
-    assert 30 < (memory.tree.leaves > 0).sum() < 100
+    assert 30 < (buffer.tree.leaves > 0).sum() < 100
 
 
 # --- checkpoints ----------------------------------------------------------------------------------------------------
@@ -195,34 +195,34 @@ def test_frames_that_were_overwritten_are_not_drawn():
 
 @pytest.mark.parametrize("kind", ["frames", "vectors"])
 @pytest.mark.parametrize("n_envs", [1, 3])
-def test_a_restored_memory_goes_on_to_the_last_bit(kind, n_envs):
+def test_a_restored_replay_buffer_goes_on_to_the_last_bit(kind, n_envs):
     def new():
         return prioritized(kind, n_envs, capacity=50)
 
-    memory, twin, boundaries, chunks = new(), None, {}, {}
+    buffer, twin, boundaries, chunks = new(), None, {}, {}
     for number, step in enumerate(play(230, n_envs, np.random.default_rng(3), mean_length=5)):
-        memory.add(step)
+        buffer.add(step)
         if twin is not None:
             twin.add(step)
         if number % 13 == 12:
             if twin is not None:
-                same_draws(memory, twin)
-            saved_in_chunks(memory, boundaries, chunks)
+                same_draws(buffer, twin)
+            saved_in_chunks(buffer, boundaries, chunks)
             twin = new()
             for name, ring in twin.rings().items():
                 for start, columns in chunks[name]:
                     ring.load(start, columns)
-            twin.load_state_dict(memory.state_dict())
-            same_draws(memory, twin)
+            twin.load_state_dict(buffer.state_dict())
+            same_draws(buffer, twin)
 
 
-def same_draws(memory, other):
+def same_draws(buffer, other):
     """Draws and writes back the same in both."""
-    a, b = (one.batches(3, np.random.default_rng(1), CPU) for one in (memory, other))
+    a, b = (one.batches(3, np.random.default_rng(1), CPU) for one in (buffer, other))
     for x, y in zip(a, b, strict=True):
         assert list(keys_of(x)) == list(keys_of(y)) and torch.equal(x.weight, y.weight)
         out = {"priority": x.reward.abs() + x.discount}
-        memory.after(x, out)
+        buffer.after(x, out)
         other.after(y, out)
-    assert memory.tree.leaves.tobytes() == other.tree.leaves.tobytes()
-    assert memory.tree.sums.tobytes() == other.tree.sums.tobytes() and memory.highest == other.highest
+    assert buffer.tree.leaves.tobytes() == other.tree.leaves.tobytes()
+    assert buffer.tree.sums.tobytes() == other.tree.sums.tobytes() and buffer.highest == other.highest

@@ -234,10 +234,10 @@ def test_continuous_actions_are_refused():
         make("rainbow", vectors(4), spaces.Box(-1, 1, (2,)))
 
 
-def test_the_memory_follows_the_observation_space_and_anneals_over_the_budget():
-    memory = make("rainbow", FRAMES, ARMS, replay_size=50, env_steps=100, learning_starts=20).memory()
-    assert isinstance(memory.rows.rows, FrameReplay) and memory.anneal_updates == 20
-    assert isinstance(make("rainbow", vectors(2), ARMS, replay_size=50).memory().rows.rows, UniformReplay)
+def test_the_replay_buffer_follows_the_observation_space_and_anneals_over_the_budget():
+    buffer = make("rainbow", FRAMES, ARMS, replay_size=50, env_steps=100, learning_starts=20).replay_buffer()
+    assert isinstance(buffer.rows.rows, FrameReplay) and buffer.anneal_updates == 20
+    assert isinstance(make("rainbow", vectors(2), ARMS, replay_size=50).replay_buffer().rows.rows, UniformReplay)
 
 
 # --- resume ---------------------------------------------------------------------------------------------------------

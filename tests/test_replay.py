@@ -1,5 +1,5 @@
-"""Memories give back exactly what was put in, through wrap-arounds, episode ends and checkpoints; and owe the right
-number of updates."""
+"""Replay buffers give back exactly what was put in, through wrap-arounds, episode ends and checkpoints; and ask for the
+right number of updates."""
 
 import itertools
 from types import SimpleNamespace
@@ -52,20 +52,20 @@ def keys_of(batch):
 @pytest.mark.parametrize("n_envs", [1, 3])
 def test_every_drawn_transition_is_one_of_the_newest(space, actions, n_envs):
     rng = np.random.default_rng(0)
-    memory = UniformReplay(space, actions, capacity=20, sampling=sampling())
+    buffer = UniformReplay(space, actions, capacity=20, sampling=sampling())
     stored = []
     for step in random_steps(space, actions, 30, rng, n_envs):
-        memory.add(step)
+        buffer.add(step)
         for i in range(n_envs):
             obs, next_obs = (
                 {k: v[i] for k, v in o.items()} if isinstance(o, dict) else o[i] for o in (step.obs, step.next_obs)
             )
             stored.append(key_of(obs, step.action[i], step.reward[i], next_obs, step.terminated[i]))
-        drawn = {key for batch in memory.batches(2, rng, CPU) for key in keys_of(batch)}
+        drawn = {key for batch in buffer.batches(2, rng, CPU) for key in keys_of(batch)}
         assert drawn <= set(stored[-20:])
-    drawn = {key for batch in memory.batches(20, rng, CPU) for key in keys_of(batch)}
+    drawn = {key for batch in buffer.batches(20, rng, CPU) for key in keys_of(batch)}
     assert drawn == set(stored[-20:])
-    batch = next(memory.batches(1, rng, CPU))
+    batch = next(buffer.batches(1, rng, CPU))
     assert batch.discount == 0.9 and batch.action.dtype == (torch.int64 if actions.shape == () else torch.float32)
     if space is DICT:
         assert batch.obs["grid"].shape == (32, 2, 2)
@@ -79,10 +79,10 @@ def test_batches_without_replacement_hold_no_row_twice():
 
 
 def test_large_discrete_actions_survive_float32():
-    memory = UniformReplay(vectors(1), spaces.Discrete(10**6), capacity=4, sampling=sampling(1))
+    buffer = UniformReplay(vectors(1), spaces.Discrete(10**6), capacity=4, sampling=sampling(1))
     one = np.zeros((1, 1), np.float32)
-    memory.add(Step(one, np.array([999_999]), np.zeros(1), one, np.array([False]), np.array([False])))
-    assert next(memory.batches(1, np.random.default_rng(0), CPU)).action.tolist() == [999_999]
+    buffer.add(Step(one, np.array([999_999]), np.zeros(1), one, np.array([False]), np.array([False])))
+    assert next(buffer.batches(1, np.random.default_rng(0), CPU)).action.tolist() == [999_999]
 
 
 # --- frames ---------------------------------------------------------------------------------------------------------
@@ -112,59 +112,59 @@ def play(n, n_envs, rng, padding="repeat", mean_length=7):
         yield Step(obs, action, reward, next_obs, terminated, last)
 
 
-def fill(memory, steps):
+def fill(buffer, steps):
     """Adds the steps; returns all transitions, stored naively as full stacks."""
     naive = []
     for step in steps:
-        memory.add(step)
+        buffer.add(step)
         naive += [[key_of(step.obs[i], *(x[i] for x in step[1:5])) for i in range(len(step.reward))]]
     return naive
 
 
 @pytest.mark.parametrize("padding", ["repeat", "zeros"])
 @pytest.mark.parametrize("n_envs", [1, 3])
-def test_every_stack_is_the_one_of_a_naive_memory(n_envs, padding):
+def test_every_stack_is_the_one_of_a_naive_replay_buffer(n_envs, padding):
     rng = np.random.default_rng(1)
-    memory = FrameReplay(PIXELS, spaces.Discrete(6), capacity=60, n_envs=n_envs, sampling=sampling())
+    buffer = FrameReplay(PIXELS, spaces.Discrete(6), capacity=60, n_envs=n_envs, sampling=sampling())
     steps, naive = play(330, n_envs, rng, padding, mean_length=100), []
-    for _ in range(30):  # the memory goes round more than five times
-        naive += fill(memory, itertools.islice(steps, 11))
+    for _ in range(30):  # the replay buffer goes round more than five times
+        naive += fill(buffer, itertools.islice(steps, 11))
         newest = {key for row in naive[-60 // n_envs :] for key in row}
-        drawn = {key for batch in memory.batches(4, rng, CPU) for key in keys_of(batch)}
+        drawn = {key for batch in buffer.batches(4, rng, CPU) for key in keys_of(batch)}
         assert drawn <= newest
-    everything = {key for batch in memory.batches(40, rng, CPU) for key in keys_of(batch)}
+    everything = {key for batch in buffer.batches(40, rng, CPU) for key in keys_of(batch)}
     assert len(everything) >= 0.9 * 60 and everything <= newest
 
 
 def test_very_short_episodes_forget_a_little_earlier_but_never_mix():
     rng = np.random.default_rng(2)
-    memory = FrameReplay(PIXELS, spaces.Discrete(6), capacity=100, n_envs=1, sampling=sampling())
-    naive = fill(memory, play(400, 1, rng, mean_length=3))
-    drawn = {key for batch in memory.batches(50, rng, CPU) for key in keys_of(batch)}
+    buffer = FrameReplay(PIXELS, spaces.Discrete(6), capacity=100, n_envs=1, sampling=sampling())
+    naive = fill(buffer, play(400, 1, rng, mean_length=3))
+    drawn = {key for batch in buffer.batches(50, rng, CPU) for key in keys_of(batch)}
     assert drawn <= {key for row in naive[-100:] for key in row} and len(drawn) > 30
     assert naive[-1][0] in drawn  # the newest step can be drawn at once
 
 
 def test_observations_that_are_no_stacks_are_refused():
-    memory = FrameReplay(PIXELS, spaces.Discrete(6), capacity=60, n_envs=1, sampling=sampling())
+    buffer = FrameReplay(PIXELS, spaces.Discrete(6), capacity=60, n_envs=1, sampling=sampling())
     step = next(iter(play(1, 1, np.random.default_rng(0))))
-    with pytest.raises(ValueError, match="no stacks of frames"):
-        memory.add(step._replace(next_obs=step.next_obs[:, ::-1]))
+    with pytest.raises(ValueError, match="not stacks of frames"):
+        buffer.add(step._replace(next_obs=step.next_obs[:, ::-1]))
 
 
 def test_a_million_atari_transitions_take_less_than_8_gb():
     atari = spaces.Box(0, 255, (4, 84, 84), np.uint8)
     # reserved, not touched: the pages of zeros cost nothing until something is written
-    memory = FrameReplay(atari, spaces.Discrete(18), capacity=1_000_000, n_envs=1, sampling=sampling())
-    assert sum(column.nbytes for ring in memory.rings().values() for column in ring.columns.values()) < 8e9
+    buffer = FrameReplay(atari, spaces.Discrete(18), capacity=1_000_000, n_envs=1, sampling=sampling())
+    assert sum(column.nbytes for ring in buffer.rings().values() for column in ring.columns.values()) < 8e9
 
 
 # --- checkpoints ----------------------------------------------------------------------------------------------------
 
 
-def saved_in_chunks(memory, boundaries, chunks):
+def saved_in_chunks(buffer, boundaries, chunks):
     """What a checkpoint does: appends the rows since the last one, per ring."""
-    for name, ring in memory.rings().items():
+    for name, ring in buffer.rings().items():
         start = boundaries.get(name, 0)
         first = max(start, ring.total - ring.capacity)
         chunks.setdefault(name, []).append((first, {k: v.copy() for k, v in ring.rows(first, ring.total).items()}))
@@ -173,7 +173,7 @@ def saved_in_chunks(memory, boundaries, chunks):
 
 @pytest.mark.parametrize("kind", ["frames", "vectors"])
 @pytest.mark.parametrize("n_envs", [1, 3])
-def test_a_memory_loaded_from_chunks_goes_on_like_the_old_one(kind, n_envs):
+def test_a_replay_buffer_loaded_from_chunks_goes_on_like_the_old_one(kind, n_envs):
     def new():
         if kind == "frames":
             return FrameReplay(PIXELS, spaces.Discrete(6), capacity=50, n_envs=n_envs, sampling=sampling())
@@ -182,26 +182,26 @@ def test_a_memory_loaded_from_chunks_goes_on_like_the_old_one(kind, n_envs):
     rng = np.random.default_rng(3)
     six = spaces.Discrete(6)
     source = play(230, n_envs, rng) if kind == "frames" else random_steps(vectors(2), six, 230, rng, n_envs)
-    memory, boundaries, chunks, twin = new(), {}, {}, None
+    buffer, boundaries, chunks, twin = new(), {}, {}, None
     for number, step in enumerate(source):
-        memory.add(step)
+        buffer.add(step)
         if twin is not None:
             twin.add(step)
         if number % 13 == 12:
             if twin is not None:
-                same_draws(memory, twin)
-            saved_in_chunks(memory, boundaries, chunks)
+                same_draws(buffer, twin)
+            saved_in_chunks(buffer, boundaries, chunks)
             twin = new()
             for name, ring in twin.rings().items():
                 for start, rows in chunks[name]:
                     ring.load(start, rows)
-            twin.load_state_dict(memory.state_dict())
-            same_draws(memory, twin)
+            twin.load_state_dict(buffer.state_dict())
+            same_draws(buffer, twin)
 
 
-def same_draws(memory, other):
+def same_draws(buffer, other):
     for a, b in zip(
-        memory.batches(3, np.random.default_rng(1), CPU), other.batches(3, np.random.default_rng(1), CPU), strict=True
+        buffer.batches(3, np.random.default_rng(1), CPU), other.batches(3, np.random.default_rng(1), CPU), strict=True
     ):
         assert list(keys_of(a)) == list(keys_of(b))
 
@@ -225,9 +225,9 @@ def updates_of_a_run(draws, env_steps, n_envs=1):
     clock, made = Clock(), []
     while clock.env_steps < env_steps:
         clock.env_steps += n_envs
-        owed = draws.due(clock)
-        clock.updates += owed
-        made += [clock.env_steps] * owed
+        num_updates = draws.num_updates(clock)
+        clock.updates += num_updates
+        made += [clock.env_steps] * num_updates
     return made
 
 
@@ -245,9 +245,9 @@ def test_more_than_one_update_a_step_and_more_than_one_environment():
     assert len(updates_of_a_run(sampling(rate=0.29), 100)) == 29  # 0.29 * 100 is 28.999… in floating point
 
 
-def test_the_memory_follows_the_observation_space():
-    assert isinstance(make("dqn", FRAMES, spaces.Discrete(2), replay_size=50).memory(), FrameReplay)
-    assert isinstance(make("dqn", vectors(2), spaces.Discrete(2), replay_size=50).memory(), UniformReplay)
+def test_the_replay_buffer_follows_the_observation_space():
+    assert isinstance(make("dqn", FRAMES, spaces.Discrete(2), replay_size=50).replay_buffer(), FrameReplay)
+    assert isinstance(make("dqn", vectors(2), spaces.Discrete(2), replay_size=50).replay_buffer(), UniformReplay)
 
 
 # --- by hand ----------------------------------------------------------------------------------------------------------
@@ -273,10 +273,10 @@ def test_a_ring_knows_where_each_row_lies():
 
 def test_updates_are_owed_from_the_step_after_learning_starts_and_less_what_was_done():
     plan = Sampling(8, learning_starts=10, updates_per_env_step=0.25, discount=0.9, with_replacement=True)
-    assert [plan.due(Clock(env_steps=t)) for t in (0, 10, 11, 12, 15, 16, 20)] == [0, 0, 0, 1, 1, 2, 3]
-    assert [plan.due(Clock(env_steps=20, updates=u)) for u in (0, 1, 3, 4)] == [3, 2, 0, 0]
+    assert [plan.num_updates(Clock(env_steps=t)) for t in (0, 10, 11, 12, 15, 16, 20)] == [0, 0, 0, 1, 1, 2, 3]
+    assert [plan.num_updates(Clock(env_steps=20, updates=u)) for u in (0, 1, 3, 4)] == [3, 2, 0, 0]
     often = Sampling(8, learning_starts=0, updates_per_env_step=2.5, discount=0.9, with_replacement=True)
-    assert [often.due(Clock(env_steps=t)) for t in (0, 1, 2, 3, 4)] == [0, 2, 5, 7, 10]
+    assert [often.num_updates(Clock(env_steps=t)) for t in (0, 1, 2, 3, 4)] == [0, 2, 5, 7, 10]
 
 
 def test_a_batch_is_drawn_with_replacement_only_where_it_is_asked_for_or_rows_are_too_few():

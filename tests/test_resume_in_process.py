@@ -83,14 +83,14 @@ class Life:
     def left(self) -> dict[str, Any]:
         """All that the run left: files, and what was in memory."""
         training = self.training
-        memory = training.memory
+        buffer = training.replay_buffer
         names = ["metrics.jsonl", "eval.jsonl", *(["llm.jsonl"] if (self.directory / "llm.jsonl").exists() else [])]
         files = {n: (self.directory / n).read_bytes() for n in names}
-        rows = {n: ring.rows(max(0, ring.total - ring.capacity), ring.total) for n, ring in memory.rings().items()}
-        totals = {n: ring.total for n, ring in memory.rings().items()}
+        rows = {n: ring.rows(max(0, ring.total - ring.capacity), ring.total) for n, ring in buffer.rings().items()}
+        totals = {n: ring.total for n, ring in buffer.rings().items()}
         agent = torch.load(self.directory / "agent.pt", weights_only=False)
         return {"files": files, "agent": agent, "state": training.state_dict(), "rows": rows, "totals": totals,
-                "memory": memory.state_dict()}  # fmt: skip
+                "replay_buffer": buffer.state_dict()}  # fmt: skip
 
 
 @pytest.fixture

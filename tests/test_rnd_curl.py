@@ -28,7 +28,7 @@ def frozen(gen):
 
 
 def plain_shift(frames, pixels, gen):
-    """Crop, pad with the edge and crop again, picture by picture."""
+    """Crop, pad with the edge and crop again, image by image."""
     height, width = frames.shape[2:]
     crop, pad = torch.randint(pixels + 1, (2, 2, len(frames), 1), generator=gen)[..., 0].tolist()
     out = []

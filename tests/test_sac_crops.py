@@ -44,8 +44,8 @@ def test_sac_on_crops_is_stable_baselines3s(attention, goal):
     rates = {"learning_rate": 1e-3, "tau": 0.1}
     theirs = sb3_model(SAC, "MultiInputPolicy", space, UNITS, policy_kwargs=policy, **rates)
     ours = make("sac_crops", space, UNITS, attention=attention, **SMALL)
-    for descent in (ours.actor_descent, ours.critic_descent):
-        descent.adam.param_groups[0]["eps"] = EPS
+    for optimizer in (ours.actor_optimizer, ours.critic_optimizer):
+        optimizer.adam.param_groups[0]["eps"] = EPS
     pairs = actor_pairs(theirs.actor, ours.actor.head)
     pairs += encoder_pairs(theirs.actor.features_extractor, ours.actor.encoder)
     pairs += critic_pairs(theirs.critic, ours.critic) + critic_pairs(theirs.critic_target, ours.target_critic.net)
@@ -130,8 +130,8 @@ def test_settings_are_the_papers_and_the_command_line_may_say_true():
     c = agent.config
     assert (c.gamma, c.learning_rate, c.batch_size, agent.target_entropy) == (0.9, 1.5e-4, 256, -9)
     assert make("sac_crops", crop_space(), RESIDUAL, attention=True).config.attention == c.attention == "true"
-    memory = agent.memory()
-    assert isinstance(memory, CropReplay) and memory.places == 160_000
+    buffer = agent.replay_buffer()
+    assert isinstance(buffer, CropReplay) and buffer.places == 160_000
 
 
 def test_unfit_observations_are_refused_with_what_to_do():

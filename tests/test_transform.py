@@ -105,8 +105,8 @@ def test_an_interrupted_run_with_a_transform_ends_byte_for_byte_like_another(liv
     while not (life := lives(config, "stopped", at=3)).live():
         pass
     equal(life.left(), expected)
-    seats = expected["state"]["seats"]
-    assert seats[0]["env"]["recorder"]["episodes"] == 5
+    slots = expected["state"]["slots"]
+    assert slots[0]["env"]["recorder"]["episodes"] == 5
 
 
 def test_short_for_the_artifact(program):

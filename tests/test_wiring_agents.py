@@ -1,4 +1,4 @@
-"""Every key of every agent changes something of it: its networks, what it learns, how it acts or explores, its memory.
+"""Every key of every agent changes something of it: its networks, what it learns, how it acts, explores or stores.
 
 What it changes them to is compared with references elsewhere (test_agents_sb3.py, test_rainbow.py, …).
 """
@@ -130,17 +130,17 @@ def some_batch(space: spaces.Space, actions: spaces.Space, seed: int) -> Any:
 
 def online(name: str, space: spaces.Space, actions: spaces.Space, settings: dict) -> dict[str, Any]:
     agent = make(name, space, actions, env_steps=40, **settings)
-    memory, rng, losses = agent.memory(), np.random.default_rng(0), []
+    buffer, rng, losses = agent.replay_buffer(), np.random.default_rng(0), []
     if isinstance(space, spaces.Box) and space.dtype == np.float32:
         for step in random_steps(space, actions, 24, rng):
-            memory.add(step)
-        batches = memory.batches(4, np.random.default_rng(1), agent)
-    else:  # frames that follow on each other are a test of its own; what a memory holds of settings is seen below
+            buffer.add(step)
+        batches = buffer.batches(4, np.random.default_rng(1), agent)
+    else:  # frames that follow on each other are a test of its own; a replay buffer's settings are seen below
         batches = (some_batch(space, actions, seed) for seed in range(3))
     for batch in batches:
         out = agent.update(batch)
         if batch.index is not None:
-            memory.after(batch, out)
+            buffer.after(batch, out)
         losses.append(out["loss" if "loss" in out else "critic_loss"].item())
     obs = {key: part.numpy() for key, part in batch.obs.items()} if isinstance(batch.obs, dict) else batch.obs.numpy()
     explorer, gen = agent.explorer(), torch.Generator().manual_seed(0)
@@ -149,10 +149,10 @@ def online(name: str, space: spaces.Space, actions: spaces.Space, settings: dict
         policy = lambda: np.zeros((50, *actions.shape), actions.dtype)  # noqa: E731
         action = explorer.propose(None, policy, Clock(env_steps=env_steps), [{}] * 50, np.random.default_rng(2))
         proposed.append(action.tolist())
-    due = [memory.due(Clock(env_steps=n)) for n in (5, 12, 20)]
+    num_updates = [buffer.num_updates(Clock(env_steps=n)) for n in (5, 12, 20)]
     acted = [agent.act(obs, explore=explore, gen=gen).tolist() for explore in (True, True, False)]
-    return {"learnt": tensors(agent.state_dict()), "losses": losses, "acted": acted, "explored": proposed, "due": due,
-            "memory": plain(memory), "explorer": plain(explorer)}  # fmt: skip
+    return {"learnt": tensors(agent.state_dict()), "losses": losses, "acted": acted, "explored": proposed,
+            "num_updates": num_updates, "replay_buffer": plain(buffer), "explorer": plain(explorer)}  # fmt: skip
 
 
 def offline(name: str, space: spaces.Space, actions: spaces.Space, settings: dict) -> dict[str, Any]:

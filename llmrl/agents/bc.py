@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from llmrl.agents import offline
-from llmrl.agents.nets import Descent, flatten, initialised_by, vector_size
+from llmrl.agents.nets import Optimizer, flatten, initialised_by, vector_size
 from llmrl.checks import Count, NonNegative, Positive
 from llmrl.contracts.replay import Batch
 
@@ -34,7 +34,7 @@ class BC(offline.TransitionAgent):
         sizes = (vector_size(self.observation_space), *config.hidden, int(self.action_space.n))
         with initialised_by(self.gen):
             self.policy = offline.mlp(sizes, config.activation).to(self.device)
-        self.descent = Descent(self.policy, config.learning_rate)
+        self.optimizer = Optimizer(self.policy, config.learning_rate)
 
     def scores(self, obs: Any) -> Tensor:
         return self.policy(flatten(obs))
@@ -45,7 +45,7 @@ class BC(offline.TransitionAgent):
         # minimise -log pi(a | s) + beta mean over a' of log pi(a' | s)^2: d3rlpy's penalty is on the log-probabilities
         nll = F.nll_loss(log_pi, batch.action)
         loss = nll + self.config.beta * log_pi.square().mean()
-        self.descent.step(loss)
+        self.optimizer.step(loss)
         with torch.no_grad():
             agreement = (log_pi.argmax(1) == batch.action).float().mean()
         return {"loss": loss.detach(), "nll": nll.detach(), "agreement": agreement}
@@ -53,13 +53,13 @@ class BC(offline.TransitionAgent):
     def state_dict(self) -> dict:
         return {
             "policy": self.policy.state_dict(),
-            "adam": self.descent.adam.state_dict(),
+            "adam": self.optimizer.adam.state_dict(),
             "updates": self.updates,
         }
 
     def load_state_dict(self, state: dict) -> None:
         self.policy.load_state_dict(state["policy"])
-        self.descent.adam.load_state_dict(state["adam"])
+        self.optimizer.adam.load_state_dict(state["adam"])
         self.updates = state["updates"]
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from llmrl.agents import offline
-from llmrl.agents.nets import Descent, Target, flatten, initialised_by, vector_size
+from llmrl.agents.nets import Optimizer, Target, flatten, initialised_by, vector_size
 from llmrl.checks import Count, HalfOpenUnit, NonNegative, Positive, Probability
 from llmrl.contracts.replay import Batch
 
@@ -41,7 +41,7 @@ class BCQ(offline.TransitionAgent):
         with initialised_by(self.gen):
             self.net = offline.mlp(sizes, config.activation).to(self.device)
         self.target = Target(self.net)
-        self.descent = Descent(self.net, config.learning_rate)
+        self.optimizer = Optimizer(self.net, config.learning_rate)
 
     @property
     def discount(self) -> float:
@@ -72,7 +72,7 @@ class BCQ(offline.TransitionAgent):
         td_loss = F.huber_loss(q, y)
         imitator_loss = F.nll_loss(log_g, batch.action) + self.config.beta * log_g.square().mean()
         loss = td_loss + imitator_loss
-        self.descent.step(loss)
+        self.optimizer.step(loss)
 
         if self.updates % self.config.target_update_every == 0:
             self.target.track(1.0)
@@ -87,14 +87,14 @@ class BCQ(offline.TransitionAgent):
         return {
             "net": self.net.state_dict(),
             "target": self.target.net.state_dict(),
-            "adam": self.descent.adam.state_dict(),
+            "adam": self.optimizer.adam.state_dict(),
             "updates": self.updates,
         }
 
     def load_state_dict(self, state: dict) -> None:
         self.net.load_state_dict(state["net"])
         self.target.net.load_state_dict(state["target"])
-        self.descent.adam.load_state_dict(state["adam"])
+        self.optimizer.adam.load_state_dict(state["adam"])
         self.updates = state["updates"]
 
 

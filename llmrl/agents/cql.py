@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from llmrl.agents import offline
-from llmrl.agents.nets import Descent, Target, flatten, initialised_by, vector_size
+from llmrl.agents.nets import Optimizer, Target, flatten, initialised_by, vector_size
 from llmrl.checks import Count, NonNegative, Positive, Probability
 from llmrl.contracts.replay import Batch
 
@@ -38,7 +38,7 @@ class CQL(offline.TransitionAgent):
         with initialised_by(self.gen):
             self.q = offline.mlp(sizes, config.activation).to(self.device)
         self.target = Target(self.q)
-        self.descent = Descent(self.q, config.learning_rate)
+        self.optimizer = Optimizer(self.q, config.learning_rate)
 
     @property
     def discount(self) -> float:
@@ -62,7 +62,7 @@ class CQL(offline.TransitionAgent):
         td_loss = F.huber_loss(q, y)
         conservative_loss = F.cross_entropy(values, batch.action)  # is log sum_a' exp Q(s, a') - Q(s, a)
         loss = td_loss + self.config.alpha * conservative_loss
-        self.descent.step(loss)
+        self.optimizer.step(loss)
 
         if self.updates % self.config.target_update_every == 0:
             self.target.track(1.0)
@@ -77,14 +77,14 @@ class CQL(offline.TransitionAgent):
         return {
             "q": self.q.state_dict(),
             "target": self.target.net.state_dict(),
-            "adam": self.descent.adam.state_dict(),
+            "adam": self.optimizer.adam.state_dict(),
             "updates": self.updates,
         }
 
     def load_state_dict(self, state: dict) -> None:
         self.q.load_state_dict(state["q"])
         self.target.net.load_state_dict(state["target"])
-        self.descent.adam.load_state_dict(state["adam"])
+        self.optimizer.adam.load_state_dict(state["adam"])
         self.updates = state["updates"]
 
 

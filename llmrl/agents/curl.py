@@ -43,7 +43,7 @@ class CURL(rainbow.Rainbow):
             self.head = ContrastiveHead(
                 self.q.convolutions.size, config.contrastive_hidden, config.contrastive_size
             ).to(self.device)
-        self.descent = self._descent(nn.ModuleList([self.q, self.head]))
+        self.optimizer = self._optimizer(nn.ModuleList([self.q, self.head]))
         self.momentum = Target(nn.ModuleList([self.q.convolutions, self.head]))
 
     def update(self, batch: Batch) -> Mapping[str, Tensor]:
@@ -83,7 +83,7 @@ def random_shift(frames: Tensor, pixels: int, gen: Generator) -> Tensor:
     """Each stack of frames (batch, stack, height, width) cropped at random to `pixels` less in height and width, padded
     by `pixels` with what is at its edge, and cropped at random to its first size: CURL's augmentation."""
     batch, stack, *size = frames.shape
-    # where both crops begin: cropped and padded, a picture is `pixels` larger than at first
+    # where both crops begin: cropped and padded, an image is `pixels` larger than at first
     first, second = torch.randint(pixels + 1, (2, 2, batch, 1), generator=gen)
 
     def source(axis: int) -> Tensor:

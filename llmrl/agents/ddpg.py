@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from llmrl.agents.nets import Actor, Critics, Descent, Target, flatten, initialised_by, tensors, vector_size
+from llmrl.agents.nets import Actor, Critics, Optimizer, Target, flatten, initialised_by, tensors, vector_size
 from llmrl.checks import Count, HalfOpenUnit, NonNegative, NonNegativeInt, Positive, Probability, SideBySide
 from llmrl.contracts.agent import Agent
 from llmrl.contracts.replay import Batch
@@ -58,8 +58,8 @@ class DDPG(Agent):
             self.actor = Actor(obs_size, action_space, config.hidden).to(self.device)
             self.critic = Critics(self.n_critics, obs_size, action_size, config.hidden).to(self.device)
         self.target_actor, self.target_critic = Target(self.actor), Target(self.critic)
-        self.actor_descent = Descent(self.actor, config.actor_learning_rate, eps=config.adam_epsilon)
-        self.critic_descent = Descent(self.critic, config.critic_learning_rate, eps=config.adam_epsilon)
+        self.actor_optimizer = Optimizer(self.actor, config.actor_learning_rate, eps=config.adam_epsilon)
+        self.critic_optimizer = Optimizer(self.critic, config.critic_learning_rate, eps=config.adam_epsilon)
         self.noise_scale = (action_space.high - action_space.low) / 2 if config.noise_units == "relative" else 1.0
 
     def act(self, obs: Any, *, explore: bool, gen: Generator) -> NDArray:
@@ -79,17 +79,17 @@ class DDPG(Agent):
         # minimise (Q(s, a) - y)^2
         q = self.critic(obs, batch.action.flatten(1))[0]
         critic_loss = F.mse_loss(q, y)
-        self.critic_descent.step(critic_loss)
+        self.critic_optimizer.step(critic_loss)
 
         # maximise Q(s, mu(s))
         actor_loss = -self.critic(obs, self.actor(obs))[0].mean()
-        self.actor_descent.step(actor_loss)
+        self.actor_optimizer.step(actor_loss)
 
         self.target_critic.track(self.config.tau)
         self.target_actor.track(self.config.tau)
         return {"critic_loss": critic_loss.detach(), "actor_loss": actor_loss.detach(), "q": q.detach().mean()}
 
-    def memory(self) -> UniformReplay:
+    def replay_buffer(self) -> UniformReplay:
         c = self.config
         sampling = Sampling(c.batch_size, c.learning_starts, c.updates_per_env_step, c.gamma, c.sample_with_replacement)
         return UniformReplay(self.observation_space, self.action_space, capacity=c.replay_size, sampling=sampling)
@@ -104,8 +104,8 @@ class DDPG(Agent):
             "critic": self.critic.state_dict(),
             "target_actor": self.target_actor.net.state_dict(),
             "target_critic": self.target_critic.net.state_dict(),
-            "actor_adam": self.actor_descent.adam.state_dict(),
-            "critic_adam": self.critic_descent.adam.state_dict(),
+            "actor_adam": self.actor_optimizer.adam.state_dict(),
+            "critic_adam": self.critic_optimizer.adam.state_dict(),
             "gen": self.gen.get_state(),
             "updates": self.updates,
         }
@@ -115,8 +115,8 @@ class DDPG(Agent):
         self.critic.load_state_dict(state["critic"])
         self.target_actor.net.load_state_dict(state["target_actor"])
         self.target_critic.net.load_state_dict(state["target_critic"])
-        self.actor_descent.adam.load_state_dict(state["actor_adam"])
-        self.critic_descent.adam.load_state_dict(state["critic_adam"])
+        self.actor_optimizer.adam.load_state_dict(state["actor_adam"])
+        self.critic_optimizer.adam.load_state_dict(state["critic_adam"])
         self.gen.set_state(state["gen"])
         self.updates = state["updates"]
 

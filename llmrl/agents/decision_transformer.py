@@ -1,4 +1,4 @@
-"""Decision Transformer (Chen et al. 2021, arXiv 2106.01345) for discrete actions: actions told by a wanted return.
+"""Decision Transformer (Chen et al. 2021, arXiv 2106.01345) for discrete actions: return-conditioned actions.
 
 A sequence of returns-to-go, states and actions, (R_1, s_1, a_1, R_2, s_2, a_2, …), goes through a causal transformer,
 and what stands behind s_t predicts a_t. Where there is a goal's sentence it is part of every state.
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from llmrl.agents import offline
-from llmrl.agents.nets import Descent, initialised_by
+from llmrl.agents.nets import Optimizer, initialised_by
 from llmrl.checks import ConfigError, Count, Positive, Probability
 from llmrl.contracts.replay import Batch
 from llmrl.replay.dataset import Transitions, Windows
@@ -37,7 +37,7 @@ class Config:
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
-            raise ValueError(f"width: {self.width} is no multiple of heads ({self.heads})")
+            raise ValueError(f"width: {self.width} is not a multiple of heads ({self.heads})")
 
 
 class DecisionTransformer(offline.OfflineAgent):
@@ -51,20 +51,20 @@ class DecisionTransformer(offline.OfflineAgent):
         self.state_size = seen["state"].shape[1]
         with initialised_by(self.gen):
             self.net = Sequences(self.state_size, int(self.action_space.n), config).to(self.device)
-        self.descent = Descent(self.net, config.learning_rate, config.max_grad_norm)
+        self.optimizer = Optimizer(self.net, config.learning_rate, config.max_grad_norm)
 
     def source(self, *datasets: Transitions) -> Windows:
         """Also sets the return that it will ask for when it acts, and the unit of returns, from the data."""
         self.check(datasets, self.state_size)
         returns = np.concatenate([data.returns for data in datasets])
-        self.net.wanted.fill_(float(np.quantile(returns, self.config.target_quantile)))
+        self.net.target_return.fill_(float(np.quantile(returns, self.config.target_quantile)))
         self.net.unit.fill_(max(float(np.abs(returns).max()), 1e-6))
         return Windows(datasets, batch_size=self.config.batch_size, context=self.config.context, device=self.device)
 
     def scores(self, obs: Mapping[str, Tensor]) -> Tensor:
-        """Logits of the next action when the return shall be the wanted one: R_t is what is not earned yet."""
+        """Logits of the next action conditioned on the target return: R_t is what is not earned yet."""
         last = obs["length"].long() - 1
-        logits = self.net(obs["state"], obs["action"].long(), self.net.wanted - obs["earned"])
+        logits = self.net(obs["state"], obs["action"].long(), self.net.target_return - obs["earned"])
         return logits[torch.arange(len(last), device=last.device), last]
 
     def update(self, batch: Batch) -> Mapping[str, Tensor]:
@@ -75,19 +75,19 @@ class DecisionTransformer(offline.OfflineAgent):
         # minimise -log pi(a_t | R_<=t, s_<=t, a_<t), the mean over all that is no padding
         there = torch.arange(logits.shape[1], device=logits.device) < seen["length"][:, None]
         loss = F.cross_entropy(logits[there], seen["action"][there])
-        self.descent.step(loss)
+        self.optimizer.step(loss)
         return {"loss": loss.detach()}
 
     def state_dict(self) -> dict:
         return {
-            "net": self.net.state_dict(),  # with the wanted return
-            "adam": self.descent.adam.state_dict(),
+            "net": self.net.state_dict(),  # with the target return
+            "adam": self.optimizer.adam.state_dict(),
             "updates": self.updates,
         }
 
     def load_state_dict(self, state: dict) -> None:
         self.net.load_state_dict(state["net"])
-        self.descent.adam.load_state_dict(state["adam"])
+        self.optimizer.adam.load_state_dict(state["adam"])
         self.updates = state["updates"]
 
 
@@ -111,7 +111,7 @@ class Sequences(nn.Module):
         self.norm_in, self.norm_out = nn.LayerNorm(width), nn.LayerNorm(width)
         self.blocks = nn.ModuleList(Block(width, config.heads) for _ in range(config.layers))
         self.head = nn.Linear(width, n_actions)
-        self.register_buffer("wanted", torch.zeros(()))  # the return to ask for
+        self.register_buffer("target_return", torch.zeros(()))  # the return that actions are conditioned on
         self.register_buffer("unit", torch.ones(()))  # of returns
 
     def forward(self, state: Tensor, action: Tensor, to_go: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from llmrl.agents.nets import Descent, NumpyQ, QNetwork, Target, initialised_by, is_frames, tensors
+from llmrl.agents.nets import NumpyQ, Optimizer, QNetwork, Target, initialised_by, is_frames, tensors
 from llmrl.checks import Count, HalfOpenUnit, NonNegativeInt, Positive, Probability, SideBySide
 from llmrl.contracts.agent import Agent
 from llmrl.contracts.replay import Batch
@@ -72,7 +72,7 @@ class DQN(Agent):
                 sigma0=config.sigma0 if config.noisy else None,
             ).to(self.device)
         self.target = Target(self.q)
-        self.descent = Descent(self.q, config.learning_rate, config.max_grad_norm)
+        self.optimizer = Optimizer(self.q, config.learning_rate, config.max_grad_norm)
         plain = isinstance(obs, spaces.Box) and not (config.dueling or config.noisy)
         self.quick_q = NumpyQ(self.q) if plain and self.device.type == "cpu" else None
 
@@ -100,7 +100,7 @@ class DQN(Agent):
         # minimise the loss of Q(s, a) - y
         q = self.q(batch.obs, self._noise()).gather(1, batch.action.unsqueeze(1)).squeeze(1)
         loss = F.mse_loss(q, y) if self.config.loss == "mse" else F.huber_loss(q, y)
-        self.descent.step(loss)
+        self.optimizer.step(loss)
 
         if self.updates % self.config.target_update_every == 0:
             self.target.track(1.0)
@@ -109,7 +109,7 @@ class DQN(Agent):
     def _noise(self) -> list[tuple[Tensor, Tensor]] | None:
         return self.q.draw(self.gen, self.device)
 
-    def memory(self) -> UniformReplay | FrameReplay:
+    def replay_buffer(self) -> UniformReplay | FrameReplay:
         c, obs, action = self.config, self.observation_space, self.action_space
         sampling = Sampling(c.batch_size, c.learning_starts, c.updates_per_env_step, c.gamma, c.sample_with_replacement)
         if is_frames(obs):
@@ -124,7 +124,7 @@ class DQN(Agent):
         return {
             "q": self.q.state_dict(),
             "target": self.target.net.state_dict(),
-            "adam": self.descent.adam.state_dict(),
+            "adam": self.optimizer.adam.state_dict(),
             "gen": self.gen.get_state(),
             "updates": self.updates,
         }
@@ -132,7 +132,7 @@ class DQN(Agent):
     def load_state_dict(self, state: dict) -> None:
         self.q.load_state_dict(state["q"])
         self.target.net.load_state_dict(state["target"])
-        self.descent.adam.load_state_dict(state["adam"])
+        self.optimizer.adam.load_state_dict(state["adam"])
         self.gen.set_state(state["gen"])
         self.updates = state["updates"]
 

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from llmrl.checks import ConfigError, NonNegative, SideBySide
 from llmrl.contracts.agent import Agent
 from llmrl.contracts.explorer import Clock
-from llmrl.contracts.replay import Batch, Memory, Ring, Step
+from llmrl.contracts.replay import Batch, ReplayBuffer, Ring, Step
 from llmrl.explore.epsilon_greedy import EpsilonGreedy, linear
 
 
@@ -47,10 +47,10 @@ class Fixed(Agent):
         return torch.multinomial(self.p, len(rows), replacement=True, generator=gen).numpy()
 
     def update(self, batch: Batch) -> Mapping[str, Tensor]:
-        raise TypeError("agent=fixed learns nothing: its memory never owes an update")
+        raise TypeError("agent=fixed learns nothing: its replay buffer asks for no updates")
 
-    def memory(self) -> "Forgetful":
-        return Forgetful()
+    def replay_buffer(self) -> "NoReplay":
+        return NoReplay()
 
     def explorer(self) -> EpsilonGreedy:
         """Epsilon 0: what it does is its own distribution alone."""
@@ -66,12 +66,12 @@ class Fixed(Agent):
 AGENT = Fixed
 
 
-class Forgetful(Memory):
-    """A memory that keeps nothing and owes no update."""
+class NoReplay(ReplayBuffer):
+    """A replay buffer that keeps nothing, for no updates."""
 
     def add(self, step: Step) -> None: ...
 
-    def due(self, clock: Clock) -> int:
+    def num_updates(self, clock: Clock) -> int:
         return 0
 
     def batches(self, n: int, rng: np.random.Generator, agent: Fixed) -> Iterator[Batch]:

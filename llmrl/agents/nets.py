@@ -24,7 +24,7 @@ from llmrl.checks import ConfigError
 
 
 def is_frames(space: spaces.Space) -> bool:
-    """Whether observations are stacks of uint8 frames (stack, height, width): a convolution and a frame memory fit."""
+    """Whether observations are stacks of uint8 frames (stack, height, width), for convolutions and FrameReplay."""
     return isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3
 
 
@@ -81,7 +81,7 @@ class Adam(torch.optim.Adam):
     step = torch.no_grad()(inspect.unwrap(torch.optim.Adam.step))
 
 
-class Descent:
+class Optimizer:
     """Adam on a module's parameters: fused, without gradients of anything else, optionally with a clipped norm."""
 
     def __init__(
@@ -92,7 +92,7 @@ class Descent:
         self.adam = Adam(self.parameters, lr=learning_rate, eps=eps, fused=True)
 
     def step(self, loss: Tensor) -> None:
-        """One step down `loss`."""
+        """One optimizer step on `loss`."""
         gradients = torch.autograd.grad(loss, self.parameters)
         for parameter, gradient in zip(self.parameters, gradients):
             # the fused Adam takes gradients as they lie in memory: they have to lie as their parameters do

@@ -1,4 +1,4 @@
-"""Encoders of ExploRLLM: what SAC's actor and critics see of six object crops, or of the whole picture.
+"""Encoders of ExploRLLM: what SAC's actor and critics see of six object crops, or of the whole image.
 
 Sizes: ExploRLLM's own code (docs/papers/explorllm.md).
 """
@@ -22,7 +22,7 @@ class Seen:
     """A batch of observations as the encoders want it: made once, used by all of them."""
 
     pixels: Tensor  # (batch * crops, 4, height, width) float32, channels last: RGB in 0 … 1, and height
-    vectors: Tensor  # crops: (batch, 6, numbers per object); whole picture: (batch, numbers)
+    vectors: Tensor  # crops: (batch, 6, numbers per object); whole image: (batch, numbers)
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -45,7 +45,7 @@ def see(obs: Mapping[str, Tensor]) -> Seen:
 
 
 def encoder(space: spaces.Space, attention: str) -> nn.Module:
-    """A new encoder for these observations. Raises ConfigError where they hold no picture."""
+    """A new encoder for these observations. Raises ConfigError where they hold no image."""
     parts = space.spaces if isinstance(space, spaces.Dict) else {}
     if not {"rgb", "height", "in_hand"} <= parts.keys():
         raise ConfigError(
@@ -148,10 +148,10 @@ class CropEncoder(nn.Module):
 
 
 class ImageEncoder(nn.Module):
-    """The whole picture (4, 112, 112), for the baseline without objects.
+    """The whole image (4, 112, 112), for the baseline without objects.
 
     Smaller than the authors' early one, a residual network of 16, 32, 64, 128 channels: four plain convolutions of 8,
-    16, 32, 64 that halve the picture, and the mean over what is left of it.
+    16, 32, 64 that halve the image, and the mean over what is left of it.
     """
 
     def __init__(self, numbers: int) -> None:

@@ -18,7 +18,7 @@ class DataEfficientCNN(NatureCNN):
 
 
 class PooledCNN(NatureCNN):
-    """The convolutions of LLM-Explorer's Rainbow: same padding, the picture is halved after all but the last."""
+    """The convolutions of LLM-Explorer's Rainbow: same padding, the image is halved after all but the last."""
 
     kernels = ((32, 7, 1), (64, 5, 1), (64, 5, 1), (32, 5, 1), (3, 5, 1))
 

@@ -1,4 +1,4 @@
-"""What the agents that learn from a dataset begin with: discrete actions, no memory, nothing to explore."""
+"""What the agents that learn from a dataset begin with: discrete actions, no replay buffer, nothing to explore."""
 
 from abc import abstractmethod
 from collections.abc import Sequence

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from llmrl.agents.nets import Descent, flatten, initialised_by, is_frames, tensors, vector_size
+from llmrl.agents.nets import Optimizer, flatten, initialised_by, is_frames, tensors, vector_size
 from llmrl.agents.nets_gaussian import CategoricalPolicy, GaussianPolicy, TanhMLP
 from llmrl.checks import ConfigError, Count, NonNegative, Positive, Probability, SideBySide
 from llmrl.contracts.agent import Agent
@@ -59,7 +59,7 @@ class PPO(Agent):
             self.policy = kind(obs_size, self.action_space, config.hidden).to(self.device)
             self.value = TanhMLP((obs_size, *config.hidden, 1), gain=1.0).to(self.device)
         both = nn.ModuleList([self.policy, self.value])
-        self.descent = Descent(both, config.learning_rate, config.max_grad_norm, eps=config.adam_epsilon)
+        self.optimizer = Optimizer(both, config.learning_rate, config.max_grad_norm, eps=config.adam_epsilon)
 
     def act(self, obs: Any, *, explore: bool, gen: Generator) -> NDArray:
         """a ~ pi(. | s) to explore, which may lie outside the action's box, else the most likely one."""
@@ -91,7 +91,7 @@ class PPO(Agent):
         policy_loss = -torch.minimum(rho * advantage, clipped * advantage).mean()
         # minimise (V(s) - R)^2, and maximise the entropy
         value_loss = F.mse_loss(self.values(batch.obs), batch.value_target)
-        self.descent.step(policy_loss + c.vf_coef * value_loss - c.ent_coef * entropy)
+        self.optimizer.step(policy_loss + c.vf_coef * value_loss - c.ent_coef * entropy)
 
         metrics = {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy}
         with torch.no_grad():
@@ -100,7 +100,7 @@ class PPO(Agent):
             metrics["clip_fraction"] = ((rho - 1).abs() > c.clip_range).float().mean()
         return {name: value.detach() for name, value in metrics.items()}
 
-    def memory(self) -> Rollout:
+    def replay_buffer(self) -> Rollout:
         c = self.config
         return Rollout(
             self.observation_space,
@@ -120,7 +120,7 @@ class PPO(Agent):
         return {
             "policy": self.policy.state_dict(),
             "value": self.value.state_dict(),
-            "adam": self.descent.adam.state_dict(),
+            "adam": self.optimizer.adam.state_dict(),
             "gen": self.gen.get_state(),
             "updates": self.updates,
         }
@@ -128,7 +128,7 @@ class PPO(Agent):
     def load_state_dict(self, state: dict) -> None:
         self.policy.load_state_dict(state["policy"])
         self.value.load_state_dict(state["value"])
-        self.descent.adam.load_state_dict(state["adam"])
+        self.optimizer.adam.load_state_dict(state["adam"])
         self.gen.set_state(state["gen"])
         self.updates = state["updates"]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from llmrl.agents.dqn import epsilon_schedule
-from llmrl.agents.nets import Descent, Target, initialised_by, is_frames, tensors
+from llmrl.agents.nets import Optimizer, Target, initialised_by, is_frames, tensors
 from llmrl.agents.nets_distributional import CategoricalQNetwork
 from llmrl.checks import Count, HalfOpenUnit, NonNegative, NonNegativeInt, Positive, Probability, SideBySide
 from llmrl.contracts.agent import Agent
@@ -86,7 +86,7 @@ class Rainbow(Agent):
                 convolutions=config.convolutions,
             ).to(self.device)
         self.target = Target(self.q)
-        self.descent = self._descent(self.q)
+        self.optimizer = self._optimizer(self.q)
         self.held = self._noise() if config.acting_noise == "every_update" else None  # what acting uses until then
 
     def act(self, obs: Any, *, explore: bool, gen: Generator) -> NDArray:
@@ -99,7 +99,7 @@ class Rainbow(Agent):
         self.updates += 1
         loss, metrics = self.losses(batch)
         # minimise sum_j w_j loss_j / batch, with the importance weights of prioritised replay
-        self.descent.step((loss if batch.weight is None else batch.weight * loss).mean())
+        self.optimizer.step((loss if batch.weight is None else batch.weight * loss).mean())
 
         if self.updates % self.config.target_update_every == 0:
             self.target.track(1.0)
@@ -140,11 +140,11 @@ class Rainbow(Agent):
     def _noise(self) -> list[tuple[Tensor, Tensor]]:
         return self.q.draw(self.gen, self.device)
 
-    def _descent(self, module: torch.nn.Module) -> Descent:
+    def _optimizer(self, module: torch.nn.Module) -> Optimizer:
         c = self.config
-        return Descent(module, c.learning_rate, c.max_grad_norm, eps=c.adam_epsilon)
+        return Optimizer(module, c.learning_rate, c.max_grad_norm, eps=c.adam_epsilon)
 
-    def memory(self) -> PrioritizedReplay:
+    def replay_buffer(self) -> PrioritizedReplay:
         c, obs, action = self.config, self.observation_space, self.action_space
         sampling = Sampling(c.batch_size, c.learning_starts, c.updates_per_env_step, c.gamma, with_replacement=True)
         kind = FrameReplay if is_frames(obs) else UniformReplay
@@ -167,7 +167,7 @@ class Rainbow(Agent):
         return {
             "q": self.q.state_dict(),
             "target": self.target.net.state_dict(),
-            "adam": self.descent.adam.state_dict(),
+            "adam": self.optimizer.adam.state_dict(),
             "gen": self.gen.get_state(),
             "updates": self.updates,
             "held": self.held,
@@ -176,7 +176,7 @@ class Rainbow(Agent):
     def load_state_dict(self, state: dict) -> None:
         self.q.load_state_dict(state["q"])
         self.target.net.load_state_dict(state["target"])
-        self.descent.adam.load_state_dict(state["adam"])
+        self.optimizer.adam.load_state_dict(state["adam"])
         self.gen.set_state(state["gen"])
         self.updates = state["updates"]
         self.held = state["held"] and [(f_out.to(self.device), f_in.to(self.device)) for f_out, f_in in state["held"]]

@@ -10,7 +10,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from llmrl.agents import dqn
-from llmrl.agents.nets import MLP, Descent, NatureCNN, flatten, initialised_by, is_frames, vector_size
+from llmrl.agents.nets import MLP, NatureCNN, Optimizer, flatten, initialised_by, is_frames, vector_size
 from llmrl.checks import Count, NonNegative, Positive
 from llmrl.contracts.replay import Batch
 
@@ -39,7 +39,7 @@ class RNDDQN(dqn.DQN):
         with initialised_by(self.gen):
             self.random = Embedding(space, config.rnd_target_hidden, size).requires_grad_(False).to(self.device)
             self.predictor = Embedding(space, config.rnd_predictor_hidden, size).to(self.device)
-        self.predictor_descent = Descent(self.predictor, config.rnd_learning_rate)
+        self.predictor_optimizer = Optimizer(self.predictor, config.rnd_learning_rate)
         self.seen = RunningMoments(Embedding.input_shape(space)).to(self.device)
         self.errors = RunningMoments(()).to(self.device)
 
@@ -50,7 +50,7 @@ class RNDDQN(dqn.DQN):
         x = ((x - self.seen.mean) / self.seen.std).clamp_(-CLIP, CLIP).float()
         # the error |f^(s~) - f(s~)|^2 / size, which the predictor minimises
         error = (self.predictor(x) - self.random(x)).square().mean(1)
-        self.predictor_descent.step(error.mean())
+        self.predictor_optimizer.step(error.mean())
         # the bonus is made of that error, before this step of the predictor
         error = error.detach()
         self.errors.add(error)
@@ -67,7 +67,7 @@ class RNDDQN(dqn.DQN):
         return super().state_dict() | {
             "random": self.random.state_dict(),
             "predictor": self.predictor.state_dict(),
-            "predictor_adam": self.predictor_descent.adam.state_dict(),
+            "predictor_adam": self.predictor_optimizer.adam.state_dict(),
             "seen": self.seen.state_dict(),
             "errors": self.errors.state_dict(),
         }
@@ -76,7 +76,7 @@ class RNDDQN(dqn.DQN):
         super().load_state_dict(state)
         self.random.load_state_dict(state["random"])
         self.predictor.load_state_dict(state["predictor"])
-        self.predictor_descent.adam.load_state_dict(state["predictor_adam"])
+        self.predictor_optimizer.adam.load_state_dict(state["predictor_adam"])
         self.seen.load_state_dict(state["seen"])
         self.errors.load_state_dict(state["errors"])
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
-from llmrl.agents.nets import Critics, Descent, Target, flatten, initialised_by, normal, tensors, vector_size
+from llmrl.agents.nets import Critics, Optimizer, Target, flatten, initialised_by, normal, tensors, vector_size
 from llmrl.agents.nets_gaussian import SquashedGaussian, Temperature
 from llmrl.checks import Count, HalfOpenUnit, NonNegativeInt, Positive, Probability, SideBySide
 from llmrl.contracts.agent import Agent
@@ -63,8 +63,8 @@ class SAC(Agent):
         self.temperature = Temperature(config.temperature).to(self.device)
         self.target_critic = Target(self.critic)
         rate = config.learning_rate
-        self.actor_descent, self.critic_descent = Descent(self.actor, rate), Descent(self.critic, rate)
-        self.temperature_descent = Descent(self.temperature, rate)
+        self.actor_optimizer, self.critic_optimizer = Optimizer(self.actor, rate), Optimizer(self.critic, rate)
+        self.temperature_optimizer = Optimizer(self.temperature, rate)
         self.target_entropy = -float(self.action_size) if config.target_entropy is None else config.target_entropy
 
     def networks(self) -> tuple[nn.Module, nn.Module]:
@@ -89,7 +89,7 @@ class SAC(Agent):
         alpha = log_alpha.detach().exp()
         if self.config.learn_temperature:
             # minimise -log alpha (log pi(a | s) + H), which raises alpha while the entropy is below H
-            self.temperature_descent.step(-log_alpha.sum() * (log_pi.detach().mean() + self.target_entropy))
+            self.temperature_optimizer.step(-log_alpha.sum() * (log_pi.detach().mean() + self.target_entropy))
 
         with torch.no_grad():
             # y = r + gamma (1 - d) (min_i Q'_i(s', a') - alpha log pi(a' | s')),  a' ~ pi(. | s')
@@ -100,11 +100,11 @@ class SAC(Agent):
         # minimise 1/2 (Q_1(s, a) - y)^2 + 1/2 (Q_2(s, a) - y)^2
         q = self.critic(obs, action)
         critic_loss = 0.5 * (q - y).square().mean(1).sum()
-        self.critic_descent.step(critic_loss)
+        self.critic_optimizer.step(critic_loss)
 
         # minimise alpha log pi(a | s) - min_i Q_i(s, a),  a ~ pi(. | s)
         actor_loss = (alpha * log_pi - self.critic(obs, new_action).amin(0)).mean()
-        self.actor_descent.step(actor_loss)
+        self.actor_optimizer.step(actor_loss)
 
         self.target_critic.track(self.config.tau)
         metrics = {"critic_loss": critic_loss, "actor_loss": actor_loss, "q": q.mean(), "entropy": -log_pi.mean()}
@@ -113,7 +113,7 @@ class SAC(Agent):
     def _noise(self, x: Tensor, gen: Generator) -> Tensor:
         return normal((len(x), self.action_size), gen, self.device)
 
-    def memory(self) -> UniformReplay:
+    def replay_buffer(self) -> UniformReplay:
         c = self.config
         sampling = Sampling(c.batch_size, c.learning_starts, c.updates_per_env_step, c.gamma, c.sample_with_replacement)
         return UniformReplay(self.observation_space, self.action_space, capacity=c.replay_size, sampling=sampling)
@@ -128,9 +128,9 @@ class SAC(Agent):
             "critic": self.critic.state_dict(),
             "target_critic": self.target_critic.net.state_dict(),
             "temperature": self.temperature.state_dict(),
-            "actor_adam": self.actor_descent.adam.state_dict(),
-            "critic_adam": self.critic_descent.adam.state_dict(),
-            "temperature_adam": self.temperature_descent.adam.state_dict(),
+            "actor_adam": self.actor_optimizer.adam.state_dict(),
+            "critic_adam": self.critic_optimizer.adam.state_dict(),
+            "temperature_adam": self.temperature_optimizer.adam.state_dict(),
             "gen": self.gen.get_state(),
             "updates": self.updates,
         }
@@ -140,9 +140,9 @@ class SAC(Agent):
         self.critic.load_state_dict(state["critic"])
         self.target_critic.net.load_state_dict(state["target_critic"])
         self.temperature.load_state_dict(state["temperature"])
-        self.actor_descent.adam.load_state_dict(state["actor_adam"])
-        self.critic_descent.adam.load_state_dict(state["critic_adam"])
-        self.temperature_descent.adam.load_state_dict(state["temperature_adam"])
+        self.actor_optimizer.adam.load_state_dict(state["actor_adam"])
+        self.critic_optimizer.adam.load_state_dict(state["critic_adam"])
+        self.temperature_optimizer.adam.load_state_dict(state["temperature_adam"])
         self.gen.set_state(state["gen"])
         self.updates = state["updates"]
 

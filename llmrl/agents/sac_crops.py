@@ -54,7 +54,7 @@ class SACCrops(sac.SAC):
         # no gradient is computed for what a loss does not train: not for the critics' encoder in the actor's
         return super().update(batch)
 
-    def memory(self) -> CropReplay:
+    def replay_buffer(self) -> CropReplay:
         c = self.config
         sampling = Sampling(c.batch_size, c.learning_starts, c.updates_per_env_step, c.gamma, c.sample_with_replacement)
         return CropReplay(

@@ -52,13 +52,13 @@ class TD3(ddpg.DDPG):
         # minimise (Q_1(s, a) - y)^2 + (Q_2(s, a) - y)^2
         q = self.critic(obs, action)
         critic_loss = (q - y).square().mean(1).sum()
-        self.critic_descent.step(critic_loss)
+        self.critic_optimizer.step(critic_loss)
         metrics = {"critic_loss": critic_loss.detach(), "q": q.detach().mean()}
 
         if self.updates % self.config.policy_delay == 0:
             # maximise Q_1(s, mu(s))
             actor_loss = -self.critic.first(obs, self.actor(obs)).mean()
-            self.actor_descent.step(actor_loss)
+            self.actor_optimizer.step(actor_loss)
             self.target_critic.track(self.config.tau)
             self.target_actor.track(self.config.tau)
             metrics["actor_loss"] = actor_loss.detach()

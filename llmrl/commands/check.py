@@ -193,10 +193,10 @@ def _context(config: Any, directory: Path, saved: list[dict], stop_at: int | Non
             return self._eval_env.observation_space
 
     class Witness(Checkpoints):
-        def save(self, state: dict, memory: Any, offsets: dict[str, int]) -> None:
-            super().save(state, memory, offsets)
-            rows = {name: ring.rows(ring.oldest, ring.total) for name, ring in memory.rings().items()}
-            saved.append(copy.deepcopy({"state": state, "memory": memory.state_dict(), "rows": rows}))
+        def save(self, state: dict, buffer: Any, offsets: dict[str, int]) -> None:
+            super().save(state, buffer, offsets)
+            rows = {name: ring.rows(ring.oldest, ring.total) for name, ring in buffer.rings().items()}
+            saved.append(copy.deepcopy({"state": state, "replay_buffer": buffer.state_dict(), "rows": rows}))
 
     ctx = Context(config, directory, stop, RunLog(directory), report)
     ctx.checkpoints = Witness(directory / "checkpoint")

@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 
 from llmrl.checks import ConfigError
 from llmrl.contracts.explorer import Explorer
-from llmrl.contracts.replay import Batch, Memory
+from llmrl.contracts.replay import Batch, ReplayBuffer
 
 
 class Learner(ABC):
@@ -69,8 +69,8 @@ class Agent(Learner):
         """(n_envs, *obs) array or dict of arrays -> (n_envs, *action) in environment units. Changes no state of
         the agent, so that an evaluation cannot disturb training; `gen` is used by stochastic policies only."""
 
-    def memory(self) -> Memory:
-        """A new memory of the kind that this algorithm wants. Raises ConfigError where it learns from a dataset."""
+    def replay_buffer(self) -> ReplayBuffer:
+        """A new replay buffer of this algorithm's kind. Raises ConfigError where it learns from a dataset."""
         raise ConfigError(f"{type(self).__name__} learns from a dataset, not by acting: use method=offline or kalm")
 
     def explorer(self) -> Explorer:

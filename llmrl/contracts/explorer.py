@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Policy = Callable[[], NDArray]  # () -> (n_envs, *action); a forward pass, so call it only when the action is wanted
+Policy = Callable[[], NDArray]  # () -> (n_envs, *action); a forward pass, so call it only where the action is used
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The Memory contract: uniform, prioritised, n-step and on-policy memories are why one training loop is enough."""
+"""The ReplayBuffer contract: uniform, prioritised, n-step and on-policy replay, behind one training loop."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -31,20 +31,20 @@ class Batch(NamedTuple):
 
     obs: Any  # (batch, *obs)
     action: "Tensor"  # (batch, *action); int64 (batch,) for discrete actions
-    reward: "Tensor"  # (batch,) summed over the n steps of an n-step memory
+    reward: "Tensor"  # (batch,) summed over the n steps of an n-step replay buffer
     next_obs: Any  # (batch, *obs)
     terminated: "Tensor"  # (batch,) float32 0 or 1
     discount: "Tensor | float"  # gamma^k of the bootstrap value; one number where it is the same for all rows
     weight: "Tensor | None" = None  # (batch,) importance weights, None where uniform
-    last: "Tensor | None" = None  # (batch,) terminated or truncated; only on-policy memories fill it and the next three
+    last: "Tensor | None" = None  # (batch,) terminated or truncated; it and the next three are on-policy replay's alone
     log_prob: "Tensor | None" = None  # (batch,) log pi(a | s) of the policy that acted
     advantage: "Tensor | None" = None  # (batch,) estimate of Q(s, a) - V(s)
     value_target: "Tensor | None" = None  # (batch,) what V(s) shall become
-    index: NDArray | None = None  # (batch,) rows, for a memory that takes something back in `after`
+    index: NDArray | None = None  # (batch,) rows, for a replay buffer that takes something back in `after`
 
 
 class Ring(Protocol):
-    """Rows that only ever get appended (and the oldest forgotten); checkpoints store them as immutable chunks."""
+    """Rows that only ever get appended (and the oldest evicted); checkpoints store them as immutable chunks."""
 
     total: int  # rows ever appended; row numbers are 0 … total-1
     capacity: int
@@ -56,7 +56,7 @@ class Ring(Protocol):
         """Put back rows that `rows` returned, the oldest chunk first."""
 
 
-class Memory(ABC):
+class ReplayBuffer(ABC):
     """What an agent learns from while it acts: what the loop saw goes in, batches come out."""
 
     @abstractmethod
@@ -64,8 +64,8 @@ class Memory(ABC):
         """Stores a step of every environment. Copies what it keeps."""
 
     @abstractmethod
-    def due(self, clock: Clock) -> int:
-        """Updates owed now, counted from the clock alone (1/32, 1 or 10 a step)."""
+    def num_updates(self, clock: Clock) -> int:
+        """Updates to run now, counted from the clock alone (1/32, 1 or 10 a step)."""
 
     @abstractmethod
     def batches(self, n: int, rng: np.random.Generator, agent: "Agent") -> Iterator[Batch]:
@@ -88,8 +88,8 @@ class Memory(ABC):
         """Puts back what `state_dict` returned, after the rings are loaded."""
 
 
-class Rows(Memory):
-    """A memory whose transitions have places 0 … places-1, so that n-step and prioritised replay can stand on it."""
+class Rows(ReplayBuffer):
+    """A replay buffer whose transitions have places 0 … places-1: what n-step and prioritised replay build on."""
 
     places: int  # transitions that it has room for
 
@@ -98,7 +98,7 @@ class Rows(Memory):
         """(n_envs,) places of the transitions that were added last."""
 
     @abstractmethod
-    def forgotten(self) -> NDArray:
+    def evicted(self) -> NDArray:
         """Places of transitions that cannot be drawn any more since the last call, though nothing took their place."""
 
     @abstractmethod

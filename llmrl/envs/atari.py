@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from llmrl.checks import ConfigError, Count, NonNegativeInt, Probability
 from llmrl.envs.base import Role, Task, require
 
-SIDES = {"area84": (84, 84), "crop_110x84": (84, 84), "crop_130x144": (130, 144)}  # height, width of a picture, pixels
+SIDES = {"area84": (84, 84), "crop_110x84": (84, 84), "crop_130x144": (130, 144)}  # height, width of an image, pixels
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class AtariEnv(gym.Env):
         return self.ale.act(self._held)
 
     def _look(self, out: NDArray) -> None:
-        """Write the current picture into `out` (height, width)."""
+        """Write the current image into `out` (height, width)."""
         self.ale.getScreenGrayscale(self._frame)
         if self._options.max_pool:
             np.maximum(self._frame, self._before, out=self._frame)
@@ -167,7 +167,7 @@ def _load(game: str, options: Preprocess) -> tuple[Any, list]:
 
 
 def _resizer(resize: str) -> Callable[[NDArray, NDArray], Any]:
-    """A function (frame, out) that writes the picture of a (210, 160) frame into out."""
+    """A function (frame, out) that writes the image of a (210, 160) frame into out."""
     cv2 = require("cv2", "opencv-python-headless", "Atari")
     if resize == "area84":
         return lambda frame, out: cv2.resize(frame, (84, 84), dst=out, interpolation=cv2.INTER_AREA)

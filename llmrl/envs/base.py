@@ -88,7 +88,7 @@ def require(module: str, package: str, purpose: str) -> ModuleType:
 
 
 def make_gymnasium(env_id: str, *, max_episode_steps: int, render: bool, **options: bool) -> gym.Env:
-    """A registered environment, truncated after `max_episode_steps`; `render`: pictures as rgb arrays; `options`: what
+    """A registered environment, truncated after `max_episode_steps`; `render`: as rgb arrays; `options`: what
     it takes itself.
 
     Gymnasium's warning that a version is out of date is silenced: versions are chosen on purpose here.

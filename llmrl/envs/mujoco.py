@@ -28,7 +28,7 @@ class Config:
 
 
 def make(config: Config, role: Role, *, render: bool = False) -> gym.Env:
-    """Training and evaluation are alike. Raises ConfigError where MuJoCo is missing or pictures cannot be drawn."""
+    """Training and evaluation are alike. Raises ConfigError where MuJoCo is missing or it cannot render."""
     for module in ("mujoco", "imageio"):  # gymnasium imports imageio for every robot, drawn or not
         require(module, "gymnasium[mujoco]", "MuJoCo")
     if render:
@@ -73,7 +73,7 @@ def try_to_draw(env: gym.Env) -> None:
 
 
 def cannot_draw(error: Exception) -> ConfigError:
-    """What to say, and to do, where no picture can be drawn."""
+    """What to say, and to do, where it cannot render."""
     return ConfigError(
         f"MuJoCo cannot draw with MUJOCO_GL={os.environ.get('MUJOCO_GL', '(unset)')}: {error}\n"
         "Install what it needs: make setup-render (Debian: apt install libegl1 libgl1-mesa-dri libosmesa6), "

@@ -35,7 +35,7 @@ class OpenGL:
         atexit.register(close)  # so it comes before EGL's own end, which was registered earlier
 
     def context(self, model: Any) -> Any:
-        """What a model is drawn with: its meshes, and a picture of the size and quality that it asks for."""
+        """What a model is drawn with: its meshes, and a rendering of the size and quality that it asks for."""
         self._gl.make_current()
         self._contexts.append(_context(model))
         return self._contexts[-1]

@@ -39,7 +39,7 @@ class Config:
 def make(config: Config, role: Role, *, render: bool = False) -> gym.Env:
     """In evaluation `ends: authors` ends an episode with its first success; in training the environment alone ends one.
 
-    Raises ConfigError where the package is missing, has no such task, or pictures cannot be drawn.
+    Raises ConfigError where the package is missing, has no such task, or it cannot render.
     """
     with redirect_stderr(io.StringIO()):  # the package's note on Adroit's version; docs/environments.md has it
         require("gymnasium_robotics", "llmrl[robotics]", f"env.id={config.id}")

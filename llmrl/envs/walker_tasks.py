@@ -1,6 +1,6 @@
 """Two tasks of our own for Walker2d's body: jump in place, and stand with the legs apart.
 
-The LESR paper shows both as pictures, and its weights, its ends and whether the walker's own reward stayed on are
+The LESR paper shows both as figures, and its weights, its ends and whether the walker's own reward stayed on are
 unknown. So the reward below is our choice; body, start, state and end are Walker2d's.
 """
 

@@ -64,13 +64,13 @@ class OfflineTraining:
         self.learner, self.source, self.schedule = learner, source, schedule
         self.evaluate, self.validate = evaluate, validate
         self.log, self.checkpoints, self.stop, self.report = log, checkpoints, stop, report
-        self.memory = _NoRows()
+        self.replay_buffer = _NoRows()
         self.clock = Clock()  # env_steps and episodes stay 0
         self.evaluated_at = -1  # updates at the last evaluation
         self.last_update: dict[str, torch.Tensor] = {}
         self.rng = seeding.generator(seed, "replay")
-        self._saved_at = self._told_at = time.monotonic()
-        self._told_updates = 0
+        self._saved_at = self._reported_at = time.monotonic()
+        self._reported_updates = 0
 
     def run(self) -> Clock:
         """Trains to the end of the budget. Whatever interrupts it at the top of a pass leaves a checkpoint behind."""
@@ -94,7 +94,7 @@ class OfflineTraining:
             if whole:
                 self.save()
             raise
-        self._tell()
+        self._report_progress()
         self.log.flush()
         return self.clock
 
@@ -118,24 +118,24 @@ class OfflineTraining:
             if numbers:  # last: whoever stops the evaluation has written neither, and both are done again
                 self.log.metrics({"kind": "validation", **asdict(self.clock), **numbers})
             self.evaluated_at = updates
-            self._tell(numbers)
+            self._report_progress(numbers)
 
     def _log_if_due(self) -> None:
         if self.clock.updates % self.schedule.log_every == 0:
             numbers = {k: float(v) for k, v in self.last_update.items()}
             self._finite(numbers)
             self.log.metrics({"kind": "train", **asdict(self.clock), **numbers})
-        if time.monotonic() - self._told_at > 1.0:
-            self._tell()
+        if time.monotonic() - self._reported_at > 1.0:
+            self._report_progress()
 
     def _finite(self, numbers: Mapping[str, float]) -> None:
         if bad := [k for k, v in numbers.items() if not math.isfinite(v)]:
             raise TrainingDiverged(f"{bad[0]} is {numbers[bad[0]]} at {self.clock.updates:,} updates")
 
-    def _tell(self, numbers: Mapping[str, float] | None = None) -> None:
+    def _report_progress(self, numbers: Mapping[str, float] | None = None) -> None:
         now = time.monotonic()
-        speed = (self.clock.updates - self._told_updates) / max(now - self._told_at, 1e-9)
-        self._told_at, self._told_updates = now, self.clock.updates
+        speed = (self.clock.updates - self._reported_updates) / max(now - self._reported_at, 1e-9)
+        self._reported_at, self._reported_updates = now, self.clock.updates
         self.log.timing({"updates": self.clock.updates, "updates_per_s": round(speed, 1), "time": time.time()})
         self.log.flush()
         loss = {"loss": float(self.last_update["loss"])} if "loss" in self.last_update else {}
@@ -148,7 +148,7 @@ class OfflineTraining:
             self.save()
 
     def save(self) -> None:
-        self.checkpoints.save(self.state_dict(), self.memory, self.log.offsets())
+        self.checkpoints.save(self.state_dict(), self.replay_buffer, self.log.offsets())
         self._saved_at = time.monotonic()
 
     def state_dict(self) -> dict:
@@ -162,7 +162,7 @@ class OfflineTraining:
         }
 
     def _resume(self) -> list[str]:
-        found = self.checkpoints.load(self.memory)
+        found = self.checkpoints.load(self.replay_buffer)
         self.log.cut(found.offsets)
         if found.state is None:
             return found.complaints
@@ -171,12 +171,12 @@ class OfflineTraining:
         self.evaluated_at, self.last_update = state["evaluated_at"], state["last_update"]
         self.rng.bit_generator.state = state["rng"]
         self.learner.load_state_dict(state["agent"])
-        self._told_updates = self.clock.updates
+        self._reported_updates = self.clock.updates
         return found.complaints
 
 
 class _NoRows:
-    """The memory of a training that makes no rows: for its checkpoints."""
+    """The replay buffer of a training that makes no rows: for its checkpoints."""
 
     def rings(self) -> dict[str, Ring]:
         return {}

@@ -1,6 +1,6 @@
 """The one online training loop. It takes n environments and knows no algorithm, no method and no configuration group.
 
-A pass is: evaluate if due, stop if asked, checkpoint if due, begin episodes, step, remember, learn. All that can be
+A pass is: evaluate if due, stop if asked, checkpoint if due, begin episodes, step, store, learn. All that can be
 interrupted stands at the top of the pass, where the state is whole, so a checkpoint taken there continues exactly.
 """
 
@@ -29,7 +29,7 @@ class TrainingDiverged(Exception):
 
 
 @dataclass
-class Seat:
+class EnvSlot:
     """One environment and where its episode stands. An episode is its seed and its actions: they are what is saved."""
 
     env: gym.Env
@@ -86,8 +86,8 @@ class OnlineTraining:
         stop: Stop,
         report: Callable[[Clock, dict], None],
     ) -> None:
-        self.agent, self.explorer, self.memory = agent, explorer, agent.memory()
-        self.seats = [Seat(env) for env in envs]
+        self.agent, self.explorer, self.replay_buffer = agent, explorer, agent.replay_buffer()
+        self.slots = [EnvSlot(env) for env in envs]
         self.seed, self.schedule = seed, schedule
         self.evaluate, self.log, self.checkpoints, self.stop, self.report = evaluate, log, checkpoints, stop, report
         self.clock = Clock()
@@ -98,8 +98,8 @@ class OnlineTraining:
         self.rng_explore = seeding.generator(seed, "explore")
         self.rng_replay = seeding.generator(seed, "replay")
         self.gen_act = seeding.torch_generator(seed, "act")
-        self._saved_at = self._told_at = time.monotonic()
-        self._told_steps = 0
+        self._saved_at = self._reported_at = time.monotonic()
+        self._reported_steps = 0
 
     def run(self) -> Clock:
         """Trains to the end of the budget. Whatever interrupts it at the top of a pass leaves a checkpoint behind."""
@@ -125,58 +125,58 @@ class OnlineTraining:
             if whole:
                 self.save()
             raise
-        self._tell()
+        self._report_progress()
         self.log.flush()
         return self.clock
 
     # --- a pass -----------------------------------------------------------------------------------------------------
 
     def _begin_episodes(self) -> None:
-        for seat in self.seats:
-            if seat.over:
+        for slot in self.slots:
+            if slot.over:
                 self.explorer.on_episode_start(self.clock, self.next_episode, self.last_episode)
-                seat.obs, seat.info = play.reset(seat.env, seed=self._episode_seed(self.next_episode))
-                seat.number, seat.over, seat.episode_return, seat.actions = self.next_episode, False, 0.0, []
+                slot.obs, slot.info = play.reset(slot.env, seed=self._episode_seed(self.next_episode))
+                slot.number, slot.over, slot.episode_return, slot.actions = self.next_episode, False, 0.0, []
                 self.next_episode += 1
 
     def _step(self) -> Step:
-        obs = _stack([seat.obs for seat in self.seats])
-        infos = [seat.info for seat in self.seats]
+        obs = _stack([slot.obs for slot in self.slots])
+        infos = [slot.info for slot in self.slots]
         proposed = self.explorer.propose(
             obs, lambda: self.agent.act(obs, explore=True, gen=self.gen_act), self.clock, infos, self.rng_explore
         )
         actions = np.array(proposed)  # a copy: whoever proposed them may reuse the array
-        n = len(self.seats)
+        n = len(self.slots)
         reward = np.empty(n, np.float32)
         terminated, last = np.empty(n, bool), np.empty(n, bool)
-        for i, (seat, action) in enumerate(zip(self.seats, executed(self.agent, actions))):
-            seat.obs, paid, ended, truncated, seat.info = play.step(seat.env, action)
-            seat.actions.append(action)
+        for i, (slot, action) in enumerate(zip(self.slots, executed(self.agent, actions))):
+            slot.obs, paid, ended, truncated, slot.info = play.step(slot.env, action)
+            slot.actions.append(action)
             reward[i] = paid
-            seat.episode_return += float(seat.info.get("reward_env", paid))
-            terminated[i] = ended or seat.info.get("life_lost", False)
-            last[i] = seat.over = ended or truncated
-        step = Step(obs, actions, reward, _stack([seat.obs for seat in self.seats]), terminated, last)
+            slot.episode_return += float(slot.info.get("reward_env", paid))
+            terminated[i] = ended or slot.info.get("life_lost", False)
+            last[i] = slot.over = ended or truncated
+        step = Step(obs, actions, reward, _stack([slot.obs for slot in self.slots]), terminated, last)
         self.clock.env_steps += n
-        for seat in self.seats:
-            if seat.over:
-                self._end_episode(seat)
+        for slot in self.slots:
+            if slot.over:
+                self._end_episode(slot)
         return step
 
-    def _end_episode(self, seat: Seat) -> None:
-        summary = EpisodeSummary(seat.number, seat.episode_return, len(seat.actions), np.asarray(seat.actions))
+    def _end_episode(self, slot: EnvSlot) -> None:
+        summary = EpisodeSummary(slot.number, slot.episode_return, len(slot.actions), np.asarray(slot.actions))
         self.last_episode = summary
         self.clock.episodes += 1
         row = {"kind": "episode", **asdict(self.clock), "number": summary.number}
         self.log.metrics(row | {"return": summary.episode_return, "length": summary.length})
 
     def _learn(self, step: Step) -> None:
-        self.memory.add(step)
-        owed = self.memory.due(self.clock)
-        if owed > 0:
-            for batch in self.memory.batches(owed, self.rng_replay, self.agent):
+        self.replay_buffer.add(step)
+        num_updates = self.replay_buffer.num_updates(self.clock)
+        if num_updates > 0:
+            for batch in self.replay_buffer.batches(num_updates, self.rng_replay, self.agent):
                 out = self.agent.update(batch)
-                self.memory.after(batch, out)
+                self.replay_buffer.after(batch, out)
                 self.clock.updates += 1
             # kept by name: what only some updates give (TD3's actor loss) is logged as it was last
             self.last_update |= {name: value for name, value in out.items() if value.ndim == 0}
@@ -185,14 +185,14 @@ class OnlineTraining:
 
     def _due(self, every: int) -> bool:
         """Whether this step, which added one env_step per environment, reached or passed a multiple of `every`."""
-        return self.clock.env_steps % every < len(self.seats)
+        return self.clock.env_steps % every < len(self.slots)
 
     def _evaluate_if_due(self) -> None:
         end = self.clock.env_steps >= self.schedule.env_steps
         if (self._due(self.schedule.evaluate_every) or end) and self.evaluated_at != self.clock.env_steps:
             self.evaluate(self.clock)
             self.evaluated_at = self.clock.env_steps
-            self._tell()
+            self._report_progress()
 
     def _log_if_due(self) -> None:
         if self._due(self.schedule.log_every):
@@ -200,13 +200,13 @@ class OnlineTraining:
             if bad := [k for k, v in numbers.items() if not math.isfinite(v)]:
                 raise TrainingDiverged(f"{bad[0]} is {numbers[bad[0]]} at {self.clock.env_steps:,} env_steps")
             self.log.metrics({"kind": "train", **asdict(self.clock), **numbers, **self.explorer.metrics()})
-        if time.monotonic() - self._told_at > 1.0:
-            self._tell()
+        if time.monotonic() - self._reported_at > 1.0:
+            self._report_progress()
 
-    def _tell(self) -> None:
+    def _report_progress(self) -> None:
         now = time.monotonic()
-        speed = (self.clock.env_steps - self._told_steps) / max(now - self._told_at, 1e-9)
-        self._told_at, self._told_steps = now, self.clock.env_steps
+        speed = (self.clock.env_steps - self._reported_steps) / max(now - self._reported_at, 1e-9)
+        self._reported_at, self._reported_steps = now, self.clock.env_steps
         self.log.timing({"env_steps": self.clock.env_steps, "env_steps_per_s": round(speed, 1), "time": time.time()})
         self.log.flush()
         last = {"return": self.last_episode.episode_return} if self.last_episode else {}
@@ -219,13 +219,13 @@ class OnlineTraining:
             self.save()
 
     def save(self) -> None:
-        self.checkpoints.save(self.state_dict(), self.memory, self.log.offsets())
+        self.checkpoints.save(self.state_dict(), self.replay_buffer, self.log.offsets())
         self._saved_at = time.monotonic()
 
     def state_dict(self) -> dict:
         return {
             "clock": asdict(self.clock),
-            "seats": [seat.state_dict() for seat in self.seats],
+            "slots": [slot.state_dict() for slot in self.slots],
             "next_episode": self.next_episode,
             "evaluated_at": self.evaluated_at,
             "last_episode": self.last_episode,
@@ -237,7 +237,7 @@ class OnlineTraining:
         }
 
     def _resume(self) -> list[str]:
-        found = self.checkpoints.load(self.memory)
+        found = self.checkpoints.load(self.replay_buffer)
         self.log.cut(found.offsets)
         if found.state is None:
             return found.complaints
@@ -249,9 +249,9 @@ class OnlineTraining:
         self.gen_act.set_state(state["gen_act"])
         self.agent.load_state_dict(state["agent"])
         self.explorer.load_state_dict(state["explorer"])
-        for seat, saved in zip(self.seats, state["seats"], strict=True):
-            seat.restore(saved, self._episode_seed(saved["number"]))
-        self._told_steps = self.clock.env_steps
+        for slot, saved in zip(self.slots, state["slots"], strict=True):
+            slot.restore(saved, self._episode_seed(saved["number"]))
+        self._reported_steps = self.clock.env_steps
         return found.complaints
 
     def _episode_seed(self, number: int) -> int:

@@ -1,1 +1,1 @@
-"""Memories: what is kept of the experience, when updates are owed, and what a batch is."""
+"""Replay buffers: what is kept of the experience, when to run updates, and what a batch is."""

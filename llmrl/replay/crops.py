@@ -1,4 +1,4 @@
-"""Uniform experience replay for observations that hold crops of pictures, of which few change in a step (ExploRLLM)."""
+"""Uniform experience replay for observations that hold crops of images, of which few change in a step (ExploRLLM)."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from llmrl.checks import ConfigError
 from llmrl.contracts.explorer import Clock
-from llmrl.contracts.replay import Batch, Memory, Step
+from llmrl.contracts.replay import Batch, ReplayBuffer, Step
 from llmrl.replay.ring import Ring, Sampling
 from llmrl.replay.uniform import UniformReplay
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
     from llmrl.contracts.agent import Agent
 
-PICTURE = ("rgb", "height")  # uint8 and float16, stored as they are; all else of an observation is a vector
+IMAGE = ("rgb", "height")  # uint8 and float16, stored as they are; all else of an observation is a vector
 EPISODE = 3  # steps: an episode brings its first crops and one more a step, and crops have room for such short ones
 OLD = 4  # a crop that has not changed for a quarter of the ring is stored again, before it would be overwritten
 
 
-class CropReplay(Memory):
+class CropReplay(ReplayBuffer):
     """Each distinct crop is stored once, and a transition knows the numbers of its crops.
 
     Observations are dicts of vectors, of "rgb" (crops, height, width, 3) and of "height" (crops, height, width); one
-    picture of the whole scene has no first axis, and counts as one crop. A crop is new if it differs in any byte from
+    image of the whole scene has no first axis, and counts as one crop. A crop is new if it differs in any byte from
     its environment's last one at the same index. Where episodes are shorter than EPISODE steps on average, crops run
-    out first, and fewer than `capacity` steps are remembered.
+    out first, and fewer than `capacity` steps are stored.
     """
 
     def __init__(
@@ -42,10 +42,10 @@ class CropReplay(Memory):
         sampling: Sampling,
     ) -> None:
         self.sampling, self.places = sampling, capacity
-        vectors = spaces.Dict({key: part for key, part in observation_space.items() if key not in PICTURE})
+        vectors = spaces.Dict({key: part for key, part in observation_space.items() if key not in IMAGE})
         self.vectors = UniformReplay(vectors, action_space, capacity=capacity, sampling=sampling)
-        self.shapes = {key: observation_space[key].shape for key in PICTURE}
-        dtypes = [observation_space[key].dtype for key in PICTURE]
+        self.shapes = {key: observation_space[key].shape for key in IMAGE}
+        dtypes = [observation_space[key].dtype for key in IMAGE]
         if dtypes != [np.uint8, np.float16]:
             raise ConfigError(f"crops are stored as rgb uint8 and height float16, this task has {dtypes}: convert them")
         *several, height, width = self.shapes["height"]
@@ -64,7 +64,7 @@ class CropReplay(Memory):
         self.first = 0  # number of the oldest step whose crops are all there
 
     def add(self, step: Step) -> None:
-        self.vectors.add(step._replace(obs=without_picture(step.obs), next_obs=without_picture(step.next_obs)))
+        self.vectors.add(step._replace(obs=without_image(step.obs), next_obs=without_image(step.next_obs)))
         obs, next_obs = self._store(step.obs), self._store(step.next_obs)
         at, columns = self.numbers.advance(len(obs)), self.numbers.columns
         columns["obs"][at], columns["next_obs"][at], columns["oldest"][at] = obs, next_obs, obs.min()
@@ -74,7 +74,7 @@ class CropReplay(Memory):
         ring, n_envs = self.crops, len(self.current)
         place = self.current % ring.capacity
         known = self.current >= ring.total - ring.capacity // OLD
-        parts = {key: obs[key].reshape(n_envs, self.n_crops, *ring.columns[key].shape[1:]) for key in PICTURE}
+        parts = {key: obs[key].reshape(n_envs, self.n_crops, *ring.columns[key].shape[1:]) for key in IMAGE}
         for key, part in parts.items():
             known &= (as_bytes(ring.columns[key][place]) == as_bytes(part)).all(axis=2)
         new = ~known
@@ -85,8 +85,8 @@ class CropReplay(Memory):
         self.current[new] = np.arange(start, start + count)
         return self.current.copy()
 
-    def due(self, clock: Clock) -> int:
-        return self.sampling.due(clock)
+    def num_updates(self, clock: Clock) -> int:
+        return self.sampling.num_updates(clock)
 
     def batches(self, n: int, rng: np.random.Generator, agent: "Agent") -> Iterator[Batch]:
         first = self._first_whole_step()
@@ -104,15 +104,15 @@ class CropReplay(Memory):
     def batch(self, place: NDArray, agent: "Agent") -> Batch:
         """The transitions at these places, (batch,)."""
         batch = self.vectors.batch(place, agent)
-        obs, next_obs = (self._pictures(self.numbers.columns[name][place], agent) for name in ("obs", "next_obs"))
+        obs, next_obs = (self._images(self.numbers.columns[name][place], agent) for name in ("obs", "next_obs"))
         return batch._replace(obs=batch.obs | obs, next_obs=batch.next_obs | next_obs)
 
-    def _pictures(self, number: NDArray, agent: "Agent") -> dict[str, "Tensor"]:
+    def _images(self, number: NDArray, agent: "Agent") -> dict[str, "Tensor"]:
         """Crops (batch, crops) -> their parts of the observations."""
         import torch
 
         place = number % self.crops.capacity
-        taken = {key: self.crops.columns[key].take(place, axis=0) for key in PICTURE}
+        taken = {key: self.crops.columns[key].take(place, axis=0) for key in IMAGE}
         return {
             key: torch.from_numpy(part.reshape(-1, *self.shapes[key])).to(agent.device) for key, part in taken.items()
         }
@@ -130,8 +130,8 @@ class CropReplay(Memory):
         self.current[:] = state["current"]
 
 
-def without_picture(obs: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: part for key, part in obs.items() if key not in PICTURE}
+def without_image(obs: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: part for key, part in obs.items() if key not in IMAGE}
 
 
 def as_bytes(crops: NDArray) -> NDArray:

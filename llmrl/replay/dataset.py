@@ -249,7 +249,7 @@ class Windows(_Draws):
 
         last, wording = self._places(rng)
         length = np.minimum(self._step[last] + 1, len(self.context))
-        # left to right from the oldest; what lies behind the last one repeats it, and is told by the length
+        # left to right from the oldest; what lies behind the last one repeats it, as the length says
         place = last[:, None] + np.minimum(self.context - length[:, None] + 1, 0)
         n, d = place.shape, self.columns.size
         rows = self.columns.take(place.ravel()).view(*n, -1)

@@ -25,7 +25,7 @@ class FrameReplay(OneStepRows):
     Every environment has a ring of frames and a ring of steps, which know the number of their newest frame. At the
     start of an episode the whole first stack is stored, whatever it is padded with; after that one frame a step. So
     the stacks that a step went from and to are `stack + 1` neighbouring frames. Where episodes are shorter than about
-    20 * stack steps, frames run out first, and slightly fewer than `capacity` steps are remembered.
+    20 * stack steps, frames run out first, and slightly fewer than `capacity` steps are stored.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class FrameReplay(OneStepRows):
             if self.starts[i]:
                 if not np.array_equal(step.obs[i, 1:], step.next_obs[i, :-1]):
                     raise ValueError(
-                        f"observations of shape {step.obs.shape[1:]} are no stacks of frames: a step must shift in one "
+                        f"not stacks of frames: observations of shape {step.obs.shape[1:]}: a step must shift in one "
                         "frame at the end. Stack the environment's frames along the first axis"
                     )
                 self.frame[i, frames.advance(self.stack)] = step.obs[i]
@@ -77,8 +77,8 @@ class FrameReplay(OneStepRows):
             self.frame[i, frames.advance(1)] = step.next_obs[i, -1]
         self.starts[:] = step.last
 
-    def due(self, clock: Clock) -> int:
-        return self.sampling.due(clock)
+    def num_updates(self, clock: Clock) -> int:
+        return self.sampling.num_updates(clock)
 
     def batches(self, n: int, rng: np.random.Generator, agent: "Agent") -> Iterator[Batch]:
         for place in self.draw(n, rng):
@@ -94,7 +94,7 @@ class FrameReplay(OneStepRows):
     def newest(self) -> NDArray:
         return self._place(np.arange(len(self.steps)), np.array([steps.total - 1 for steps in self.steps]))
 
-    def forgotten(self) -> NDArray:
+    def evicted(self) -> NDArray:
         """Places of steps whose first frames have been overwritten since the last call."""
         before = self.first.copy()
         ranges = zip(self.steps, before, self._first_whole_steps())

@@ -1,4 +1,4 @@
-"""n-step returns (Sutton 1988) on top of a memory of one-step transitions, summed up when they are drawn."""
+"""n-step returns (Sutton 1988) on top of a replay buffer of one-step transitions, summed up when they are drawn."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -32,8 +32,8 @@ class NStepReplay(Rows):
         self.rows.add(step)
         self.ends[self.rows.newest()] = step.terminated | step.last
 
-    def due(self, clock: Clock) -> int:
-        return self.rows.due(clock)
+    def num_updates(self, clock: Clock) -> int:
+        return self.rows.num_updates(clock)
 
     def batches(self, n: int, rng: np.random.Generator, agent: "Agent") -> Iterator[Batch]:
         for place in self.rows.draw(n, rng):
@@ -59,8 +59,8 @@ class NStepReplay(Rows):
     def newest(self) -> NDArray:
         return self.rows.newest()
 
-    def forgotten(self) -> NDArray:
-        return self.rows.forgotten()
+    def evicted(self) -> NDArray:
+        return self.rows.evicted()
 
     def after(self, batch: Batch, out: Mapping[str, "Tensor"]) -> None:
         """Nothing to take back."""

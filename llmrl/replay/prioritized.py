@@ -1,4 +1,4 @@
-"""Proportional prioritised replay (Schaul et al. 2016, arXiv 1511.05952) on top of a memory whose rows have places."""
+"""Proportional prioritised replay (Schaul et al. 2016, arXiv 1511.05952) on top of a buffer whose rows have places."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrl.contracts.explorer import Clock
-from llmrl.contracts.replay import Batch, Memory, Ring, Rows, Step
+from llmrl.contracts.replay import Batch, ReplayBuffer, Ring, Rows, Step
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from llmrl.contracts.agent import Agent
 
 BLOCK = 128  # leaves under a node: two steps of a few numpy calls each find what a binary tree finds in 20 levels
-SMALLEST = 1e-6  # added to a priority, so that nothing is forgotten for ever
+SMALLEST = 1e-6  # added to a priority, so that nothing is left undrawn for ever
 
 
 class SumTree:
@@ -54,7 +54,7 @@ class SumTree:
         return block * BLOCK + (within > point[:, None]).argmax(1)
 
 
-class PrioritizedReplay(Memory):
+class PrioritizedReplay(ReplayBuffer):
     """Draws transition i with P(i) = p_i / sum_j p_j, p_i = (priority_i + SMALLEST)^alpha; new ones get the highest p.
 
     An agent's update gives back a `priority` (batch,) for each transition, such as |TD error| or its loss.
@@ -71,11 +71,11 @@ class PrioritizedReplay(Memory):
     def add(self, step: Step) -> None:
         self.rows.add(step)
         self.tree.set(self.rows.newest(), self.highest)
-        if len(forgotten := self.rows.forgotten()):
-            self.tree.set(forgotten, 0.0)
+        if len(evicted := self.rows.evicted()):
+            self.tree.set(evicted, 0.0)
 
-    def due(self, clock: Clock) -> int:
-        return self.rows.due(clock)
+    def num_updates(self, clock: Clock) -> int:
+        return self.rows.num_updates(clock)
 
     @property
     def beta(self) -> float:

@@ -1,4 +1,4 @@
-"""What the replay memories share: a ring of preallocated columns, and the schedule by which batches are drawn."""
+"""What the replay buffers share: a ring of preallocated columns, and the schedule by which batches are drawn."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -43,7 +43,7 @@ class Ring:
     def load(self, start: int, rows: dict[str, NDArray]) -> None:
         """Put back rows that `rows` returned, the oldest chunk first. A chunk may be longer than the ring."""
         if rows.keys() != self.columns.keys():
-            raise ValueError(f"the chunk has the columns {sorted(rows)}, this memory {sorted(self.columns)}")
+            raise ValueError(f"the chunk has the columns {sorted(rows)}, this replay buffer {sorted(self.columns)}")
         length = len(next(iter(rows.values())))
         keep = min(length, self.capacity)
         self.total = start + length - keep
@@ -54,7 +54,7 @@ class Ring:
 
 @dataclass(frozen=True)
 class Sampling:
-    """When and how a uniform memory hands out batches."""
+    """When and how a uniform replay buffer hands out batches."""
 
     batch_size: int
     learning_starts: int  # env_steps; no update before they have passed
@@ -62,8 +62,8 @@ class Sampling:
     discount: float  # gamma
     with_replacement: bool
 
-    def due(self, clock: Clock) -> int:
-        """Updates owed now: floor(rate * env_steps) in all, less what fell before learning_starts and what was done.
+    def num_updates(self, clock: Clock) -> int:
+        """Updates to run now: floor(rate * env_steps) in all, less what fell before learning_starts and what was done.
 
         At 1/4 an update falls on env_steps 4, 8, 12, …: stable-baselines3's train_freq=4, gradient_steps=1.
         """

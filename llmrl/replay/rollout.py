@@ -8,7 +8,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from llmrl.contracts.explorer import Clock
-from llmrl.contracts.replay import Batch, Memory, Ring, Step
+from llmrl.contracts.replay import Batch, ReplayBuffer, Ring, Step
 from llmrl.replay.ring import Sampling
 from llmrl.replay.uniform import UniformReplay
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ActorCritic(Protocol):
-    """What an agent has to tell of a rollout. No gradients are wanted here."""
+    """What a rollout needs of its agent. Called without gradients."""
 
     def values(self, obs: Any) -> "Tensor":
         """(batch, *obs) -> V(s) (batch,)"""
@@ -26,7 +26,7 @@ class ActorCritic(Protocol):
         """(batch, *obs), (batch, *action) -> log pi(a | s) (batch,)"""
 
 
-class Rollout(Memory):
+class Rollout(ReplayBuffer):
     """The steps that one policy made: `n_steps` of every environment. When they are all there, `n_epochs` passes are
     made over them in minibatches; then the next rollout overwrites them."""
 
@@ -54,7 +54,7 @@ class Rollout(Memory):
         self.rows.add(step)
         self.last[self.rows.newest()] = step.terminated | step.last
 
-    def due(self, clock: Clock) -> int:
+    def num_updates(self, clock: Clock) -> int:
         """None until a rollout is full; then all the updates of its epochs at once."""
         return clock.env_steps // self.size * self.n_epochs * self.minibatches - clock.updates
 

@@ -58,8 +58,8 @@ class UniformReplay(OneStepRows):
         matrix[at, a] = step.reward
         matrix[at, a + 1] = step.terminated
 
-    def due(self, clock: Clock) -> int:
-        return self.sampling.due(clock)
+    def num_updates(self, clock: Clock) -> int:
+        return self.sampling.num_updates(clock)
 
     def batches(self, n: int, rng: np.random.Generator, agent: "Agent") -> Iterator[Batch]:
         for place in self.draw(n, rng):
@@ -71,7 +71,7 @@ class UniformReplay(OneStepRows):
     def newest(self) -> NDArray:
         return np.arange(self.ring.total - self.n_envs, self.ring.total) % self.places
 
-    def forgotten(self) -> NDArray:
+    def evicted(self) -> NDArray:
         return np.empty(0, np.int64)
 
     def following(self, place: NDArray, n: int) -> NDArray:

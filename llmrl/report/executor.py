@@ -61,9 +61,9 @@ def execute(jobs: Sequence[Job], parallel: int, devices: Sequence[str], tell: Ca
 class _Pool:
     def __init__(self, parallel: int, devices: Sequence[str], tell: Callable[[Ended], None]) -> None:
         self.devices, self.tell = devices, tell
-        self.seats: asyncio.Queue[int] = asyncio.Queue()
-        for seat in range(parallel):
-            self.seats.put_nowait(seat)
+        self.slots: asyncio.Queue[int] = asyncio.Queue()
+        for slot in range(parallel):
+            self.slots.put_nowait(slot)
         self.running: set[asyncio.subprocess.Process] = set()
         self.stopping = False
 
@@ -81,20 +81,20 @@ class _Pool:
                 process.terminate()
 
     async def carry_out(self, job: Job) -> Ended | None:
-        seat = await self.seats.get()
+        slot = await self.slots.get()
         try:
             if self.stopping:
                 return None
-            ended = await self.one(job, seat)
+            ended = await self.one(job, slot)
         finally:
-            self.seats.put_nowait(seat)
+            self.slots.put_nowait(slot)
         self.tell(ended)
         return ended
 
-    async def one(self, job: Job, seat: int) -> Ended:
+    async def one(self, job: Job, slot: int) -> Ended:
         env = os.environ | THREADS
         if job.gpu and self.devices:
-            env["CUDA_VISIBLE_DEVICES"] = self.devices[seat % len(self.devices)]
+            env["CUDA_VISIBLE_DEVICES"] = self.devices[slot % len(self.devices)]
         process = await asyncio.create_subprocess_exec(
             *job.argv, env=env, process_group=0, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -1,6 +1,6 @@
 """Checkpoints: written whole or not at all, two kept, replay rows in immutable chunks.
 
-    checkpoint/chunks/<ring>-<start>-<stop>.npz   rows of a memory, written once
+    checkpoint/chunks/<ring>-<start>-<stop>.npz   rows of a replay buffer, written once
     checkpoint/<n>/state.pt                       everything else that changes
     checkpoint/<n>/manifest.json                  hashes of all these files, and the byte offsets of the logs
 
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from llmrl.contracts.replay import Memory, Ring
+from llmrl.contracts.replay import ReplayBuffer, Ring
 from llmrl.runs.files import fsync_directory, read_json, write_json, writing
 
 KEPT = 2
@@ -40,12 +40,12 @@ class Checkpoints:
         self.directory = directory
         self.chunks = directory / "chunks"
 
-    def save(self, state: dict, memory: Memory, offsets: dict[str, int]) -> None:
+    def save(self, state: dict, buffer: ReplayBuffer, offsets: dict[str, int]) -> None:
         """Commits a checkpoint. On a full disk raises DiskError and leaves the earlier ones as they were."""
         with writing(self.directory):
-            self._save(state, memory, offsets)
+            self._save(state, buffer, offsets)
 
-    def _save(self, state: dict, memory: Memory, offsets: dict[str, int]) -> None:
+    def _save(self, state: dict, buffer: ReplayBuffer, offsets: dict[str, int]) -> None:
         import torch
 
         self.chunks.mkdir(parents=True, exist_ok=True)
@@ -56,9 +56,9 @@ class Checkpoints:
         shutil.rmtree(tmp, ignore_errors=True)  # of a process that was killed while it wrote this one
         try:
             tmp.mkdir()
-            chunks = {n: self._write_chunks(n, ring, known.get(n, [])) for n, ring in memory.rings().items()}
+            chunks = {n: self._write_chunks(n, ring, known.get(n, [])) for n, ring in buffer.rings().items()}
             packed = io.BytesIO()  # torch itself would turn a full disk into a RuntimeError
-            torch.save({"state": state, "memory": memory.state_dict()}, packed)
+            torch.save({"state": state, "replay_buffer": buffer.state_dict()}, packed)
             with open(tmp / "state.pt", "wb") as file:
                 file.write(packed.getbuffer())
                 file.flush()
@@ -73,8 +73,8 @@ class Checkpoints:
             raise
         self._prune()
 
-    def load(self, memory: Memory) -> Loaded:
-        """Fills `memory` from the newest whole checkpoint. Damaged ones are removed and complained of."""
+    def load(self, buffer: ReplayBuffer) -> Loaded:
+        """Fills `buffer` from the newest whole checkpoint. Damaged ones are removed and complained of."""
         import torch
 
         found = Loaded()
@@ -86,12 +86,12 @@ class Checkpoints:
                 found.complaints.append(f"checkpoint {directory} is damaged: {error}. The one before it is used.")
                 shutil.rmtree(directory, ignore_errors=True)
                 continue
-            for name, ring in memory.rings().items():
+            for name, ring in buffer.rings().items():
                 for chunk in manifest["chunks"][name]:
                     with np.load(self.chunks / chunk["file"]) as rows:
                         ring.load(chunk["start"], dict(rows))
             saved = torch.load(directory / "state.pt", weights_only=False, map_location="cpu")
-            memory.load_state_dict(saved["memory"])
+            buffer.load_state_dict(saved["replay_buffer"])
             found.state, found.offsets = saved["state"], manifest["offsets"]
             return found
         if found.complaints:

@@ -23,7 +23,7 @@ def train(name, env_id, env_steps, **changes):
     and at the end: a DQN that balances the pole may lose it again for a while."""
     env = gym.make(env_id)
     agent = make(name, env.observation_space, env.action_space, env_steps=env_steps, **changes)
-    memory, explorer, clock = agent.memory(), agent.explorer(), Clock()
+    buffer, explorer, clock = agent.replay_buffer(), agent.explorer(), Clock()
     rng, gen = np.random.default_rng(0), torch.Generator().manual_seed(0)
     obs, _ = env.reset(seed=0)
     evaluations = []
@@ -33,10 +33,10 @@ def train(name, env_id, env_steps, **changes):
         action = explorer.propose(seen, policy, clock, [{}], rng)
         obs, reward, terminated, truncated, _ = env.step(executed(agent, action)[0])
         last = np.array([terminated or truncated])
-        memory.add(Step(seen, action, np.array([reward], np.float32), obs[None], np.array([terminated]), last))
+        buffer.add(Step(seen, action, np.array([reward], np.float32), obs[None], np.array([terminated]), last))
         clock.env_steps += 1
-        for batch in memory.batches(memory.due(clock), rng, agent):
-            memory.after(batch, agent.update(batch))
+        for batch in buffer.batches(buffer.num_updates(clock), rng, agent):
+            buffer.after(batch, agent.update(batch))
             clock.updates += 1
         if last[0]:
             obs, _ = env.reset()

@@ -27,7 +27,7 @@ SUITES = {"base": "base", "rephrase": "base", "easy": "easy", "hard": "hard"}
 
 
 def make(config: Config, role: Role, *, render: bool = False) -> gym.Env:
-    """Training and evaluation are alike. Raises ConfigError where MuJoCo is missing or pictures cannot be drawn."""
+    """Training and evaluation are alike. Raises ConfigError where MuJoCo is missing or it cannot render."""
     env = ClevrRobot(config, render_mode="rgb_array" if render else None)
     if render:
         try_to_draw(env)
@@ -61,7 +61,7 @@ class ClevrRobot(gym.Env):
         self.action_space = gym.spaces.Discrete(ACTIONS)
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, (size(config),), np.float32)
         self._scenes = Scenes(config)
-        self._picture: Any = None  # made when first drawn
+        self._renderer: Any = None  # made when first drawn
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[NDArray, dict]:
         super().reset(seed=seed)
@@ -83,11 +83,11 @@ class ClevrRobot(gym.Env):
     def render(self) -> NDArray[np.uint8] | None:
         if self.render_mode != "rgb_array":
             return None
-        if self._picture is None:
-            from llmrl.envs.clevr_robot.picture import Picture
+        if self._renderer is None:
+            from llmrl.envs.clevr_robot.renderer import Renderer
 
-            self._picture = Picture()
-        return self._picture.of(self._scenes.states[0])
+            self._renderer = Renderer()
+        return self._renderer.render(self._scenes.states[0])
 
     def _seen(self, seen: NDArray[np.float32]) -> NDArray[np.float32]:
         return observed(self.config, seen, [self._sentence])[0]

@@ -144,7 +144,7 @@ class PickPlace(gym.Env):
         return self._observer.observation(), reward, terminated, late and config.timeout == "truncation", info
 
     def render(self) -> NDArray[np.uint8] | list[NDArray[np.uint8]] | None:
-        """A picture, or with "rgb_array_list" all since the last call: in physics mode, those of the motions too."""
+        """A rendering, or with "rgb_array_list" all since the last call: in physics mode, those of the motions too."""
         if self.render_mode == "rgb_array_list":
             frames, self.world.frames = self.world.frames, []
             return [*frames, self.world.render()]

@@ -26,7 +26,7 @@ from llmrl.envs.pick_place.scene import (
 )
 from llmrl.envs.pick_place.world import CROP, SEAL_WINDOW, seals
 
-MARGIN, PICTURE = 64, 2  # render(): room for the hand, and samples of a mask per pixel
+MARGIN, SAMPLES = 64, 2  # render(): room for the hand, and samples of a mask per pixel
 
 
 class AnalyticWorld:
@@ -84,13 +84,13 @@ class AnalyticWorld:
 
     def render(self) -> NDArray[np.uint8]:
         """(576, 576, 3): the table from above, with room around it for what hangs from the hand, whose cup is white."""
-        side = FRAME * FINE // PICTURE + 2 * MARGIN
+        side = FRAME * FINE // SAMPLES + 2 * MARGIN
         labels = np.zeros((side, side), np.uint8)
-        self._draw(labels, (-MARGIN, -MARGIN), PICTURE, [*self._order, *([self.held] if self.held >= 0 else [])])
-        picture, _ = self._coloured(labels)
-        u, v = (int(MARGIN + x * FINE / PICTURE) for x in HOME_PIXEL)
-        picture[u - 4 : u + 4, v - 4 : v + 4] = 255
-        return picture
+        self._draw(labels, (-MARGIN, -MARGIN), SAMPLES, [*self._order, *([self.held] if self.held >= 0 else [])])
+        image, _ = self._coloured(labels)
+        u, v = (int(MARGIN + x * FINE / SAMPLES) for x in HOME_PIXEL)
+        image[u - 4 : u + 4, v - 4 : v + 4] = 255
+        return image
 
     def _drop(self, u: float, v: float) -> None:
         """The held object falls from a hand above (u, v) and rests on what is under its middle."""

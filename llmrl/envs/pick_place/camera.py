@@ -1,7 +1,7 @@
-"""What MuJoCo draws of the pick-and-place table: RGB and height from above, and a picture with an arm for people.
+"""What MuJoCo draws of the pick-and-place table: RGB and height from above, and a rendering with an arm for people.
 
 Both are drawn off the screen by OpenGL, each with a context of its own: the camera's has neither shadows nor smoothed
-edges, so that a pixel is what is in its middle (and takes a tenth of the time), the picture has both.
+edges, so that a pixel is what is in its middle (and takes a tenth of the time), the rendering has both.
 """
 
 from math import acos, atan2, cos, hypot, sin
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from llmrl.envs.opengl import OpenGL
 from llmrl.envs.pick_place import model as table_model
 
-PICTURE = 480  # pixels of a picture's side
+RENDERING = 480  # pixels of a rendering's side
 SHOULDER, UPPER, FORE, WRIST = 0.10, 0.42, 0.46, 0.13  # m, of the arm that is drawn: it only looks like one
 ARM_RGBA = (0.82, 0.83, 0.85, 1.0)
 
@@ -33,7 +33,7 @@ class Camera:
         self._people.lookat[:], self._people.distance = (0.02, -0.4, 0.13), 1.3
         self._people.azimuth, self._people.elevation = 106, -36
         self._plain = gl.context(model)
-        self._smooth: Any = None  # made for the first picture
+        self._smooth: Any = None  # made for the first rendering
 
     def from_above(self, data: Any, side: int, hidden: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """RGB (side, side, 3) and height in metres (side, side) of the workspace, without the hand and the letter of
@@ -50,19 +50,19 @@ class Camera:
         height = (table_model.CAMERA_HEIGHT - near) - (far - near) * depth[::-1].astype(np.float64)
         return rgb[::-1].copy(), np.maximum(height, 0.0).astype(np.float32)
 
-    def picture(self, data: Any) -> NDArray[np.uint8]:
+    def rendering(self, data: Any) -> NDArray[np.uint8]:
         """(480, 480, 3): the table at an angle, with the hand and an arm that holds it."""
         import mujoco
 
         if self._smooth is None:
             quality, size = self._model.vis.quality, self._model.vis.global_
             before = quality.offsamples, quality.shadowsize, size.offwidth, size.offheight
-            quality.offsamples, quality.shadowsize, size.offwidth, size.offheight = 4, 1024, PICTURE, PICTURE
+            quality.offsamples, quality.shadowsize, size.offwidth, size.offheight = 4, 1024, RENDERING, RENDERING
             self._smooth = self._gl.context(self._model)
             quality.offsamples, quality.shadowsize, size.offwidth, size.offheight = before
         self._option.geomgroup[:] = [1] * 5 + [0]
         self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 1
-        rgb = np.empty((PICTURE, PICTURE, 3), np.uint8)
+        rgb = np.empty((RENDERING, RENDERING, 3), np.uint8)
         self._look(data, self._people)
         _add_arm(self._scene, data.mocap_pos[0])
         self._gl.draw(self._scene, self._smooth, rgb, None)

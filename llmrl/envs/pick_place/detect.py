@@ -1,4 +1,4 @@
-"""Where things are seen: in training true positions with noise that stays, or a detector that reads the picture.
+"""Where things are seen: in training true positions with noise that stays, or a detector that reads the image.
 
 Source: docs/papers/explorllm.md. Both give whole pixels (u, v) of the 224 frame, and a new position only for what has
 moved by more than MOVED pixels since it was last seen.
@@ -66,7 +66,7 @@ BOWL_AREA = 150  # of a bowl, a third of it
 
 
 class ColourSegments:
-    """Colour threshold and connected components on the half-resolution picture; a component's letter is the one that
+    """Colour threshold and connected components on the half-resolution image; a component's letter is the one that
     covers it best, over all yaws. The bowls, which never move, are seen once; a hidden letter stays where it was."""
 
     def start(self, world: World, scene: Scene, rng: np.random.Generator) -> list[Point]:

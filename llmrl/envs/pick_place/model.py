@@ -57,7 +57,7 @@ def build(shapes: tuple[str, str, str], scale: float) -> Any:
 
 def _surroundings(spec: Any) -> None:
     """Table, light and cameras. The light falls straight down and adds up to 1 with the ambient one, so that whatever
-    lies flat has exactly its own colour from above, while sides are darker in the picture for people."""
+    lies flat has exactly its own colour from above, while sides are darker in the rendering for people."""
     import mujoco
 
     lamp = spec.visual.headlight  # MuJoCo's light without a place or shadows

@@ -1,4 +1,4 @@
-"""The world simulated by MuJoCo: letters fall, push and tilt, and pictures are rendered (docs/papers/explorllm.md).
+"""The world simulated by MuJoCo: letters fall, push and tilt, and images are rendered (docs/papers/explorllm.md).
 
 The hand is moved along way-points; it has no joints and touches nothing. So with an empty hand and all at rest nothing
 can change, and nothing is simulated: that is most of a pick. What is seen is drawn when it is asked for, once for each
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrl.envs.opengl import OpenGL
-from llmrl.envs.pick_place.camera import PICTURE, Camera
+from llmrl.envs.pick_place.camera import RENDERING, Camera
 from llmrl.envs.pick_place.letters import PIXEL
 from llmrl.envs.pick_place.model import TIMESTEP, build, rgba
 from llmrl.envs.pick_place.scene import (
@@ -37,7 +37,7 @@ SPEED = 1.0  # m/s, the hand's on average
 WAIT, FALL = 1.0, 3.0  # s that are waited at most: for what hangs to hang still, and for what falls to lie still
 CHECK = 15  # simulator steps after which what has not moved lies still
 STILL = 0.0003  # m, and part of a quaternion, that is no motion: letters that lie on each other never rest fully
-FRAME_STEPS = 10  # simulator steps between two pictures of a film: 25 a second
+FRAME_STEPS = 10  # simulator steps between two frames of a film: 25 a second
 BORDER = CROP  # pixels around the half-resolution image, where crops reach beyond it
 
 
@@ -56,11 +56,11 @@ class Table:
 
 
 class PhysicsWorld:
-    """A `World`; world.py says what its attributes and methods are. film: pictures of all motions go to `frames`.
+    """A `World`; world.py says what its attributes and methods are. film: renderings of all motions go to `frames`.
     Raises ConfigError where OpenGL cannot draw."""
 
     def __init__(self, *, film: bool) -> None:
-        self._gl = OpenGL(PICTURE, "env.mode=physics")
+        self._gl = OpenGL(RENDERING, "env.mode=physics")
         self._tables: dict[tuple, Table] = {}  # by letters in alphabetical order, and their scale
         self._film = film
         self.frames: list[NDArray[np.uint8]] = []
@@ -129,7 +129,7 @@ class PhysicsWorld:
     def render(self) -> NDArray[np.uint8]:
         """(480, 480, 3): the table at an angle, with an arm that holds the hand."""
         self._up_to_date()
-        return self._table.camera.picture(self._data)
+        return self._table.camera.rendering(self._data)
 
     # --- what is seen -----------------------------------------------------------------------------------------------
 

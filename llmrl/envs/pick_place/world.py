@@ -25,7 +25,7 @@ class World(Protocol):
     yaw: NDArray[np.float64]  # (3,) radians
     z: NDArray[np.float64]  # (6,) m, the middle of each object's thickness
     held: int  # slot, -1: nothing
-    frames: list[NDArray[np.uint8]]  # pictures of the motions since the list was last emptied, of a world that films
+    frames: list[NDArray[np.uint8]]  # renderings of the motions since the list was last emptied, of a world that films
 
     def reset(self, scene: Scene, rng: np.random.Generator) -> None:
         """Sets the scene up with an empty hand; all noise of the episode is drawn from `rng`."""
@@ -44,7 +44,7 @@ class World(Protocol):
         """The whole half-resolution image: RGB (112, 112, 3), height (112, 112) in metres."""
 
     def render(self) -> NDArray[np.uint8]:
-        """A picture for people, RGB."""
+        """A rendering for people, RGB."""
 
 
 @cache

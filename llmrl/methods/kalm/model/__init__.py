@@ -174,7 +174,7 @@ def sentences_of(rollouts: Rollouts) -> tuple[tuple[str, ...], Any]:
 
 
 def vocabulary(texts: Sequence[str]) -> list[str]:
-    """The texts whose words a tokenizer from nothing shall know: the sentences and the prompts."""
+    """The texts whose words a tokenizer from scratch shall know: the sentences and the prompts."""
     from llmrl.methods.kalm.model.tasks import PROMPTS
 
     found = {word for line in (*texts, *PROMPTS.values()) for word in line.split() if "{" not in word}

@@ -9,7 +9,7 @@ from llmrl.envs import text
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of a Llama architecture that is trained from nothing."""
+    """Of a Llama architecture that is trained from scratch."""
 
     hidden: Count
     layers: Count
@@ -50,11 +50,11 @@ class Model:
     def __post_init__(self) -> None:
         text.check_name(self.encoder, "encoder")
         if (self.pretrained is None) == (self.sizes is None):
-            raise ValueError("pretrained: give either the name of a language model, or sizes, to train from nothing")
+            raise ValueError("pretrained: give either the name of a language model, or sizes, to train from scratch")
         if self.sizes is not None and self.sizes.hidden % (2 * self.sizes.heads):
             raise ValueError(f"sizes: hidden={self.sizes.hidden} is not {self.sizes.heads} heads of an even width")
         if self.sizes is not None and self.adapter == "lora":
-            raise ValueError("adapter: lora adapts a pretrained model; one from nothing is trained in full")
+            raise ValueError("adapter: lora adapts a pretrained model; one from scratch is trained in full")
         if (self.epochs is None) == (self.updates is None):
             raise ValueError("epochs: give either epochs or updates, and null for the other")
         if not 0 < self.validation < 1:

@@ -20,10 +20,10 @@ from llmrl.methods.kalm.model.config import Model, Sizes
 from llmrl.methods.kalm.model.tokenizer import word_level
 
 STATE, ACTIONS = 10, 40  # numbers in a state (x, y of five balls, m); actions
-INIT = 0.02  # standard deviation of the initial weights of a language model from nothing, as Llama's
+INIT = 0.02  # standard deviation of the initial weights of a language model from scratch, as Llama's
 MLP = 512  # hidden units of the state embedding `mlp`: the width that the authors wrote down
 WEIGHT_FILES = ("*.safetensors", "*.bin")  # files, one of which a directory of a pretrained model needs
-MAX_POSITIONS = 512  # of a model from nothing; a rollout of 50 steps with its words has some 150
+MAX_POSITIONS = 512  # of a model from scratch; a rollout of 50 steps with its words has some 150
 
 
 class Sequences(NamedTuple):
@@ -153,7 +153,7 @@ class Continuation:
 
 
 def make(config: Model, words: list[str], width: int | None, gen: Generator) -> tuple[GroundedLM, Any]:
-    """(model, its tokenizer) on the CPU. `words`: the texts that a tokenizer from nothing shall know. Raises
+    """(model, its tokenizer) on the CPU. `words`: the texts that a tokenizer from scratch shall know. Raises
     ConfigError where the pretrained model is missing, or cannot be adapted."""
     if config.sizes is not None:
         tokenizer = word_level(words)

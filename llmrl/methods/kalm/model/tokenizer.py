@@ -1,4 +1,4 @@
-"""The word-level tokenizer of a language model that is trained from nothing: it knows the words of the training
+"""The word-level tokenizer of a language model that is trained from scratch: it knows the words of the training
 sentences and of the prompts, and whatever else it reads is <unk>."""
 
 import re

@@ -81,9 +81,9 @@ def film(rollouts: Rollouts, i: int, path: Path) -> bool:
         import imageio.v2 as imageio
         import imageio_ffmpeg  # noqa: F401 (imageio asks for it only when the first frame is there)
 
-        from llmrl.envs.clevr_robot.picture import Picture
+        from llmrl.envs.clevr_robot.renderer import Renderer
 
-        picture = Picture()
+        renderer = Renderer()
     except (ImportError, ConfigError):
         return False
     length = int(rollouts.lengths[i])
@@ -92,5 +92,5 @@ def film(rollouts: Rollouts, i: int, path: Path) -> bool:
     path.parent.mkdir(exist_ok=True)
     with imageio.get_writer(path, fps=FPS, macro_block_size=2) as video:
         for pair in zip(imagined, real):
-            video.append_data(np.concatenate([picture.of(state) for state in pair], axis=1))
+            video.append_data(np.concatenate([renderer.render(state) for state in pair], axis=1))
     return True

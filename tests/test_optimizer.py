@@ -1,4 +1,4 @@
-"""One step of gradient descent, whatever way the tensors lie in memory."""
+"""An optimizer step, whatever way the tensors lie in memory."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ import torch
 from conftest import ROOT
 from torch import nn
 
-from llmrl.agents.nets import Descent
+from llmrl.agents.nets import Optimizer
 
 
 def test_gradients_that_lie_otherwise_than_their_parameters_move_the_right_ones():
@@ -15,11 +15,11 @@ def test_gradients_that_lie_otherwise_than_their_parameters_move_the_right_ones(
     gen = torch.Generator().manual_seed(0)
     start, direction = (torch.randn(4, 3, 2, 2, generator=gen) for _ in range(2))
     ours, theirs = nn.ParameterList([start.clone()]), [start.clone().requires_grad_()]
-    descent, adam = Descent(ours, 0.1), torch.optim.Adam(theirs, lr=0.1)
+    optimizer, adam = Optimizer(ours, 0.1), torch.optim.Adam(theirs, lr=0.1)
     turned = direction.permute(0, 2, 3, 1).contiguous()
     assert torch.autograd.grad((ours[0].permute(0, 2, 3, 1) * turned).sum(), ours[0])[0].stride() != ours[0].stride()
     for _ in range(3):
-        descent.step((ours[0].permute(0, 2, 3, 1) * turned).sum())
+        optimizer.step((ours[0].permute(0, 2, 3, 1) * turned).sum())
         adam.zero_grad()
         (theirs[0] * direction).sum().backward()
         adam.step()
@@ -29,14 +29,14 @@ def test_gradients_that_lie_otherwise_than_their_parameters_move_the_right_ones(
 STEPS = """
 import copy, sys
 import torch
-from llmrl.agents.nets import Descent
+from llmrl.agents.nets import Optimizer
 net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
 other = copy.deepcopy(net)
 x = torch.linspace(-1, 1, 12).reshape(3, 4)
-descent = Descent(net, 1e-2, eps=1e-5)
+optimizer = Optimizer(net, 1e-2, eps=1e-5)
 for step in range(5):
-    descent.step(net(x).pow(2).mean())
-    descent.adam.load_state_dict(descent.adam.state_dict())
+    optimizer.step(net(x).pow(2).mean())
+    optimizer.adam.load_state_dict(optimizer.adam.state_dict())
 assert "torch._dynamo" not in sys.modules
 adam = torch.optim.Adam(other.parameters(), lr=1e-2, eps=1e-5, fused=True)
 for step in range(5):

@@ -1,4 +1,4 @@
-"""Pictures of the table from the original's camera, which is MuJoCo's own free one: azimuth 90, elevation -45."""
+"""Renderings of the table from the original's camera, which is MuJoCo's own free one: azimuth 90, elevation -45."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ from llmrl.envs.opengl import OpenGL
 SIDE = 300  # pixels
 
 
-class Picture:
+class Renderer:
     """Draws full states off the screen. Raises ConfigError, with what to install, where nothing can be drawn."""
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class Picture:
         self._gl = OpenGL(SIDE, "drawing CLEVR-Robot")
         self._context = self._gl.context(self._model)
 
-    def of(self, state: NDArray) -> NDArray[np.uint8]:
+    def render(self, state: NDArray) -> NDArray[np.uint8]:
         """(69,) -> RGB (300, 300, 3)."""
         import mujoco
 
@@ -30,6 +30,6 @@ class Picture:
         mujoco.mj_forward(self._model, self._data)
         everything = mujoco.mjtCatBit.mjCAT_ALL.value
         mujoco.mjv_updateScene(self._model, self._data, self._option, None, self._camera, everything, self._scene)
-        picture = np.empty((SIDE, SIDE, 3), np.uint8)
-        self._gl.draw(self._scene, self._context, picture, None)
-        return picture[::-1].copy()  # the lowest row comes first
+        pixels = np.empty((SIDE, SIDE, 3), np.uint8)
+        self._gl.draw(self._scene, self._context, pixels, None)
+        return pixels[::-1].copy()  # the lowest row comes first
