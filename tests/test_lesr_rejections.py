@@ -10,10 +10,11 @@ from test_lesr_parts import GOOD, REVISED, check, in_f, returning, steps_of
 from test_presets_lesr import ONE, SMALL
 
 from llmrl.config import from_node
+from llmrl.llm.program_text import Rejected
 from llmrl.methods.lesr import method as lesr
 from llmrl.methods.lesr import program, scripted
 from llmrl.methods.lesr import search as lesr_search
-from llmrl.methods.lesr.program import DEFAULT_REJECT, REJECTIONS, Rejected, Rejection
+from llmrl.methods.lesr.program import DEFAULT_REJECT, REJECTIONS, Rejection
 from llmrl.runs.seeding import generator
 
 DOCS = Path(__file__).parents[1] / "docs" / "papers" / "lesr.md"

@@ -18,19 +18,13 @@ import numpy as np
 from llmrl.checks import ConfigError, Count, NonNegative, NonNegativeInt, Positive
 from llmrl.contracts.method import Method, Reads
 from llmrl.envs.base import PROGRAM, Task, Transform
+from llmrl.llm.program_text import Rejected, fingerprint
 from llmrl.llm.tries import REPEATED, Tries
 from llmrl.methods.lesr import prompts
 from llmrl.methods.lesr.lipschitz import spectral
-from llmrl.methods.lesr.program import (
-    REJECTIONS,
-    Rejected,
-    Rejection,
-    extract,
-    fingerprint,
-    validate,
-)
-from llmrl.methods.lesr.real_states import real_steps
+from llmrl.methods.lesr.program import REJECTIONS, Rejection, extract, validate
 from llmrl.methods.plain import vanilla
+from llmrl.methods.search.steps import real_steps
 from llmrl.runs import seeding
 from llmrl.runs.children import outcome_of, prepare, result_of, run_all
 from llmrl.runs.files import read_jsonl, write_text
@@ -147,7 +141,8 @@ class _Search:
         check_task(ctx.cfg.env)
         ctx.rehearse()  # an agent that cannot act or learn here says so before the LLM is asked
         env = ctx.env("eval")
-        self.states, self.rewards = real_steps(env, self.config.states, self.config.seed)
+        steps = real_steps(env, self.config.states, self.config.seed)
+        self.states, self.rewards = steps.states, steps.rewards
         env.close()
         task = ctx.cfg.env.task
         if len(task.observation) != self.states.shape[1]:

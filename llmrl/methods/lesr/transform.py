@@ -16,7 +16,7 @@ from llmrl.envs.base import PROGRAM, Role, Transform
 from llmrl.llm.sandbox import Sandbox, SandboxFailure
 from llmrl.methods.lesr.lipschitz import Recorder
 from llmrl.methods.lesr.program import ENTRY, defined
-from llmrl.methods.lesr.purity import Asked
+from llmrl.methods.search.purity import Asked
 
 
 class Transformed(gym.Wrapper):
