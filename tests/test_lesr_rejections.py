@@ -10,11 +10,11 @@ from test_lesr_parts import GOOD, REVISED, check, in_f, returning, steps_of
 from test_presets_lesr import ONE, SMALL
 
 from llmrl.config import from_node
-from llmrl.llm import scripted, scripted_lesr
+from llmrl.llm.program_text import Rejected
 from llmrl.methods.lesr import method as lesr
-from llmrl.methods.lesr import program
+from llmrl.methods.lesr import program, scripted
 from llmrl.methods.lesr import search as lesr_search
-from llmrl.methods.lesr.program import DEFAULT_REJECT, REJECTIONS, Rejected, Rejection
+from llmrl.methods.lesr.program import DEFAULT_REJECT, REJECTIONS, Rejection
 from llmrl.runs.seeding import generator
 
 DOCS = Path(__file__).parents[1] / "docs" / "papers" / "lesr.md"
@@ -108,7 +108,7 @@ def searched(tmp_path, monkeypatch, replies, *overrides):
 
     given = iter(replies)
     monkeypatch.setattr(lesr_search, "run_all", trained)
-    monkeypatch.setitem(scripted.PROGRAMS, "lesr.sample", lambda messages, index: f"```python\n{next(given)}```")
+    monkeypatch.setitem(scripted.RULES, "lesr.sample", lambda messages, index: f"```python\n{next(given)}```")
     config = lesr.search_of(from_node(compose(["experiment=lesr/mujoco", *SMALL, *overrides])))
     log = RunLog(tmp_path)
     lesr_search.LESRSearch().run(RunContext(config, tmp_path, Stop(), log, lambda *_: None))
@@ -121,8 +121,8 @@ def searched(tmp_path, monkeypatch, replies, *overrides):
 
 
 def cheetah(reward):
-    features = scripted_lesr.TASKS["HalfCheetah"][:3]
-    code = scripted_lesr.program(features, 17)
+    features = scripted.TASKS["HalfCheetah"][:3]
+    code = scripted.program(features, 17)
     return code[: code.rindex("    return ")] + f"    return {reward}\n"
 
 

@@ -21,8 +21,8 @@ from llmrl.commands.cells import table_of
 from llmrl.config import from_node
 from llmrl.context import RunContext
 from llmrl.contracts.replay import Step
-from llmrl.llm import scripted_lesr
 from llmrl.methods.lesr import method as lesr
+from llmrl.methods.lesr import scripted as scripted_lesr
 from llmrl.methods.lesr import search as lesr_search
 from llmrl.runs.children import outcome_of
 from llmrl.runs.files import read_json, read_jsonl, write_json, write_text

@@ -9,8 +9,9 @@ from test_lesr_wrapper import PENDULUM
 
 from llmrl.llm.sandbox import Sandbox, SandboxFailure
 from llmrl.methods.lesr import program as checks
-from llmrl.methods.lesr import purity, wrapper
-from llmrl.methods.lesr.purity import EVERY, Asked
+from llmrl.methods.lesr import wrapper
+from llmrl.methods.search import purity
+from llmrl.methods.search.purity import EVERY, Asked
 
 
 class Ungated(Sandbox):
@@ -89,8 +90,8 @@ def test_a_resumed_look_asks_the_same_states_at_the_same_calls():
     a, b = whole.state_dict(), after.state_dict()
     assert a["calls"] == b["calls"] == 1300
     for one, other in zip(a["kept"], b["kept"], strict=True):
-        assert [part.tolist() for part in one] == [part.tolist() for part in other]
-    assert [kept[0].tolist() for kept in a["kept"]] == [[0.0], [1250.0]]
+        assert [[x.tolist() for x in part] for part in one] == [[x.tolist() for x in part] for part in other]
+    assert [arguments[0].tolist() for arguments, _ in a["kept"]] == [[0.0], [1250.0]]
 
 
 COUNTS = "def revise_state(s, calls=[]):\n    calls.append(0)\n    return list(s) + [float(len(calls) > 30)]\n"

@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT, compose
 
 from llmrl.conf_files import options
-from llmrl.config import Config, from_node
+from llmrl.config import Config, from_node, method_of
 
 PACKAGE = ROOT / "llmrl"
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -163,6 +163,8 @@ def test_every_environment_composes(env):
                          "eval", "log", "wrapper") for name in options(group)])  # fmt: skip
 def test_every_choice_composes(group, name):
     needed = ["llm.model=some/model", "llm.api_base=http://localhost/v1"] if name == "openai_compatible" else []
+    if group == "method" and (suites := method_of(name).suites):
+        needed.append(next(f"env={env}" for env in options("env") if env.startswith(suites[0])))
     assert isinstance(from_node(compose([f"{group}={name}", *needed])), Config)
 
 

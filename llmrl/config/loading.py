@@ -9,6 +9,7 @@ from typing import Any, get_type_hints
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from llmrl.checks import LARGEST, ConfigError
+from llmrl.conf_files import options
 from llmrl.config.errors import Source, dataclass_in, distinct, explain
 from llmrl.config.node import check_shape, complaints
 from llmrl.config.plugins import config_classes, method_of
@@ -27,6 +28,7 @@ def from_node(node: dict[str, Any], overrides: Iterable[str] = ()) -> Config:
     if errors:
         raise ConfigError("\n".join(errors))
     asked = given.get("env_steps") is not None and source.of("budget.env_steps") == "command line"
+    check_suite(choices["method"], parts["env"].suite, choices["env"])
     check_length(parts["budget"], choices["method"], asked)
     if isinstance(parts["wrapper"], NoWrapper):
         parts["wrapper"] = None
@@ -60,6 +62,14 @@ def _checked_groups(node: dict, classes: dict[str, type], source: Source) -> tup
         except ValidationError as error:
             errors += [explain(group, e, cls, source) for e in distinct(error.errors())]
     return parts, errors
+
+
+def check_suite(name: str, suite: str, env: str) -> None:
+    """Raises ConfigError where the method `name` is made for other suites of environments."""
+    suites = method_of(name).suites
+    if suites and suite not in suites:
+        choices = [choice for choice in options("env") if choice.partition("/")[0] in suites]
+        raise ConfigError(f"method={name} does not take env={env}. It takes: {', '.join(choices)}.")
 
 
 def check_length(budget: Budget, name: str, env_steps_asked: bool) -> None:

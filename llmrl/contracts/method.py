@@ -22,6 +22,7 @@ class Method(ABC, Generic[Own]):
 
     artifact: ClassVar[str | None] = None  # the kind of what others build on: runs lie in outputs/artifacts/<kind>/<id>
     trains: ClassVar[bool] = True  # whether `run` trains the agent; False: it only evaluates
+    suites: ClassVar[tuple[str, ...]] = ()  # of environments that it is made for; empty: any
     unit: ClassVar[Unit] = "env_steps"  # what a training is measured in; "updates": offline
 
     @classmethod

@@ -45,6 +45,8 @@ class Config:
 class ExploRLLM(Method[Config]):
     """With epsilon 0 this is the agent alone, byte for byte: no LLM is asked."""
 
+    suites = ("pick_place",)
+
     @classmethod
     def reads(cls, config: Config) -> tuple[Reads, ...]:
         return ("llm",) if config.epsilon else ()

@@ -1,7 +1,7 @@
 """LESR (Wang et al. 2024, arXiv 2407.13237): an LLM writes what the agent should see and feel.
 
 The search (methods/lesr/search) is an artifact that all seeds share; this method trains with what it found, from
-scratch, on the run's own seed (section 2.3 of the specification). docs/papers/lesr.md compares with the paper.
+scratch, on the run's own seed. docs/papers/lesr.md compares with the paper.
 """
 
 from dataclasses import dataclass, field, replace

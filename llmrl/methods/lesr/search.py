@@ -1,4 +1,4 @@
-"""LESR's search (Wang et al. 2024, arXiv 2407.13237, section 2 of the specification): which state features and which
+"""LESR's search (Wang et al. 2024, arXiv 2407.13237; docs/papers/lesr.md): which state features and which
 intrinsic reward help?
 
 An LLM writes K programs F, G; each is trained for N_small env_steps; how well, and the Lipschitz constant of each
@@ -19,21 +19,15 @@ from llmrl.checks import ConfigError, Count, NonNegative, NonNegativeInt, Positi
 from llmrl.config import wrapped
 from llmrl.contracts.env import Task
 from llmrl.contracts.method import Method, Reads
+from llmrl.llm.program_text import Rejected, fingerprint
 from llmrl.llm.tries import REPEATED, Tries
 from llmrl.methods.lesr import prompts
 from llmrl.methods.lesr import wrapper as lesr_wrapper
 from llmrl.methods.lesr.lipschitz import spectral
-from llmrl.methods.lesr.program import (
-    REJECTIONS,
-    Rejected,
-    Rejection,
-    extract,
-    fingerprint,
-    validate,
-)
-from llmrl.methods.lesr.real_states import real_steps
+from llmrl.methods.lesr.program import REJECTIONS, Rejection, extract, validate
 from llmrl.methods.lesr.wrapper import PROGRAM
 from llmrl.methods.plain import vanilla
+from llmrl.methods.search.steps import real_steps
 from llmrl.runs import seeding
 from llmrl.runs.children import outcome_of, prepare, result_of, run_all
 from llmrl.runs.files import read_jsonl, write_text
@@ -150,7 +144,8 @@ class _Search:
         check_task(ctx.cfg)
         ctx.rehearse()  # an agent that cannot act or learn here says so before the LLM is asked
         env = ctx.env("eval")
-        self.states, self.rewards = real_steps(env, self.config.states, self.config.seed)
+        steps = real_steps(env, self.config.states, self.config.seed)
+        self.states, self.rewards = steps.states, steps.rewards
         env.close()
         task = ctx.cfg.env.task
         if len(task.observation) != self.states.shape[1]:

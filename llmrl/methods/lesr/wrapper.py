@@ -17,7 +17,7 @@ from llmrl.contracts.env import Role, Wrapper
 from llmrl.llm.sandbox import Sandbox, SandboxFailure
 from llmrl.methods.lesr.lipschitz import Recorder
 from llmrl.methods.lesr.program import ENTRY, defined
-from llmrl.methods.lesr.purity import Asked
+from llmrl.methods.search.purity import Asked
 
 PROGRAM = "transform.py"  # the function pair in the directory of an artifact, and of a run that trained with one
 

@@ -1,4 +1,4 @@
-"""KALM's grounded language model (arXiv 2404.09248; kalm.md, section 5): a causal language model is
+"""KALM's grounded language model (arXiv 2404.09248; docs/papers/kalm.md): a causal language model is
 trained on rollouts and their goals in words until it can imagine the ones from the others.
 
 The run's directory is the artifact: model.json names the model, weights.safetensors holds what was trained of it.
@@ -66,6 +66,7 @@ def check(run: Run, config: Config, key: str) -> None:
 
 
 class KALMModel(Method[Config]):
+    suites = ("clevr_robot",)
     artifact = "kalm_model"  # its directory is outputs/artifacts/kalm_model/<id>
 
     @classmethod

@@ -1,5 +1,5 @@
-"""What LESR tells the LLM: the first prompt, the feedback on trained programs, and the next round's prompt (section 4
-of the specification). The texts are ours and stand in prompts/*.txt; all are plain user messages.
+"""What LESR tells the LLM: the first prompt, the feedback on trained programs, and the next round's prompt
+(docs/papers/lesr.md). The texts are ours and stand in prompts/*.txt; all are plain user messages.
 """
 
 import re

@@ -1,5 +1,4 @@
-"""`llm=scripted` for sentences. ExploRLLM: finds the things that a sentence names, by their words, in the prompt. KALM:
-says a goal once more, with another beginning."""
+"""`llm=scripted` for ExploRLLM's sentences: finds the things that a sentence names, by their words, in the prompt."""
 
 import json
 import re
@@ -20,26 +19,6 @@ def plan(messages: list[dict], index: str) -> str:
     return f"(A scripted answer, by no language model.) {json.dumps(steps)}"
 
 
-OPENINGS = (
-    "Please",
-    "Be so kind as to",
-    "I would like you to",
-    "What about this:",
-    "Your next task:",
-    "Now",
-    "Do this for me:",
-)
-
-
-def rephrase(messages: list[dict], index: str) -> str:
-    """The goal in its own words behind n different openings."""
-    text = messages[-1]["content"]
-    goal, n = re.search(r"This is the goal: (.+)\.\n", text)[1], int(re.search(r"Write (\d+) ", text)[1])
-    again = [" ".join(["once more,"] * (i // len(OPENINGS)) + [goal[0].lower() + goal[1:]]) for i in range(n)]
-    lines = [f"{OPENINGS[i % len(OPENINGS)]} {words}" for i, words in enumerate(again)]
-    return "\n".join(["A scripted answer, by no language model.", *lines])
-
-
 def _read(messages: list[dict]) -> tuple[list[str], str]:
     """The names of the six things, and the sentence."""
     text = messages[-1]["content"]
@@ -56,4 +35,4 @@ def _shared(name: str, sentence: str) -> int:
     )  # fmt: skip
 
 
-RULES = {"explorllm.goal": goal, "explorllm.plan": plan, "kalm.rephrase": rephrase}
+RULES = {"explorllm.goal": goal, "explorllm.plan": plan}
