@@ -104,7 +104,7 @@ import gymnasium as gym
 import numpy as np
 
 from llmrl.checks import Count
-from llmrl.envs.base import Task
+from llmrl.contracts.env import Task
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ def searched(tmp_path, monkeypatch, replies, *overrides):
     """(verdicts, feedback) of a search whose LLM gives these replies in turn; a training ends at once."""
     from test_presets_lesr import trained
 
-    from llmrl.build import RunContext
+    from llmrl.context import RunContext
     from llmrl.runs.files import read_jsonl
     from llmrl.runs.log import RunLog
     from llmrl.runs.stop import Stop

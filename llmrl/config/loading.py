@@ -9,12 +9,12 @@ from typing import Any, get_type_hints
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from llmrl.checks import LARGEST, ConfigError
-from llmrl.conf_files import group_file, options
+from llmrl.conf_files import options
 from llmrl.config.errors import Source, dataclass_in, distinct, explain
 from llmrl.config.node import check_shape, complaints
 from llmrl.config.plugins import config_classes, method_of
 from llmrl.config.scaling import scaled, unscaled
-from llmrl.config.schema import OWN, Budget, Config
+from llmrl.config.schema import OWN, Budget, Config, NoWrapper
 
 
 def from_node(node: dict[str, Any], overrides: Iterable[str] = ()) -> Config:
@@ -22,7 +22,7 @@ def from_node(node: dict[str, Any], overrides: Iterable[str] = ()) -> Config:
     check_shape(node)
     choices, source, given = dict(node["choices"]), Source(dict(node["choices"]), tuple(overrides)), node["budget"]
     unshortened = unscaled(node, source.overrides, source.of)
-    node = _resolve_transform(_resolve_budget(node))
+    node = _resolve_budget({"wrapper": {}} | node)
     parts, errors = _checked_groups(node, config_classes(choices, node["env"].get("suite")), source)
     errors += [*unshortened, *complaints(node)]
     if errors:
@@ -30,6 +30,12 @@ def from_node(node: dict[str, Any], overrides: Iterable[str] = ()) -> Config:
     asked = given.get("env_steps") is not None and source.of("budget.env_steps") == "command line"
     check_suite(choices["method"], parts["env"].suite, choices["env"])
     check_length(parts["budget"], choices["method"], asked)
+    if isinstance(parts["wrapper"], NoWrapper):
+        parts["wrapper"] = None
+    elif method_of(choices["method"]).unit == "updates":
+        raise ConfigError(
+            f"wrapper: method={choices['method']} trains on a dataset of the environment as it is: use wrapper=none"
+        )
     for group in ("method", "agent"):
         parts[group] = scaled(parts[group], parts["budget"].scale)
     return Config(**parts, seed=node["seed"], study=str(node["study"]), choices=choices)
@@ -140,16 +146,3 @@ def _resolve_budget(node: dict) -> dict:
         # a wrong value or a missing key: the check that follows says which, and shall say nothing else
         budget, evaluation = ({k: 1 if v is None else v for k, v in part.items()} for part in (budget, evaluation))
     return node | {"budget": budget, "eval": evaluation}
-
-
-def _resolve_transform(node: dict) -> dict:
-    """`env.transform=<artifact>` is short for its key `artifact`, with the other keys as conf/ has them; null: none."""
-    transform = node["env"].get("transform")
-    if isinstance(transform, str):
-        import yaml
-
-        defaults = yaml.safe_load(group_file("env", "_transform").read_text())
-        transform = defaults["transform"] | {"artifact": transform}
-    if isinstance(transform, dict) and transform.get("artifact") is None:
-        transform = None
-    return node | {"env": node["env"] | ({"transform": transform} if "transform" in node["env"] else {})}

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 if TYPE_CHECKING:
-    from llmrl.build import RunContext
     from llmrl.config import Config as Run
+    from llmrl.context import RunContext
 
 Own = TypeVar("Own")  # the method's Config
 Reads = Literal["llm", "env.task", "env.task.observation"]

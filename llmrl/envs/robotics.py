@@ -6,7 +6,7 @@ docs/environments.md says which versions these are, and what differs from the pa
 
 import io
 from contextlib import redirect_stderr
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrl.checks import ConfigError, Count, Positive
-from llmrl.envs.base import Role, Task, Transform, make_gymnasium, require
+from llmrl.contracts.env import Role, Task
+from llmrl.envs.base import make_gymnasium, require
 from llmrl.envs.mujoco import choose_renderer, try_to_draw
 
 
@@ -29,7 +30,6 @@ class Config:
     success_below: Positive | None
     success_above: Positive | None
     task: Task
-    transform: Transform | None = field(metadata={"neutral": None})
 
     @property
     def frames_per_step(self) -> int:

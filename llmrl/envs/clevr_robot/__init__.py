@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrl.checks import ConfigError
-from llmrl.envs.base import Role
+from llmrl.contracts.env import Role
 from llmrl.envs.clevr_robot import goals, language
 from llmrl.envs.clevr_robot.batch import Scenes
 from llmrl.envs.clevr_robot.config import Config

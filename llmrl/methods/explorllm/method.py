@@ -24,7 +24,7 @@ from llmrl.methods.explorllm.programs import Affordance, check_affordance, choos
 from llmrl.runs import seeding
 
 if TYPE_CHECKING:
-    from llmrl.build import RunContext
+    from llmrl.context import RunContext
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from llmrl.methods.explorllm.programs import Affordance, check_affordance, choos
 from llmrl.runs.evaluate import Act, cases, evaluate, uniform_policy
 
 if TYPE_CHECKING:
-    from llmrl.build import RunContext
+    from llmrl.context import RunContext
 
 Policy = Literal["program", "argmax", "centre", "random", "oracle"]
 SAMPLING: dict[str, Sampling] = {"program": "stochastic", "argmax": "argmax", "centre": "centre"}

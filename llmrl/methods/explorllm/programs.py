@@ -24,7 +24,7 @@ from llmrl.methods.explorllm.prompts import Asker, Message
 from llmrl.runs.files import read_json, write_json, write_text
 
 if TYPE_CHECKING:
-    from llmrl.build import RunContext
+    from llmrl.context import RunContext
 
 PRODUCT = "programs.json"
 PURPOSES = {"planner": "explorllm.planner", "affordance": "explorllm.affordance", "place_map": "explorllm.place"}

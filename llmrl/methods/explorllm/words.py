@@ -25,7 +25,7 @@ from llmrl.methods.explorllm.language import EVERYTHING, Goal, Unreadable
 from llmrl.runs.evaluate import cases, evaluate
 
 if TYPE_CHECKING:
-    from llmrl.build import RunContext
+    from llmrl.context import RunContext
 
 PURPOSES = {"goal": "explorllm.goal", "plan": "explorllm.plan"}
 READ: dict[str, Callable[[str], Any]] = {"goal": language.read_goal, "plan": language.read_plan}

@@ -24,7 +24,7 @@ from llmrl.runs import seeding
 from llmrl.runs.files import writing
 
 if TYPE_CHECKING:
-    from llmrl.build import RunContext
+    from llmrl.context import RunContext
 
 PRODUCT = FILE
 

@@ -28,7 +28,7 @@ from llmrl.methods.kalm.model import sentences_of
 from llmrl.replay.dataset import Timeouts, Transitions
 
 if TYPE_CHECKING:
-    from llmrl.build import RunContext
+    from llmrl.context import RunContext
 
 Tier = Literal["rephrase", "easy", "hard"]
 

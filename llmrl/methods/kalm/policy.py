@@ -24,7 +24,7 @@ from llmrl.runs import seeding
 from llmrl.runs.evaluate import Case, Scores, cases, evaluate_together
 
 if TYPE_CHECKING:
-    from llmrl.build import RunContext
+    from llmrl.context import RunContext
 
 PUSH = {g.BEHIND: 1, g.LEFT: 2, g.FRONT: 3, g.RIGHT: 0}  # the action's direction for an easy goal's
 

@@ -27,7 +27,7 @@ from llmrl.runs import seeding
 from llmrl.runs.files import read_json, write_bytes, write_json
 
 if TYPE_CHECKING:
-    from llmrl.build import RunContext
+    from llmrl.context import RunContext
 
 PRODUCT, WEIGHTS = "model.json", "weights.safetensors"
 Task = Annotated[Literal[0, 1, 2, 3], Whole]

@@ -26,7 +26,7 @@ from llmrl.runs import seeding
 from llmrl.runs.files import read_json, write_json, writing
 
 if TYPE_CHECKING:
-    from llmrl.build import RunContext
+    from llmrl.context import RunContext
 
 PRODUCT = FILE
 METRICS = "metrics.json"

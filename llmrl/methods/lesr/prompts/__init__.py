@@ -11,7 +11,7 @@ from string import Template
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from llmrl.envs.base import Task
+    from llmrl.contracts.env import Task
     from llmrl.methods.lesr.search import Config
 
 PROMPTS = Path(__file__).parent
