@@ -15,7 +15,7 @@ from llmrl.methods.lesr import method as lesr
 from llmrl.methods.lesr import scripted
 from llmrl.methods.lesr import search as lesr_search
 from llmrl.methods.lesr.program import DEFAULT_REJECT, REJECTIONS, Rejection
-from llmrl.methods.search import checks
+from llmrl.methods.search import candidates, checks
 from llmrl.runs.seeding import generator
 
 DOCS = Path(__file__).parents[1] / "docs" / "papers" / "lesr.md"
@@ -108,7 +108,7 @@ def searched(tmp_path, monkeypatch, replies, *overrides):
     from llmrl.runs.stop import Stop
 
     given = iter(replies)
-    monkeypatch.setattr(lesr_search, "run_all", trained)
+    monkeypatch.setattr(candidates, "run_all", trained)
     monkeypatch.setitem(scripted.RULES, "lesr.sample", lambda messages, index: f"```python\n{next(given)}```")
     config = lesr.search_of(from_node(compose(["experiment=lesr/mujoco", *SMALL, *overrides])))
     log = RunLog(tmp_path)
