@@ -51,7 +51,7 @@ def _content(field: dataclasses.Field, path: str | None) -> str | None:
     if place.is_dir() and name is None:
         files = sorted(file for file in place.rglob("*") if file.is_file())
         return sha256(b"".join(str(f.relative_to(place)).encode() + b"\0" + f.read_bytes() for f in files)).hexdigest()
-    file = place / name if place.is_dir() else place
+    file = place / name if name is not None and place.is_dir() else place
     if not file.exists():
         raise ConfigError(f"{field.metadata.get('key', field.name)}: {file} does not exist")
     return sha256(file.read_bytes()).hexdigest()

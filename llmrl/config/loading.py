@@ -98,7 +98,7 @@ def _with_later(cls: type, values: dict) -> dict:
     return filled
 
 
-def _forbid_unknown(cls: type) -> None:
+def _forbid_unknown(cls: Any) -> None:
     """Tells pydantic to refuse keys that the dataclass, or one inside it, does not have."""
     cls.__pydantic_config__ = ConfigDict(extra="forbid")
     for hint in get_type_hints(cls).values():
@@ -139,7 +139,9 @@ def _resolve_transform(node: dict) -> dict:
     if isinstance(transform, str):
         import yaml
 
-        defaults = yaml.safe_load(group_file("env", "_transform").read_text())
+        file = group_file("env", "_transform")
+        assert file is not None  # it is a part of llmrl
+        defaults = yaml.safe_load(file.read_text())
         transform = defaults["transform"] | {"artifact": transform}
     if isinstance(transform, dict) and transform.get("artifact") is None:
         transform = None

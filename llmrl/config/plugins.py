@@ -69,7 +69,7 @@ def agent_of(name: str) -> "type[Agent]":
     return _exported("agent", name, Agent)
 
 
-def _exported(group: str, name: str, contract: type[T]) -> type[T]:
+def _exported(group: str, name: str, contract: type) -> Any:
     module, export = module_of(group, name), group.upper()
     found, needed = getattr(module, export, None), f"{contract.__module__}.{contract.__name__}"
     if not isinstance(found, type) or not issubclass(found, contract):

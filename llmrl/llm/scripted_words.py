@@ -34,7 +34,7 @@ OPENINGS = (
 def rephrase(messages: list[dict], index: str) -> str:
     """The goal in its own words behind n different openings."""
     text = messages[-1]["content"]
-    goal, n = re.search(r"This is the goal: (.+)\.\n", text)[1], int(re.search(r"Write (\d+) ", text)[1])
+    goal, n = _first(r"This is the goal: (.+)\.\n", text), int(_first(r"Write (\d+) ", text))
     again = [" ".join(["once more,"] * (i // len(OPENINGS)) + [goal[0].lower() + goal[1:]]) for i in range(n)]
     lines = [f"{OPENINGS[i % len(OPENINGS)]} {words}" for i, words in enumerate(again)]
     return "\n".join(["A scripted answer, by no language model.", *lines])
@@ -43,7 +43,12 @@ def rephrase(messages: list[dict], index: str) -> str:
 def _read(messages: list[dict]) -> tuple[list[str], str]:
     """The names of the six things, and the sentence."""
     text = messages[-1]["content"]
-    return re.findall(r"^- \d: the (.+)$", text, re.MULTILINE), re.search(r'The user says: "(.*)"', text)[1]
+    return re.findall(r"^- \d: the (.+)$", text, re.MULTILINE), _first(r'The user says: "(.*)"', text)
+
+
+def _first(pattern: str, text: str) -> str:
+    """The group of the first match; the prompts are ours, so there is one."""
+    return re.findall(pattern, text)[0]
 
 
 def _shared(name: str, sentence: str) -> int:

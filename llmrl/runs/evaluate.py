@@ -89,7 +89,8 @@ def evaluate(act: Act, env: gym.Env, suite: Sequence[Case], max_steps: int, stop
         for case in suite:
             rng = seeding.generator(case.seed, "act")
             obs, _ = play.reset(env, seed=case.seed, options=case.options)
-            total, length, over, reached = 0.0, 0, False, {}
+            total, length, over = 0.0, 0, False
+            reached: dict[str, bool] = {}
             while not over and length < max_steps:
                 obs, reward, terminated, truncated, info = play.step(env, act(batch_of_one(obs), rng)[0])
                 total += float(info.get("reward_env", reward))
@@ -139,8 +140,9 @@ def uniform_policy(space: gym.Space) -> Act:
     """The random policy: every action of the space equally likely."""
     if isinstance(space, gym.spaces.Discrete):
         return lambda obs, rng: rng.integers(space.n, size=1)
-    low, high = space.low, space.high
-    return lambda obs, rng: rng.uniform(low, high, (1, *space.shape)).astype(space.dtype)
+    assert isinstance(space, gym.spaces.Box)  # as check_spaces has it
+    low, high, shape, dtype = space.low, space.high, space.shape, space.dtype
+    return lambda obs, rng: rng.uniform(low, high, (1, *shape)).astype(dtype)
 
 
 def with_epsilon(act: Act, epsilon: float, space: gym.Space) -> Act:
