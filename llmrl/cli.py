@@ -8,23 +8,11 @@ import importlib
 import os
 import sys
 
+from llmrl.commands import COMMANDS
 from llmrl.streams import Streams
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy is loaded; torch's threads are compute.threads
 
-COMMANDS = {
-    "run": "train; the same command goes on where it was interrupted (-m sweeps)",
-    "check": "try in seconds whether a run would work: 20 env_steps, an update, a checkpoint",
-    "list": "what there is to choose from",
-    "eval": "play more evaluation episodes of a run, or film one",
-    "status": "how all runs below a directory stand",
-    "plan": "the runs of a paper's table: done, missing, what they cost; --run makes them",
-    "table": "a paper's table from the runs on disk, beside the published numbers",
-    "plot": "learning curves, bars, profiles and the LLM's exploration, as png and pdf",
-    "report": "one html page about a study",
-    "doctor": "what is installed here, what is missing, and what would help",
-    "completion": "print the tab completion for bash or zsh",
-}
 WORK = ("run", "check", "eval", "plot", "report")  # they do something; of all others the product is what they print
 ONLY_TELL = ("--help", "-h", "--cfg", "-c", "--info", "-i", "--hydra-help")
 FAILURE, BAD_INPUT, CTRL_C = 1, 2, 130

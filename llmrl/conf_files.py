@@ -14,6 +14,7 @@ GROUPS = {
     "method": "what happens: plain training, or with an LLM",
     "agent": "the RL algorithm",
     "env": "the task",
+    "wrapper": "what changes the agent's observations and rewards",
     "llm": "the language model that is asked",
     "experiment": "a preset: one setting of a paper, or the quickstart",
     "budget": "how long: smoke, short or paper",

@@ -210,7 +210,7 @@ def run_node(node: dict[str, Any], overrides: list[str], place: Path | None = No
 
 def carry_out(config: Any, method: Any, directory: RunDirectory, node: dict[str, Any]) -> int:
     """Runs the method in its directory and writes down how it ended. Raises ConfigError before anything is trained."""
-    from llmrl import build
+    from llmrl import build, context
     from llmrl.llm import client
     from llmrl.runs.children import ChildEnded
     from llmrl.runs.console import TrainingProgress
@@ -241,7 +241,7 @@ def carry_out(config: Any, method: Any, directory: RunDirectory, node: dict[str,
             log = RunLog(directory.path, *mirrors_of(config, directory.path, node))
             with TrainingProgress(config.budget.length, config.budget.unit, enabled=config.log.progress) as progress:
                 report = StatusReport(directory, progress)
-                ctx = build.RunContext(config, directory.path, stop, log, report, directory.set_status)
+                ctx = context.RunContext(config, directory.path, stop, log, report, directory.set_status)
                 result = method.run(ctx)
         if asks and "llm" not in result:
             result["llm"] = {"model": config.llm.model, **ctx.llm.usage()}

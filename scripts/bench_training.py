@@ -4,10 +4,10 @@ One core, one thread, the same environment and hyper-parameters for all; segment
 of five counts. Seconds are those that this process had the core, so that what else runs on it does not count.
 
 Rainbow stands beside stable-baselines3's DQN, since it has no Rainbow. `dqn_atari_256` is LLM-Explorer's setting:
-batches of 256, an update every step. `td3_transform` is ours beside ours: TD3 with five of LESR's features, its reward
+batches of 256, an update every step. `td3_wrapper` is ours beside ours: TD3 with five of LESR's features, its reward
 and its records, as a candidate trains, beside TD3 without; the sandbox's processor time counts.
 
-Usage: python scripts/bench_training.py [--only td3|td3_transform|sac|ppo|dqn_cartpole|dqn_atari|dqn_atari_256|
+Usage: python scripts/bench_training.py [--only td3|td3_wrapper|sac|ppo|dqn_cartpole|dqn_atari|dqn_atari_256|
                                          rainbow_atari] [--quick]
 """
 
@@ -39,10 +39,9 @@ from pydantic import TypeAdapter  # noqa: E402
 
 from llmrl.agents import dqn, ppo, rainbow, sac, td3  # noqa: E402
 from llmrl.conf_files import conf_root  # noqa: E402
-from llmrl.envs.base import Transform  # noqa: E402
 from llmrl.llm import scripted_lesr  # noqa: E402
 from llmrl.loops.online import OnlineTraining, Schedule  # noqa: E402
-from llmrl.methods.lesr.transform import Transformed  # noqa: E402
+from llmrl.methods.lesr import wrapper as lesr_wrapper  # noqa: E402
 from llmrl.runs.checkpoint import Checkpoints  # noqa: E402
 from llmrl.runs.log import RunLog  # noqa: E402
 from llmrl.runs.stop import Stop  # noqa: E402
@@ -50,7 +49,7 @@ from llmrl.runs.stop import Stop  # noqa: E402
 SEGMENTS = 5
 WARM_UP = 300  # env_steps before the first update, and again before the first segment
 REPLAY = 10_000  # transitions; Atari's frames, which stable-baselines3 stores eight times, have to fit
-FEATURES = 5  # of the transform; as many as the authors' published program for HalfCheetah adds
+FEATURES = 5  # of the wrapper; as many as the authors' published program for HalfCheetah adds
 NEVER = 10**9
 Train = Callable[[int], Any]  # goes on for so many env_steps
 
@@ -96,7 +95,7 @@ OFF_POLICY |= {"learning_starts": WARM_UP, "policy_kwargs": {"net_arch": [256, 2
 PPO = {"n_steps": 512}  # segments are whole rollouts; all else is stable-baselines3's default in both
 CASES = {
     "td3": Case("td3", half_cheetah, COMMON, OFF_POLICY, "MlpPolicy", 400, 40),
-    "td3_transform": Case("td3", half_cheetah, COMMON, {}, "MlpPolicy", 1000, None),
+    "td3_wrapper": Case("td3", half_cheetah, COMMON, {}, "MlpPolicy", 1000, None),
     "sac": Case("sac", half_cheetah, COMMON, OFF_POLICY, "MlpPolicy", 400, 40),
     "ppo": Case("ppo", half_cheetah, PPO, PPO, "MlpPolicy", 2048, 512, warm_up=512),
     "dqn_cartpole": Case(
@@ -176,7 +175,7 @@ def race(runners: dict[str, Train], env_steps: int, warm_up: int) -> dict[str, f
 
 
 def processor_seconds() -> float:
-    """Of this process and of its children that live: a transform's sandbox."""
+    """Of this process and of its children that live: a wrapper's sandbox."""
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     clocks = [~int(pid) << 3 | 2 for pid in children]  # Linux's number for a process's own clock
     return time.process_time() + sum(map(time.clock_gettime, clocks))
@@ -229,23 +228,23 @@ def compare(name: str, case: Case, quick: bool) -> None:
     print(f"{name} {whole}, on top {on_top}", flush=True)
 
 
-def compare_transform(name: str, case: Case) -> None:
+def compare_wrapper(name: str, case: Case) -> None:
     """TD3 with a pair of LESR's, as a candidate is trained, beside TD3 without."""
     with tempfile.TemporaryDirectory() as directory, tempfile.TemporaryDirectory() as other:
         pair = Path(directory) / "pair.py"
         pair.write_text(scripted_lesr.program(scripted_lesr.TASKS["HalfCheetah"][:FEATURES], d=17))
-        transform = Transform(
+        config = lesr_wrapper.Config(
             artifact=str(pair), w=0.02, state="augmented", reward="add", form="state", record="episode", scaled=False,
             drop=(),
         )  # fmt: skip
-        made: list[Transformed] = []
+        made: list[lesr_wrapper.LESRWrapper] = []
 
-        def transformed() -> gym.Env:
-            made.append(Transformed(case.make_env(), transform, "train", gamma=0.99))
+        def wrapped() -> gym.Env:
+            made.append(lesr_wrapper.LESRWrapper(case.make_env(), config, "train", gamma=0.99))
             return made[-1]
 
         runners = {
-            "with": go_on(ours(replace(case, make_env=transformed), Path(directory))),
+            "with": go_on(ours(replace(case, make_env=wrapped), Path(directory))),
             "without": go_on(ours(case, Path(other))),
         }
         seconds = race(runners, case.env_steps, case.warm_up + 20)
@@ -268,8 +267,8 @@ def main() -> None:
     print(f"env_steps/s, core {CORE}, one thread, torch {torch.__version__}; median of {SEGMENTS} segments", flush=True)
     for name, case in CASES.items():
         if args.only == name or (args.only is None and not (args.quick and case.quick is None)):
-            if name == "td3_transform":
-                compare_transform(name, case)
+            if name == "td3_wrapper":
+                compare_wrapper(name, case)
             else:
                 compare(name, case, args.quick)
 

@@ -1,7 +1,7 @@
 """What a script reaches in CLEVR-Robot: success, and lengths and pushes of its successful rollouts.
 
-`--random 1` is the random policy (35.6 % of 500 in kalm.md, section 10.3); `--random 0.4 --dst 0` that section's noisy
-greedy one (82 % of 100). The authors' 80 rollouts (3.6): length mean 11.2, median 5, quartiles 3 and 13.2; 67 % of the
+`--random 1` is the random policy (35.6 % of 500 in docs/papers/kalm.md); `--random 0.4 --dst 0` the noisy
+greedy one (82 % of 100). The authors' 80 rollouts: length mean 11.2, median 5, quartiles 3 and 13.2; 67 % of the
 pushes are of dst, 28 % of src, 5 % of others. The last line is json.
 
 Usage: python scripts/clevr_script.py [--episodes 500] [--random 0.1] [--dst 0.75] [--goals base | hard] [--threads 2]

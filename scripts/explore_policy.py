@@ -1,4 +1,4 @@
-"""Policies of the pick-and-place environment without training: the sanity rows of ExploRLLM (9.4), both horizons.
+"""Policies of the pick-and-place environment without training: the sanity rows of ExploRLLM, both horizons.
 
 Each row is the mean return with its 95 % interval over episodes, and the share of successes. `programs` is the paper's
 Explore Policy; its dashed lines stand at +0.53 and -1.20. No action is left out, as in evaluation; with --neglect

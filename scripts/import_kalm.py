@@ -1,4 +1,4 @@
-"""Turns rollouts of the authors' file (kalm.md, section 3.6), or of a Minari dataset that was recorded in CLEVR-Robot,
+"""Turns rollouts of the authors' file (docs/papers/kalm.md), or of a Minari dataset that was recorded in CLEVR-Robot,
 into the dataset that KALM's methods read. (method=kalm/data with method.import_from does the same within a run.)
 
 Usage: python scripts/import_kalm.py data/clevr_robot.npy directory

@@ -14,8 +14,8 @@ import torch
 from conftest import TINY, compose
 from replies import reply
 
-from llmrl import build
 from llmrl.config import from_node
+from llmrl.context import RunContext
 from llmrl.methods.lesr import method as lesr
 from llmrl.methods.lesr import search as lesr_search
 from llmrl.runs.files import write_json
@@ -107,7 +107,7 @@ class Search:
                 (place / "eval.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
                 facts = {"features": FEATURES, "lipschitz": constants}
                 counts = {"env_steps": 100, "updates": 90, "episodes": 7}
-                write_json(place / "result.json", counts | {"transform": facts})
+                write_json(place / "result.json", counts | {"wrapper": facts})
                 if critic is not None:
                     weights = {f"nets.0.{2 * i}.weight": torch.from_numpy(w) for i, w in enumerate(critic)}
                     weights["nets.1.0.weight"] = 100 * torch.ones(1, 5)  # the other critic, which does not count
@@ -116,7 +116,7 @@ class Search:
 
         monkeypatch.setattr(lesr_search, "run_all", run_all)
         log = SimpleNamespace(timing=lambda row: None)
-        context = build.RunContext(self.config, directory, Stop(), log, lambda *_: None)
+        context = RunContext(self.config, directory, Stop(), log, lambda *_: None)
         context.llm = self.llm
         self.result = lesr_search.LESRSearch().run(context)
         self.found = self.result["lesr"]

@@ -23,14 +23,13 @@ import gymnasium as gym
 import numpy as np
 
 from llmrl.checks import Count
-from llmrl.envs.base import Task, Transform
+from llmrl.contracts.env import Task
 
 
 @dataclass(frozen=True)
 class Config:
     suite: str
     length: Count
-    transform: Transform | None
     task: Task
     frames_per_step = 1
 
@@ -82,8 +81,54 @@ class Mine(dqn.DQN):
 
 AGENT = Mine
 '''
+WRAPPER = '''
+"""Pays a bonus, and lets the agent see it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+
+from llmrl.checks import PathText
+from llmrl.contracts.env import Wrapper
+
+
+@dataclass(frozen=True)
+class Config:
+    file: PathText = field(metadata={"identity": "content", "key": "wrapper.file", "file": "bonus.txt"})
+    times: float
+
+
+class Bonus(Wrapper):
+    def __init__(self, env, config, role, *, gamma):
+        super().__init__(env, config, role, gamma=gamma)
+        self.bonus, self.paid = float(Path(config.file).read_text()) * config.times * (role == "train"), 0.0
+        self.observation_space = gym.spaces.Box(0.0, 1.0, (3,), np.float32)
+
+    def reset(self, **kwargs):
+        obs, info = self.env.reset(**kwargs)
+        return np.append(obs, np.float32(0)), info
+
+    def step(self, action):
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        self.paid += self.bonus
+        return np.append(obs, np.float32(0)), reward + self.bonus, terminated, truncated, info | {"reward_env": reward}
+
+    def facts(self):
+        return {"paid": self.paid, "words": ["bonus"]}
+
+    def state_dict(self):
+        return {"paid": self.paid}
+
+    def load_state_dict(self, state):
+        self.paid = state["paid"]
+
+
+WRAPPER = Bonus
+'''
 ENV_YAML = """
-defaults: [/env/_task@task, /env/_transform, _self_]
+defaults: [/env/_task@task, _self_]
 suite: own_corridor
 length: 5
 task:
@@ -115,6 +160,8 @@ FILES = {
     "agents/own_agent.py": AGENT,
     "conf/agent/own_agent.yaml": "defaults: [dqn, _self_]\nstubborn: true  # it is\n",
     "conf/env/own/corridor.yaml": ENV_YAML,
+    "methods/own_bonus/wrapper.py": WRAPPER,
+    "conf/wrapper/own_bonus.yaml": "# A bonus.\nfile: ???  # holds a number\ntimes: 2.0  # of it\n",
     "conf/table/own/table.yaml": json.dumps(TABLE),
     "published/own.csv": f"{','.join(COLUMNS)}\n{','.join(NUMBER.get(name, '') for name in COLUMNS)}\n".replace(
         "own, Table 1", '"own, Table 1"'
@@ -142,7 +189,7 @@ def own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
     extra_roots.cache_clear()
     for package, paths in zip(packages, before):
         package.__path__[:] = paths
-    for name in [name for name in sys.modules if name.startswith("llmrl.") and ".own_" in name]:
+    for name in sorted((n for n in sys.modules if n.startswith("llmrl.") and ".own_" in n), reverse=True):
         del sys.modules[name]
         package, _, module = name.rpartition(".")
         delattr(sys.modules[package], module)

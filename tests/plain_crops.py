@@ -58,7 +58,7 @@ class PlainAttention(nn.Module):
 
 
 class PlainEncoder(BaseFeaturesExtractor):
-    """Section 4 of the specification, layer by layer."""
+    """The authors' encoder, layer by layer."""
 
     def __init__(self, observation_space, attention=True):
         super().__init__(observation_space, 32)

@@ -14,9 +14,8 @@ from test_resume_in_process import CASES, EVALUATE, equal, lives  # noqa: F401
 
 from llmrl.config import from_node
 from llmrl.envs import classic, mujoco
-from llmrl.envs.base import Transform
 from llmrl.envs.history import History
-from llmrl.methods.lesr.transform import Transformed
+from llmrl.methods.lesr import wrapper as lesr_wrapper
 from llmrl.runs.evaluate import Case, evaluate, evaluate_together
 from llmrl.runs.play import copied
 from llmrl.runs.stop import Stop
@@ -225,12 +224,12 @@ PROGRAM = "import numpy as np\ndef revise_state(s):\n    return np.append(s, s[1
 PROGRAM += "def intrinsic_reward(updated_s):\n    return updated_s[2]\n"
 
 
-def test_a_transform_pays_for_the_state_before_the_step(tmp_path):
+def test_lesrs_wrapper_pays_for_the_state_before_the_step(tmp_path):
     (tmp_path / "transform.py").write_text(PROGRAM)
-    transform = Transform(
+    config = lesr_wrapper.Config(
         str(tmp_path / "transform.py"), 0.5, "augmented", "add", "state", "episode", False, ()
     )  # fmt: skip
-    env = Transformed(Arm(4), transform, "train", gamma=1.0)
+    env = lesr_wrapper.LESRWrapper(Arm(4), config, "train", gamma=1.0)
     training = trained([env], Reused(1), env_steps=3)
     steps = training.replay_buffer.steps
     assert [s.obs[0].tolist() for s in steps] == [[4, t, 2 * t] for t in (0, 1, 2)]

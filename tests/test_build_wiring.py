@@ -1,4 +1,4 @@
-"""What build.py hands on: every key that it reads, with a value of its own, arrives where it belongs."""
+"""What build.py, context.py and evaluation.py hand on: every key, with a value of its own, arrives where it belongs."""
 
 from types import SimpleNamespace
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import CART_POLE, SHORT, compose
 
-from llmrl import build
+from llmrl import build, context, evaluation
 from llmrl.config import from_node
 from llmrl.contracts.explorer import Clock
 from llmrl.runs import seeding
@@ -27,10 +27,12 @@ class Log:
         self.times.append(row)
 
 
-def context(directory, *overrides):
+def made(directory, *overrides):
     config = from_node(compose([*CART_POLE, *overrides]))
     told = []
-    ctx = build.RunContext(config, directory, Stop(), Log(), lambda clock, facts: told.append((clock.env_steps, facts)))
+    ctx = context.RunContext(
+        config, directory, Stop(), Log(), lambda clock, facts: told.append((clock.env_steps, facts))
+    )
     ctx.told = told
     return ctx
 
@@ -46,13 +48,30 @@ class Loop:
         return Clock(env_steps=60, updates=9, episodes=2)
 
 
-AGENT = SimpleNamespace(state_dict=dict, replay_buffer=lambda: SimpleNamespace(rings=dict))
+SPACE = gym.spaces.Box(0, 1, (1,))
+AGENT = SimpleNamespace(state_dict=dict, replay_buffer=lambda: SimpleNamespace(rings=dict), observation_space=SPACE)
 
 
-def ends(loop, ctx, monkeypatch, clocks):
+class Evaluations:
+    """Stands for the evaluation of a run, and keeps what it was asked for."""
+
+    env = SimpleNamespace(observation_space=SPACE)
+
+    def __init__(self, *args):
+        self.seen = []
+        Evaluations.last = self
+
+    def evaluate(self, agent, clock, *, end):
+        self.seen.append((agent, end))
+
+    def close_pool(self):
+        self.seen.append("closed")
+
+
+def ends(loop, clocks):
     """What the loop's `evaluate` makes of these clocks."""
-    seen = []
-    monkeypatch.setattr(ctx, "evaluate", lambda agent, clock, *, end: seen.append((agent, end)))
+    seen = Evaluations.last.seen
+    assert seen.pop() == "closed" and seen == []
     for clock in clocks:
         loop.kwargs["evaluate"](clock)
     assert all(agent is AGENT for agent, _ in seen)
@@ -61,10 +80,11 @@ def ends(loop, ctx, monkeypatch, clocks):
 
 def test_an_online_training_gets_its_lengths_seed_and_environments(tmp_path, monkeypatch):
     keys = ["seed=4", "agent.n_envs=3", "eval.every=11", "log.every=13", "compute.checkpoint_every_s=17"]
-    ctx = context(tmp_path, *keys)
+    ctx = made(tmp_path, *keys)
     roles = []
-    monkeypatch.setattr(ctx, "env", lambda role: roles.append(role) or object())
-    monkeypatch.setattr(build, "OnlineTraining", Loop)
+    monkeypatch.setattr(ctx, "env", lambda role, wrapper: roles.append(role) or object())
+    monkeypatch.setattr(context, "OnlineTraining", Loop)
+    monkeypatch.setattr(context, "Evaluation", Evaluations)
     assert ctx.train(AGENT, explorer := object()) == {"env_steps": 60, "updates": 9, "episodes": 2}
     agent, explorer_given, envs = Loop.last.args
     assert agent is AGENT and explorer_given is explorer and len({id(env) for env in envs}) == 3
@@ -73,7 +93,7 @@ def test_an_online_training_gets_its_lengths_seed_and_environments(tmp_path, mon
     found = (schedule.env_steps, schedule.evaluate_every, schedule.log_every, schedule.checkpoint_every_s)
     assert found == (60, 11, 13, 17)
     clocks = [Clock(env_steps=n) for n in (0, 59, 60, 62)]
-    assert ends(Loop.last, ctx, monkeypatch, clocks) == [False, False, True, True]
+    assert ends(Loop.last, clocks) == [False, False, True, True]
     assert (tmp_path / "agent.pt").exists() and torch.load(tmp_path / "agent.pt") == {}
     for name in ("log", "checkpoints", "stop", "report"):
         assert Loop.last.kwargs[name] is getattr(ctx, name)
@@ -82,20 +102,21 @@ def test_an_online_training_gets_its_lengths_seed_and_environments(tmp_path, mon
 def test_an_offline_training_gets_its_lengths_and_seed(tmp_path, monkeypatch):
     keys = ["agent=bc", "method=offline", "method.dataset=d/e-v0", "env=classic/cart_pole", *SHORT, "seed=4"]
     keys += ["budget.updates=50", "eval.every=11", "log.every=13", "compute.checkpoint_every_s=17"]
-    ctx = build.RunContext(from_node(compose(keys)), tmp_path, Stop(), Log(), lambda clock, facts: None)
-    monkeypatch.setattr(build.offline, "OfflineTraining", Loop)
+    ctx = context.RunContext(from_node(compose(keys)), tmp_path, Stop(), Log(), lambda clock, facts: None)
+    monkeypatch.setattr(context.offline, "OfflineTraining", Loop)
+    monkeypatch.setattr(context, "Evaluation", Evaluations)
     assert ctx.train_offline(AGENT, source := object())["updates"] == 9
     assert Loop.last.args[0] is AGENT and Loop.last.args[1] is source and Loop.last.kwargs["seed"] == 4
     schedule = Loop.last.kwargs["schedule"]
     found = (schedule.updates, schedule.evaluate_every, schedule.log_every, schedule.checkpoint_every_s)
     assert found == (50, 11, 13, 17)
     clocks = [Clock(updates=n) for n in (0, 49, 50)]
-    assert ends(Loop.last, ctx, monkeypatch, clocks) == [False, False, True]
+    assert ends(Loop.last, clocks) == [False, False, True]
 
 
 @pytest.mark.parametrize(("at", "after"), [("end", ["greedy"]), ("every", ["greedy", "greedy on hard"])])
 def test_which_rows_an_evaluation_writes_and_of_which_cases(tmp_path, monkeypatch, at, after):
-    ctx = context(tmp_path, f"eval.suites_at={at}", "eval.episodes=3", "eval.seed=5", "eval.max_steps=7")
+    ctx = made(tmp_path, f"eval.suites_at={at}", "eval.episodes=3", "eval.seed=5", "eval.max_steps=7")
     ctx.suites = {"hard": cases(5, "hard", 2)}
     played = []
 
@@ -103,7 +124,7 @@ def test_which_rows_an_evaluation_writes_and_of_which_cases(tmp_path, monkeypatc
         played.append((suite, max_steps, stop is ctx.stop))
         return Scores([float(len(played))] * len(suite), [10] * len(suite))
 
-    monkeypatch.setattr(build, "evaluate", play)
+    monkeypatch.setattr(evaluation, "evaluate", play)
     ctx.evaluate(AGENT, Clock(), end=False)
     before = ["random", *after]
     assert [row["policy"] for row in ctx.log.evaluations] == before
@@ -176,10 +197,10 @@ def test_facts_of_several_environments_are_averaged():
 
 def test_a_network_starts_from_the_runs_seed(tmp_path):
     def weights(*overrides):
-        return next(iter(context(tmp_path, *overrides).agent().q.parameters()))
+        return next(iter(made(tmp_path, *overrides).agent().q.parameters()))
 
     assert torch.equal(weights("seed=1"), weights("seed=1")) and not torch.equal(weights("seed=1"), weights("seed=2"))
-    ctx = context(tmp_path, "seed=1", "budget.env_steps=77")
+    ctx = made(tmp_path, "seed=1", "budget.env_steps=77")
     assert ctx.agent().env_steps == 77
     start = seeding.torch_generator(1, "agent")
     assert not torch.equal(ctx.agent().gen.get_state(), start.get_state()), "the networks were drawn from it"

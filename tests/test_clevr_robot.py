@@ -41,7 +41,7 @@ def scene(**moved):
     return xy
 
 
-# --- the physics: section 13's vectors, the last one recorded by the authors ----------------------------------------
+# --- the physics: computed steps, the last one recorded by the authors ----------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_balls_keep_their_velocity_and_the_pusher_does_not():
     env = made("base", "obs_velocity=true")
     env.reset(seed=0, options={"positions": APART, "goal": g.base_goal(PURPLE, CYAN, g.BEHIND)})
     obs, *_, info = env.step(0)
-    assert velocity_of(info["state"])[RED, 0] == pytest.approx(0.794, abs=2e-3)  # m/s, section 13
+    assert velocity_of(info["state"])[RED, 0] == pytest.approx(0.794, abs=2e-3)  # m/s
     np.testing.assert_array_equal(obs[10:], velocity_of(info["state"]).ravel().astype(np.float32))
     before = obs[0]
     obs, *_ = env.step(8 * PURPLE + 6)
@@ -354,7 +354,7 @@ def test_a_batch_is_its_scenes_one_by_one_whatever_the_threads(name):
 
 
 def test_a_random_policy_reaches_a_third_of_base_goals():
-    """35.6 % of 500 episodes in section 10.3, and here of 80: scripts/clevr_script.py --random 1 plays more."""
+    """35.6 % of 500 episodes, and here of 80: scripts/clevr_script.py --random 1 plays more."""
     goals = g.BASE
     played = play(Scenes(whole().env, 2), Script(random=1, dst=0), goals, 50, np.random.default_rng(0), False)
     assert 0.2 < played.terminals.any(1).mean() < 0.5

@@ -109,7 +109,7 @@ def test_list_of_an_unknown_group(llmrl: Callable[..., Done]) -> None:
 # test_explorllm.py and test_kalm.py show what each changes
 CHECKED = [p for p in options("experiment") if not p.startswith(("lesr/", "explorllm/", "kalm/"))]
 CHECKED += ["lesr/hopper", "lesr/fetch_reach", "lesr/transfer_ppo"]
-CHECKED += ["explorllm/short_horizon", "explorllm/unguided_long"]
+CHECKED += ["explorllm/guided", "explorllm/unguided env=pick_place/long_horizon"]
 
 
 @pytest.mark.usefixtures("children_here")
@@ -120,7 +120,7 @@ def test_every_preset_passes_the_check_and_nothing_is_left(
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
-    done = llmrl("check", f"experiment={preset}")
+    done = llmrl("check", *f"experiment={preset}".split())
     assert done.code == 0, done.err
     assert "20 env_steps, " in done.out and ", 0 update(s)" not in done.out
     assert "checkpoint: written, read back, equal" in done.out

@@ -104,7 +104,7 @@ import gymnasium as gym
 import numpy as np
 
 from llmrl.checks import Count
-from llmrl.envs.base import Task
+from llmrl.contracts.env import Task
 
 
 @dataclass(frozen=True)
@@ -193,3 +193,14 @@ def test_the_node_is_kept_as_it_was_composed(llmrl_run, tmp_path):
     assert llmrl_run(*CART_POLE).code == 0
     kept = json.loads((only_run(tmp_path) / "config.json").read_text())
     assert from_node(kept) == from_node(compose(CART_POLE))
+
+
+@pytest.mark.parametrize(
+    ("method", "agent", "suite"),
+    [("kalm", "bc", "clevr_robot"), ("kalm/data", "fixed", "clevr_robot"), ("explorllm", "td3", "pick_place"),
+     ("explorllm/words", "td3", "pick_place")],
+)  # fmt: skip
+def test_a_method_says_which_environments_it_takes(method, agent, suite):
+    more = ["budget.updates=10"] if method == "kalm" else ["method.run=x"] if method.endswith("words") else []
+    with pytest.raises(ConfigError, match=rf"method={method} does not take env=mujoco/hopper. It takes: {suite}/"):
+        from_node(compose([f"method={method}", f"agent={agent}", "env=mujoco/hopper", *more]))

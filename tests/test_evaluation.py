@@ -62,6 +62,19 @@ def test_the_environments_own_reward_is_what_counts():
     assert scores.returns == [120.0]
 
 
+def test_measures_are_summed_over_each_episode():
+    class Measured(Stalled):
+        def step(self, action):
+            obs, reward, *over = super().step(action)
+            return obs, reward, *over[:2], {"measures": {"progress": 0.25}}
+
+    env = Measured()
+    scores = Scores.joined(
+        [evaluate(uniform_policy(env.action_space), env, cases(0, "eval", n), 8, Stop()) for n in (1, 2)]
+    )
+    assert scores.row()["progress"] == [2.0, 2.0, 2.0]
+
+
 def test_cases_differ_by_role_and_do_not_depend_on_how_many_there_are():
     assert cases(0, "eval", 10)[:3] == cases(0, "eval", 3)
     assert not {c.seed for c in cases(0, "eval", 20)} & {c.seed for c in cases(0, "selection", 20)}

@@ -23,7 +23,7 @@ from llmrl.runs.files import read_json, read_jsonl
 TINY = ["agent.hidden=[8]", "agent.batch_size=4", "agent.learning_starts=12", "agent.random_steps=10",
         "agent.replay_size=24", "eval.episodes=1", "eval.max_steps=3", "log.every=10",
         "log.progress=false"]  # fmt: skip
-SMALL = ["experiment=explorllm/short_horizon", "method.epsilon=0.5", "method.programs.tables=2",
+SMALL = ["experiment=explorllm/guided", "method.epsilon=0.5", "method.programs.tables=2",
          "method.programs.crops=3", *TINY, "budget.env_steps=40", "eval.every=40", "eval.suites=[]"]  # fmt: skip
 
 
@@ -211,16 +211,15 @@ DIFFERENT = {
     "authors_attention": {"agent.attention": "authors"},
 }
 
-BASES = {"poor_affordance": "whole_offset_base"}  # of the others, the horizon's own preset
+BASES = {"poor_affordance": "whole_offset"}  # of the others: guided
 
 
 @pytest.mark.parametrize("horizon", ["short", "long"])
 @pytest.mark.parametrize("preset", DIFFERENT)
 def test_a_control_differs_in_one_thing_and_shares_the_programs(preset, horizon):
-    suffix = "" if horizon == "short" else "_long"
     base, control = (
-        from_node(compose([f"experiment=explorllm/{name}"]))
-        for name in (BASES.get(preset, f"{horizon}_horizon").replace("_base", suffix), preset + suffix)
+        from_node(compose([f"experiment=explorllm/{name}", f"env=pick_place/{horizon}_horizon"]))
+        for name in (BASES.get(preset, "guided"), preset)
     )
     reads = explorllm.ExploRLLM.reads(base.method)
     found = difference(identity(base, reads), identity(control, reads))

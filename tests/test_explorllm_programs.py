@@ -15,11 +15,10 @@ from llmrl.conf_files import conf_root
 from llmrl.config import checked
 from llmrl.envs.pick_place.scene import FRAME, HOME_PIXEL
 from llmrl.gymnasium_ids import pick_place
-from llmrl.llm import scripted_explorllm as scripted
 from llmrl.llm.client import Reply
 from llmrl.llm.sandbox import Limits, SandboxFailure
 from llmrl.llm.transcript import Transcript
-from llmrl.methods.explorllm import program
+from llmrl.methods.explorllm import program, scripted
 from llmrl.methods.explorllm import programs as explorllm_programs
 from llmrl.methods.explorllm.examples import picture, seen_tables
 from llmrl.methods.explorllm.program import Programs, Rejected, extract

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from generated_programs import LINES, MAPS, STATE_PROGRAMS
 
-from llmrl.llm import scripted_explorllm
 from llmrl.llm.sandbox import FAILURES, Sandbox, SandboxFailure, check_source
+from llmrl.methods.explorllm import scripted as scripted_explorllm
 from llmrl.methods.lesr.program import ENTRY
 
 STATE = np.linspace(-1.0, 1.0, 17)

@@ -142,10 +142,10 @@ def test_an_agent_that_cannot_act_here_is_refused_before_the_llm_is_asked(llmrl_
     assert not below(tmp_path, "llm.jsonl")
 
 
-def test_a_transform_of_ones_own_is_refused(llmrl_run, tmp_path):
+def test_a_wrapper_of_ones_own_is_refused(llmrl_run, tmp_path):
     pair = tmp_path / "pair.py"
     pair.write_text("def revise_state(s):\n    return s\n")
-    done = llmrl_run(*SMALL, f"env.transform={pair}")
+    done = llmrl_run(*SMALL, "wrapper=lesr", f"wrapper.artifact={pair}")
     assert done.code == 2 and "method=vanilla with it" in done.err
     assert not below(tmp_path, "metrics.jsonl")
 
@@ -160,14 +160,14 @@ def searched(tmp_path, monkeypatch):
     def train(directories, parallel, stop):
         for directory in directories:
             config = read_json(directory / "config.json")
-            code = Path(config["env"]["transform"]["artifact"]).read_text()
+            code = Path(config["wrapper"]["artifact"]).read_text()
             if "fails" in scores:
                 write_json(directory / "status.json", {"status": "FAILED", "reason": scores.pop("fails")})
                 continue
             features = 3
             facts = {"features": features, "lipschitz": [1.5] * (11 + features)}
             counts = {"env_steps": 60, "updates": 50, "episodes": 3}
-            write_json(directory / "result.json", {**counts, "transform": facts})
+            write_json(directory / "result.json", {**counts, "wrapper": facts})
             value = float(len(code))
             rows = [{"policy": "greedy", "env_steps": s, "returns": [value], "lengths": [20]} for s in (20, 40, 60)]
             write_text(directory / "eval.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
@@ -178,7 +178,7 @@ def searched(tmp_path, monkeypatch):
     monkeypatch.setattr(lesr_search, "run_all", train)
 
     def search(*overrides: str, fails: str = "") -> Path:
-        from llmrl.build import RunContext
+        from llmrl.context import RunContext
         from llmrl.runs.log import RunLog
         from llmrl.runs.stop import Stop
 
@@ -205,7 +205,7 @@ def asked(directory: Path, purpose: str) -> list[str]:
 
 def children(directory: Path) -> list[SimpleNamespace]:
     configs = [read_json(path / "config.json") for path in sorted((directory / "candidates").iterdir())]
-    return [SimpleNamespace(**config, **{"transform": config["env"]["transform"]}) for config in configs]
+    return [SimpleNamespace(**config) for config in configs]
 
 
 def test_the_report_tells_what_a_search_tried_rejected_and_chose(searched):
@@ -266,8 +266,9 @@ def test_the_search_can_be_run_alone_and_is_the_one_that_lesr_uses():
 def test_llm_explorer_on_a_state_that_lesr_wrote(llmrl_run, tmp_path):
     pair = tmp_path / "pair.py"
     pair.write_text("import numpy as np\ndef revise_state(s):\n    return np.append(s, s[0] * s[2])\n")
-    done = llmrl_run(*TINY["td3"], "method=llm_explorer", "method.m=5", "env=classic/pendulum", f"env.transform={pair}",
-                     "env.max_episode_steps=15", "budget.env_steps=60", "eval.every=30", *SHORT)  # fmt: skip
+    done = llmrl_run(*TINY["td3"], "method=llm_explorer", "method.m=5", "env=classic/pendulum", "wrapper=lesr",
+                     f"wrapper.artifact={pair}", "env.max_episode_steps=15", "budget.env_steps=60", "eval.every=30",
+                     *SHORT)  # fmt: skip
     assert done.code == 0, done.err
     result = read_json(only_run(tmp_path) / "result.json")
-    assert result["transform"]["features"] == 1 and result["llm_explorer"]["refreshes"] > 0
+    assert result["wrapper"]["features"] == 1 and result["llm_explorer"]["refreshes"] > 0

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from llmrl.envs.base import Transform
 from llmrl.methods.lesr import lipschitz
 from llmrl.methods.lesr.lipschitz import Recorder, constants, discounted_returns, scaled_constants
-from llmrl.methods.lesr.transform import Transformed
+from llmrl.methods.lesr.wrapper import Config, LESRWrapper
 
 
 def rough(n, seed=0, d=3):
@@ -173,11 +172,11 @@ class Scripted(gym.Env):
         return STATES[self._t], OWN[self._t - 1] / 10, terminated, truncated, info
 
 
-def transformed(directory: Path, end="terminated", code=PAIR, **changes):
+def wrapped(directory: Path, end="terminated", code=PAIR, **changes):
     (directory / "pair.py").write_text(code)
     values = {"w": 0.5, "state": "augmented", "reward": "add", "form": "state", "record": None, "scaled": False}
-    transform = Transform(**values | {"artifact": str(directory / "pair.py"), "drop": ()} | changes)
-    return Transformed(Scripted(end), transform, "train", gamma=0.9)
+    config = Config(**values | {"artifact": str(directory / "pair.py"), "drop": ()} | changes)
+    return LESRWrapper(Scripted(end), config, "train", gamma=0.9)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +189,7 @@ def transformed(directory: Path, end="terminated", code=PAIR, **changes):
     ],
 )
 def test_what_is_paid_until_the_end_of_an_episode(tmp_path, form, end, paid):
-    env = transformed(tmp_path, end, form=form, record="episode")
+    env = wrapped(tmp_path, end, form=form, record="episode")
     for _ in range(2):  # the second episode begins anew
         env.reset(seed=0)
         for t in range(3):
@@ -209,7 +208,7 @@ def test_what_is_paid_until_the_end_of_an_episode(tmp_path, form, end, paid):
 
 
 def test_discounted_constants_take_the_agents_discount(tmp_path):
-    env = transformed(tmp_path, record="discounted_return")
+    env = wrapped(tmp_path, record="discounted_return")
     env.reset(seed=0)
     for _ in range(3):
         env.step(0)
@@ -226,7 +225,7 @@ def test_what_is_not_finite_counts_as_0_and_is_counted(tmp_path, value):
     if value == "1e300":  # too large for the state's 32 bits, not for the reward's 64
         value = "np.nan"
     code = code.replace("2 * s[0] + s[2]", f"{value} if s[0] == 4 else 2 * s[0] + s[2]")
-    env = transformed(tmp_path, code=code)
+    env = wrapped(tmp_path, code=code)
     env.reset(seed=0)
     seen = [env.step(0) for _ in range(3)]
     assert seen[1][0].tolist() == [4, -1, 0]
@@ -236,7 +235,7 @@ def test_what_is_not_finite_counts_as_0_and_is_counted(tmp_path, value):
 
 
 def test_in_place_of_the_tasks_reward(tmp_path):
-    env = transformed(tmp_path, reward="replace", state="source", drop=(0,))
+    env = wrapped(tmp_path, reward="replace", state="source", drop=(0,))
     obs, _ = env.reset(seed=0)
     assert obs.tolist() == [2] and env.observation_space.shape == (1,)
     env.step(0), env.reset(seed=0)  # an episode that is not played to its end does not count

@@ -9,11 +9,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from llmrl.build import make_env
 from llmrl.config import from_node
-from llmrl.llm.program_text import tidied
+from llmrl.llm.program_text import Rejected, fingerprint, tidied
 from llmrl.methods.lesr import lipschitz
 from llmrl.methods.lesr.lipschitz import Recorder, constants, scaled_constants, spectral, spectral_norm_product
-from llmrl.methods.lesr.program import FUNCTIONS, Rejected, defined, extract, fingerprint, validate
-from llmrl.methods.lesr.real_states import real_steps
+from llmrl.methods.lesr.program import FUNCTIONS, defined, extract, validate
+from llmrl.methods.search.steps import real_steps
 
 GOOD = """import numpy as np
 
@@ -249,7 +249,8 @@ def test_the_fingerprint_is_of_what_a_program_computes():
 def steps_of(env: str) -> tuple[np.ndarray, np.ndarray]:
     made = make_env(from_node(compose([f"env={env}", "agent=td3"])), "eval")
     try:
-        return real_steps(made, 1000, seed=0)
+        found = real_steps(made, 1000, seed=0)
+        return found.states, found.rewards
     finally:
         made.close()
 
@@ -264,8 +265,11 @@ def test_real_states_are_a_random_policys_with_resets_among_them():
     starts = np.flatnonzero((np.abs(states[:, 5:]) < 0.006).all(axis=1))  # a reset has velocities below 0.005
     assert 10 <= len(starts) < 300 and starts[0] == 0
     made = make_env(from_node(compose(["env=mujoco/hopper", "agent=td3"])), "eval")
-    assert_array_equal(real_steps(made, 30, seed=0)[0], states[:30])
+    few = real_steps(made, 30, seed=0)
     made.close()
+    assert_array_equal(few.states, states[:30])
+    assert few.actions.shape == (30, 3) and np.abs(few.actions).max() <= 1
+    assert_array_equal(few.next_states[:3], few.states[1:4])  # of one episode
 
 
 def test_facts_of_a_program_that_passes():

@@ -12,10 +12,12 @@ from conftest import compose
 
 from llmrl.build import make_env
 from llmrl.config import from_node
-from llmrl.llm import scripted, scripted_lesr
-from llmrl.methods.lesr.program import Rejected, defined, extract, fingerprint, validate
+from llmrl.llm import scripted
+from llmrl.llm.program_text import Rejected, fingerprint
+from llmrl.methods.lesr import scripted as scripted_lesr
+from llmrl.methods.lesr.program import defined, extract, validate
 from llmrl.methods.lesr.prompts import Asker, Round, without_paths
-from llmrl.methods.lesr.real_states import real_steps
+from llmrl.methods.search.steps import real_steps
 
 TASKS = {
     "mujoco/hopper": 11, "mujoco/half_cheetah": 17, "mujoco/walker2d": 17, "mujoco/swimmer": 8, "mujoco/ant": 105,

@@ -10,11 +10,12 @@ from test_lesr_parts import GOOD, REVISED, check, in_f, returning, steps_of
 from test_presets_lesr import ONE, SMALL
 
 from llmrl.config import from_node
-from llmrl.llm import scripted, scripted_lesr
+from llmrl.llm.program_text import Rejected
 from llmrl.methods.lesr import method as lesr
-from llmrl.methods.lesr import program
+from llmrl.methods.lesr import scripted
 from llmrl.methods.lesr import search as lesr_search
-from llmrl.methods.lesr.program import DEFAULT_REJECT, REJECTIONS, Rejected, Rejection
+from llmrl.methods.lesr.program import DEFAULT_REJECT, REJECTIONS, Rejection
+from llmrl.methods.search import checks
 from llmrl.runs.seeding import generator
 
 DOCS = Path(__file__).parents[1] / "docs" / "papers" / "lesr.md"
@@ -47,7 +48,7 @@ def test_the_defaults_are_those_of_the_yaml_and_ignoring_a_feature_is_not_among_
 @pytest.mark.parametrize("name", SWITCHED)
 def test_each_rejection_is_made_where_it_is_asked_for_and_else_not(name, monkeypatch):
     if name == "too_slow":
-        monkeypatch.setattr(program, "SECONDS_PER_STATE", 1e-5)  # a tenth of what the loop takes at the least
+        monkeypatch.setattr(checks, "SECONDS_PER_STATE", 1e-5)  # a tenth of what the loop takes at the least
     code, facts = SWITCHED[name]
     assert reason(code, reject=[name]) == RECORDED.get(name, name)
     found = check(code, reject=[other for other in get_args(Rejection) if other != name])
@@ -101,14 +102,14 @@ def searched(tmp_path, monkeypatch, replies, *overrides):
     """(verdicts, feedback) of a search whose LLM gives these replies in turn; a training ends at once."""
     from test_presets_lesr import trained
 
-    from llmrl.build import RunContext
+    from llmrl.context import RunContext
     from llmrl.runs.files import read_jsonl
     from llmrl.runs.log import RunLog
     from llmrl.runs.stop import Stop
 
     given = iter(replies)
     monkeypatch.setattr(lesr_search, "run_all", trained)
-    monkeypatch.setitem(scripted.PROGRAMS, "lesr.sample", lambda messages, index: f"```python\n{next(given)}```")
+    monkeypatch.setitem(scripted.RULES, "lesr.sample", lambda messages, index: f"```python\n{next(given)}```")
     config = lesr.search_of(from_node(compose(["experiment=lesr/mujoco", *SMALL, *overrides])))
     log = RunLog(tmp_path)
     lesr_search.LESRSearch().run(RunContext(config, tmp_path, Stop(), log, lambda *_: None))
@@ -121,8 +122,8 @@ def searched(tmp_path, monkeypatch, replies, *overrides):
 
 
 def cheetah(reward):
-    features = scripted_lesr.TASKS["HalfCheetah"][:3]
-    code = scripted_lesr.program(features, 17)
+    features = scripted.TASKS["HalfCheetah"][:3]
+    code = scripted.program(features, 17)
     return code[: code.rindex("    return ")] + f"    return {reward}\n"
 
 

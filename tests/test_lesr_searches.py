@@ -48,9 +48,9 @@ DIFFERENT = {  # preset -> what of a candidate's training is another than in les
 @pytest.mark.parametrize("preset", DIFFERENT)
 def test_what_a_preset_trains_otherwise(searched, preset):
     base, other = searched().children()[0], searched(preset).children()[0]
-    plain, transform = base["env"]["transform"], other["env"]["transform"]
+    plain, wrapper = base["wrapper"], other["wrapper"]
     assert plain["record"] == "episode"
-    differs = {k: v for k, v in transform.items() if v != plain[k] and k != "artifact"}
+    differs = {k: v for k, v in wrapper.items() if v != plain[k] and k != "artifact"}
     assert differs == DIFFERENT[preset]
     assert other["agent"] == base["agent"] and other["budget"] == base["budget"]
 

@@ -159,14 +159,14 @@ def test_spectral_constants_are_of_the_first_critic(search):
         critic=[first, np.array([[0, 0, 10]], np.float32)],
     )  # fmt: skip
     assert done.events["0/0/0"]["lipschitz"] == pytest.approx([50, 20, 10, 10, 20])
-    assert done.children()[0]["env"]["transform"]["record"] is None
+    assert done.children()[0]["wrapper"]["record"] is None
 
 
 def test_a_candidate_trains_with_its_own_program_and_the_searchs_evaluation_cases(search):
     done = search(flat({"0-0": 1, "0-1": 2, "1-0": 3, "1-1": 4}))
     assert done.starts == [["0-0", "0-1"], ["1-0", "1-1"]]
     for name, child in zip(["0-0", "0-1", "1-0", "1-1"], done.children()):
-        assert child["env"]["transform"]["artifact"] == str(done.directory / "programs" / f"{name}.py")
+        assert child["wrapper"]["artifact"] == str(done.directory / "programs" / f"{name}.py")
         assert child["choices"]["method"] == "vanilla" and child["eval"]["seed"] == 1000
         assert child["budget"]["env_steps"] == 100
     assert len({child["seed"] for child in done.children()}) == 4

@@ -12,6 +12,7 @@ from llm_server import GARBAGE, HANG, HANG_UP, NO_CHOICES, REFUSE_JSON, Server
 from pydantic import TypeAdapter
 
 from llmrl.checks import ConfigError
+from llmrl.llm import scripted
 from llmrl.llm.client import LLM, BudgetReached, Config, LLMRefused, LLMUnavailable, Reply, preflight
 from llmrl.llm.transcript import ReplayError, ReplayMismatch, ReplayMissing, Transcript
 from llmrl.runs.stop import Stop, Stopped
@@ -318,5 +319,7 @@ def test_settings_that_contradict_each_other(name: str, changes: dict, key: str)
 
 
 def test_scripted_says_what_it_is_and_which_purposes_it_knows(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no rule for 'test'; it knows llm_explorer.status"):
+    with pytest.raises(ConfigError, match=r"no rule for 'test'; RULES in llmrl/methods/test/scripted.py"):
         ask(client(tmp_path, config()))
+    with pytest.raises(ConfigError, match=r"no rule for 'lesr.x'; it knows lesr.sample, lesr.feedback"):
+        scripted.answer([{"role": "user", "content": "Hello"}], "lesr.x")

@@ -37,7 +37,7 @@ WRONG = [
     *[("compute.checkpoint_every_s", value) for value in NUMBERS],
     *[("compute.outputs", value) for value in PATHS],
     *[("llm.replay", value) for value in PATHS if value is not None],
-    *[("env.transform.artifact", value) for value in PATHS if value is not None],
+    *[("wrapper.artifact", value) for value in PATHS if value is not None],
     *[("env.suite", value) for value in ("../x", "os", "base", "text", "", "a.b", None, ["classic"], 5, "a\0b")],
     *[("env.id", value) for value in ("", "Nope-v0", "nomodule:X-v0", "json:X-v0", None, 5, "a\0b", "CartPole-v99")],
     *[(group, value) for group in ("method", "agent", "env", "llm", "eval", "log", "compute", "budget")

@@ -14,6 +14,7 @@ import pytest
 from command_line import in_process  # noqa: F401 (the fixture `llmrl`)
 from conftest import CART_POLE, ROOT, only_run, status
 
+import llmrl.evaluation
 import llmrl.report.curve
 import llmrl.run
 import llmrl.runs.console
@@ -367,9 +368,9 @@ def test_a_full_disk_elsewhere_is_not_the_runs_and_leaves_a_checkpoint(llmrl_run
         calls.append(args)
         return full_disk() if len(calls) == 3 else original(*args)
 
-    original = llmrl.build.evaluate
+    original = llmrl.evaluation.evaluate
     with monkeypatch.context() as patch:
-        patch.setattr(llmrl.build, "evaluate", evaluate)
+        patch.setattr(llmrl.evaluation, "evaluate", evaluate)
         done = llmrl_run(*CART_POLE)
     directory = only_run(tmp_path / "outputs")
     assert done.code == 1 and "OSError: [Errno 28] No space left on device" in done.err

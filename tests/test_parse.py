@@ -7,10 +7,11 @@ from llmrl.envs.clevr_robot.goals import BASE
 from llmrl.envs.clevr_robot.language import read as rephrased
 from llmrl.llm.answer import without_thoughts
 from llmrl.llm.parse import ParseError, parse_biases, parse_probabilities
+from llmrl.llm.program_text import Rejected
 from llmrl.methods.explorllm.language import Unreadable, read_plan
 from llmrl.methods.explorllm.program import Rejected as NoProgram
 from llmrl.methods.explorllm.program import extract as extract_one
-from llmrl.methods.lesr.program import Rejected, extract
+from llmrl.methods.lesr.program import extract
 
 
 @pytest.mark.parametrize(

@@ -417,7 +417,7 @@ def test_the_oracle_reaches_the_optimum_in_every_action_space(name, best, steps,
 
 
 @pytest.mark.parametrize(("name", "expected"), [("short_horizon", -2.2), ("long_horizon", -4.7)])
-def test_random_actions_earn_what_the_specification_derives(name, expected):
+def test_random_actions_earn_what_was_derived_for_them(name, expected):
     env, rng = made(name), np.random.default_rng(12345)
     value, _, success = returns(env, lambda *_: rng.uniform(env.action_space.low, env.action_space.high), 150)
     assert value == pytest.approx(expected, abs=0.2) and success <= 0.08

@@ -15,7 +15,7 @@ from llmrl.config import from_node
 from llmrl.methods.lesr.method import search_of
 from llmrl.report import grid
 
-SIZES = {"HalfCheetah": 17, "Hopper": 11, "Walker2d": 17, "Ant": 27, "Swimmer": 8}  # table 5.1 of our specification
+SIZES = {"HalfCheetah": 17, "Hopper": 11, "Walker2d": 17, "Ant": 27, "Swimmer": 8}  # as the authors'
 ROBOTICS = {
     "ant_maze_open": "AntMaze_OpenDense-v4", "ant_maze_medium": "AntMaze_MediumDense-v4",
     "ant_maze_large": "AntMaze_LargeDense-v4", "fetch_push": "FetchPushDense-v4",  # theirs was v2, which is gone

@@ -16,12 +16,13 @@ from numpy.testing import assert_allclose
 from test_lesr import asked, children
 from test_presets_llm_explorer import cell, difference
 
-from llmrl.build import RunContext, make_agent, make_env
+from llmrl.build import make_agent, make_env
 from llmrl.commands.cells import table_of
 from llmrl.config import from_node
+from llmrl.context import RunContext
 from llmrl.contracts.replay import Step
-from llmrl.llm import scripted_lesr
 from llmrl.methods.lesr import method as lesr
+from llmrl.methods.lesr import scripted as scripted_lesr
 from llmrl.methods.lesr import search as lesr_search
 from llmrl.runs.children import outcome_of
 from llmrl.runs.files import read_json, read_jsonl, write_json, write_text
@@ -118,7 +119,7 @@ def trained(directories, parallel, stop):
         facts = env.facts()
         env.close()
         facts["lipschitz"] = [1.5] * (17 + facts["features"])
-        write_json(directory / "result.json", {"env_steps": 60, "updates": 50, "episodes": 3, "transform": facts})
+        write_json(directory / "result.json", {"env_steps": 60, "updates": 50, "episodes": 3, "wrapper": facts})
         rows = [{"policy": "greedy", "env_steps": s, "returns": [float(s)], "lengths": [20]} for s in (20, 40, 60)]
         write_text(directory / "eval.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
         write_json(directory / "status.json", {"status": "DONE"})
@@ -183,7 +184,7 @@ def test_the_intrinsic_rewards_share_is_recorded_and_can_be_limited(searched):
 def test_spectral_norms_are_those_of_the_trained_critic(searched):
     _, directory = searched("ablations", "spectral norm", *ONE)
     (child,) = children(directory)
-    assert child.transform["record"] is None
+    assert child.wrapper["record"] is None
     (told,) = [row for row in read_jsonl(directory / "llm.jsonl") if row.get("event") == "trained"]
     state = torch.load(directory / "candidates" / "0-0" / "agent.pt", weights_only=True)
     first, *others = lesr_search.critic_weights(state)
@@ -204,7 +205,8 @@ class Final(RunContext):
     def artifact(self, config, product):
         return self.found
 
-    def train(self, agent, explorer):
+    def train(self, agent, explorer, wrapper):
+        self.wrapper = wrapper
         return {"env_steps": 0}
 
 
@@ -213,7 +215,7 @@ def first_step(config, search, directory):
     ctx = Final(config, directory, Stop(), RunLog(directory), lambda *_: None)
     ctx.found = search
     lesr.LESR().run(ctx)
-    env, plain, agent = ctx.env("train"), make_env(config, "train"), ctx.agent()
+    env, plain, agent = ctx.env("train", ctx.wrapper), make_env(config, "train"), ctx.agent(ctx.wrapper)
     action = np.linspace(-0.5, 0.5, 6, dtype=np.float32)
     (s, _), (seen, _) = plain.reset(seed=3), env.reset(seed=3)
     r = plain.step(action)[1]
@@ -282,10 +284,8 @@ def test_another_agent_learns_from_the_state_that_td3s_search_found(searched, tm
 
 def test_dropped_source_dimensions_are_not_seen_but_count_in_f_and_g(searched):
     _, search = searched("ablations", "LESR", *ONE)
-    words = ["agent=td3", "env=mujoco/half_cheetah", "env.version=4", f"env.transform.artifact={search}"]
-    whole, less = (
-        make_env(from_node(compose(more)), "train") for more in (words, [*words, "env.transform.drop=[8,9]"])
-    )
+    words = ["agent=td3", "env=mujoco/half_cheetah", "env.version=4", "wrapper=lesr", f"wrapper.artifact={search}"]
+    whole, less = (make_env(from_node(compose(more)), "train") for more in (words, [*words, "wrapper.drop=[8,9]"]))
     action = np.full(6, 0.3, np.float32)
     for env in (whole, less):
         env.reset(seed=3)

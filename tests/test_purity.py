@@ -5,12 +5,13 @@ import json
 import numpy as np
 import pytest
 from test_lesr_parts import GOOD, check
-from test_transform import PENDULUM
+from test_lesr_wrapper import PENDULUM
 
 from llmrl.llm.sandbox import Sandbox, SandboxFailure
 from llmrl.methods.lesr import program as checks
-from llmrl.methods.lesr import purity, transform
-from llmrl.methods.lesr.purity import EVERY, Asked
+from llmrl.methods.lesr import wrapper
+from llmrl.methods.search import purity
+from llmrl.methods.search.purity import EVERY, Asked
 
 
 class Ungated(Sandbox):
@@ -89,8 +90,8 @@ def test_a_resumed_look_asks_the_same_states_at_the_same_calls():
     a, b = whole.state_dict(), after.state_dict()
     assert a["calls"] == b["calls"] == 1300
     for one, other in zip(a["kept"], b["kept"], strict=True):
-        assert [part.tolist() for part in one] == [part.tolist() for part in other]
-    assert [kept[0].tolist() for kept in a["kept"]] == [[0.0], [1250.0]]
+        assert [[x.tolist() for x in part] for part in one] == [[x.tolist() for x in part] for part in other]
+    assert [arguments[0].tolist() for arguments, _ in a["kept"]] == [[0.0], [1250.0]]
 
 
 COUNTS = "def revise_state(s, calls=[]):\n    calls.append(0)\n    return list(s) + [float(len(calls) > 30)]\n"
@@ -99,10 +100,10 @@ COUNTS = "def revise_state(s, calls=[]):\n    calls.append(0)\n    return list(s
 @pytest.mark.parametrize("every", [10, 1000])
 def test_a_run_whose_program_is_found_impure_fails_by_that_name(llmrl_run, tmp_path, monkeypatch, every):
     """During training, or at its end where that comes first."""
-    monkeypatch.setattr(transform, "Sandbox", Ungated)
+    monkeypatch.setattr(wrapper, "Sandbox", Ungated)
     monkeypatch.setattr(purity, "EVERY", every)
     (tmp_path / "pair.py").write_text(COUNTS)
-    done = llmrl_run(*PENDULUM, "env.transform=pair.py", "compute.outputs=out")
+    done = llmrl_run(*PENDULUM, "wrapper=lesr", "wrapper.artifact=pair.py", "compute.outputs=out")
     assert done.code == 1 and "impure: a state gave another result than before" in done.err
     (status,) = (tmp_path / "out").rglob("status.json")
     assert json.loads(status.read_text())["status"] == "FAILED"
@@ -142,5 +143,5 @@ def test_no_constant_takes_a_name_of_the_harness(line):
 
 def test_a_program_that_is_no_text_is_refused(llmrl_run, tmp_path):
     (tmp_path / "pair.py").write_bytes(b"def revise_state(s):\n    return '\xff'\n")
-    done = llmrl_run(*PENDULUM, f"env.transform={tmp_path / 'pair.py'}")
-    assert done.code == 2 and "env.transform.artifact" in done.err and "UTF-8" in done.err
+    done = llmrl_run(*PENDULUM, "wrapper=lesr", f"wrapper.artifact={tmp_path / 'pair.py'}")
+    assert done.code == 2 and "wrapper.artifact" in done.err and "UTF-8" in done.err

@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import SHORT, TINY, compose
 
-from llmrl import build
+from llmrl import context
 from llmrl.config import from_node, method_of
 from llmrl.llm import scripted
 from llmrl.loops.online import OnlineTraining
@@ -67,7 +67,7 @@ class Life:
         """Runs until the end (True) or until it is stopped (False)."""
         self.directory.mkdir(exist_ok=True)
         log = RunLog(self.directory)
-        ctx = build.RunContext(self.config, self.directory, StopAtPass(self.at), log, self._report)
+        ctx = context.RunContext(self.config, self.directory, StopAtPass(self.at), log, self._report)
         try:
             method_of(self.config.choices["method"])().run(ctx)
             return True
@@ -104,7 +104,7 @@ def lives(monkeypatch, tmp_path):
             super().__init__(*args, **kwargs)
             made[-1].training = self
 
-    monkeypatch.setattr(build, "OnlineTraining", Shown)
+    monkeypatch.setattr(context, "OnlineTraining", Shown)
     monkeypatch.setattr("os.fsync", lambda fd: None)  # nobody pulls the plug here, and there are hundreds of them
 
     def life(config: Any, name: str, at: int | None = None) -> Life:

@@ -20,7 +20,7 @@ RUNS = {
             "budget.env_steps=3000", "eval.every=1000"],
     "td3": [*LLM, *TINY["td3"], "env=mujoco/half_cheetah", "env.max_episode_steps=100", "agent.replay_size=500",
             "budget.env_steps=1200", "eval.every=400"],
-    "explorllm": ["experiment=explorllm/short_horizon", "method.epsilon=0.5", "method.programs.tables=2",
+    "explorllm": ["experiment=explorllm/guided", "method.epsilon=0.5", "method.programs.tables=2",
                   "method.programs.crops=3", "agent.hidden=[8]", "agent.batch_size=4", "agent.learning_starts=30",
                   "agent.random_steps=20", "agent.replay_size=100", "budget.env_steps=200", "eval.every=100",
                   "eval.suites=[unseen_colours]", "eval.suite_episodes=1"],

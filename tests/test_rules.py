@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT, compose
 
 from llmrl.conf_files import options
-from llmrl.config import Config, from_node
+from llmrl.config import Config, from_node, method_of
 
 PACKAGE = ROOT / "llmrl"
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -17,21 +17,25 @@ YAML = sorted((ROOT / "conf").rglob("*.yaml"))
 MAX_FILE, MAX_FUNCTION = 400, 60  # lines
 
 # A part of the package may import these other parts. No arrow points back: agents know no environment and no logger,
-# report/ no training. (A method derives the configuration of what it builds on; build.py puts its transform in place.)
+# report/ no training. (A method derives the configuration of what it builds on.)
 LEAVES = {"checks", "conf_files", "intervals", "streams"}
 ALLOWED = {
     "contracts": {"checks"},
     "explore": {"contracts", "checks"},
     "replay": {"contracts", "checks", "explore"},
     "agents": {"contracts", "checks", "explore", "replay"},
-    "envs": {"checks"},
+    "envs": {"contracts", "checks"},
     "llm": {"checks", "runs"},
     "methods": {"contracts", "checks", "config", "envs", "explore", "llm", "loops", "replay", "runs"},
     "loops": {"contracts", "checks", "agents", "explore", "replay", "runs", "streams"},
     "runs": {"contracts", "checks", "conf_files", "explore", "intervals", "replay"},
+    "runs/artifacts": {"checks", "config"},
+    "runs/kept_wrapper": {"config"},
     "report": {"config", "llm", "runs", *LEAVES},
     "config": {"contracts", "agents", "envs", "llm", "methods", *LEAVES},
-    "build": {"contracts", "agents", "config", "envs", "explore", "limits", "llm", "loops", "methods", "runs", *LEAVES},
+    "build": {"contracts", "config", "envs", "limits", "runs", *LEAVES},
+    "evaluation": {"build", "contracts", "config", "envs", "loops", "runs"},
+    "context": {"build", "checks", "contracts", "config", "evaluation", "llm", "loops", "runs"},
 }
 ONLY_THERE = {
     "hydra": {"run", "cli", "commands", "config", "hydra_errors", "hydra_search"},
@@ -50,6 +54,13 @@ def tree_of(path: Path) -> ast.Module:
 @cache
 def imports(path: Path, *, top_level: bool = False) -> set[str]:
     """The modules that a file imports, anywhere or at its top alone; not what is only for type checkers."""
+    names = imported_names(path, top_level=top_level)
+    return names | {name.rpartition(".")[0] for name in names}
+
+
+@cache
+def imported_names(path: Path, *, top_level: bool = False) -> set[str]:
+    """llmrl.runs.stop.Stop, of `from llmrl.runs.stop import Stop`"""
     tree = tree_of(path)
     hidden = {id(n) for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
               for n in ast.walk(node)}  # fmt: skip
@@ -61,7 +72,7 @@ def imports(path: Path, *, top_level: bool = False) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found |= {node.module or "", *(f"{node.module}.{name.name}" for name in node.names)}
+            found |= {f"{node.module}.{name.name}" for name in node.names}
     return found
 
 
@@ -78,8 +89,21 @@ def named(path: Path) -> str:
 def test_imports_point_one_way(path):
     ours = {name.split(".")[1] for name in imports(path) if name.startswith("llmrl.")}
     parts = {p for p in ours if (PACKAGE / p).is_dir() or (PACKAGE / f"{p}.py").exists()}
-    if part(path) in ALLOWED:
-        assert parts - {part(path)} <= ALLOWED[part(path)]
+    room = named(path) if named(path) in ALLOWED else part(path)
+    if room in ALLOWED:
+        assert parts - {part(path)} <= ALLOWED[room]
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    """Not within functions either; what is only for type checkers does not count."""
+    modules = {f"llmrl.{named(path)}".replace("/", ".").removesuffix(".__init__"): path for path in FILES}
+    left = {
+        module: {name if name in modules else name.rpartition(".")[0] for name in imported_names(path)} - {module}
+        for module, path in modules.items()
+    }
+    while ends := {name for name, imported in left.items() if not imported & left.keys()}:
+        left = {name: imported for name, imported in left.items() if name not in ends}
+    assert sorted(left) == []  # each of these is in a cycle, or leads to one
 
 
 @pytest.mark.parametrize("package", ONLY_THERE)
@@ -95,7 +119,8 @@ def test_report_knows_no_torch():
 
 
 def test_heavy_packages_are_imported_where_they_are_used():
-    may = {"agents", "loops", "build", "limits"}  # torch is what these are made of; they are themselves imported late
+    # torch is what these are made of; they are themselves imported late
+    may = {"agents", "loops", "build", "context", "limits"}
     late = {f"methods/kalm/model/{name}.py" for name in ("network", "tasks", "training")}  # by the packages they are in
     late |= {"methods/kalm/rollouts/imagine.py", "contracts/agent.py"}
     for path in FILES:
@@ -135,9 +160,11 @@ def test_every_environment_composes(env):
 
 
 @pytest.mark.parametrize("group, name", [(group, name) for group in ("method", "agent", "llm", "budget", "compute",
-                         "eval", "log") for name in options(group)])  # fmt: skip
+                         "eval", "log", "wrapper") for name in options(group)])  # fmt: skip
 def test_every_choice_composes(group, name):
     needed = ["llm.model=some/model", "llm.api_base=http://localhost/v1"] if name == "openai_compatible" else []
+    if group == "method" and (suites := method_of(name).suites):
+        needed.append(next(f"env={env}" for env in options("env") if env.startswith(suites[0])))
     assert isinstance(from_node(compose([f"{group}={name}", *needed])), Config)
 
 

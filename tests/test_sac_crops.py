@@ -78,7 +78,7 @@ def test_the_authors_attention_lets_no_object_see_another_and_the_true_one_does(
         assert torch.allclose(before[:, :5], after[:, :5], atol=1e-6) != others_notice
 
 
-def test_the_encoder_has_the_specifications_size():
+def test_the_encoder_has_the_authors_size():
     sizes = {a: sum(p.numel() for p in CropEncoder(6, 6, a).parameters()) for a in ("true", "none", "authors")}
     assert sizes == {"true": 18_536, "none": 17_222, "authors": 17_888}  # "about 18.5 k", with query and key
     assert CropEncoder(6, 4, "true").all.in_features == 96  # the long horizon, without a goal

@@ -6,9 +6,9 @@ import signal
 import numpy as np
 import pytest
 
+from llmrl.llm.program_text import Rejected
 from llmrl.llm.sandbox import FAILURES, Limits, Sandbox, SandboxFailure, process
 from llmrl.llm.sandbox.process import CHILD, how_it_ended
-from llmrl.methods.lesr.program import Rejected
 
 STATE = np.zeros(3)
 # Writes to whatever descriptor is open: one of them leads to the trainer.

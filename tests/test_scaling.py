@@ -84,7 +84,7 @@ def test_a_tenth_is_a_tenth_of_every_length_that_stages_have():
 
 
 def test_a_length_that_the_user_gives_wins():
-    overrides = ["experiment=explorllm/short_horizon", SMOKE, "budget.env_steps=777", "eval.episodes=5"]
+    overrides = ["experiment=explorllm/guided", SMOKE, "budget.env_steps=777", "eval.episodes=5"]
     chosen = from_node(compose(overrides), overrides)
     assert (chosen.budget.env_steps, chosen.eval.episodes) == (777, 5)
 

@@ -1,5 +1,6 @@
 """Every key of method=lesr and of its search does what it says: another value, another object or another number."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,12 +9,13 @@ from conftest import compose
 from made_search import FEATURES, SMALL, Checked, Search, evaluations, search_config
 from wiring import unwired, wires
 
-from llmrl.build import RunContext
+from llmrl.checks import ConfigError
 from llmrl.config import from_node
-from llmrl.envs.base import Transform
+from llmrl.context import RunContext
 from llmrl.methods.lesr import method as lesr
 from llmrl.methods.lesr import program
 from llmrl.methods.lesr import search as lesr_search
+from llmrl.methods.lesr import wrapper as lesr_wrapper
 from llmrl.runs import seeding
 from llmrl.runs.files import write_json, write_text
 from llmrl.runs.stop import Stop
@@ -59,8 +61,9 @@ def test_how_many_candidates_are_trained(search):
 def test_what_a_candidate_trains_with(search, change, trained):
     (child,) = search(**change).children()
     plain = {"w": 0.02, "state": "augmented", "reward": "add", "form": "state", "record": "episode", "scaled": False}
-    transform = child["env"]["transform"]
-    assert {key: transform[key] for key in plain} == plain | trained and transform["drop"] == []
+    wrapper = child["wrapper"]
+    assert {key: wrapper[key] for key in plain} == plain | trained and wrapper["drop"] == []
+    assert child["choices"]["wrapper"] == "lesr" and child["choices"]["method"] == "vanilla"
 
 
 @wires(*(f"lesr/search.{key}" for key in ("writes", "tell", "feedback", "tell_lipschitz", "chain_of_thought")))
@@ -162,34 +165,41 @@ def test_what_the_final_training_sees(tmp_path, control):
     found = {"features": FEATURES, "chosen": "0/1/2"}
     write_json(tmp_path / "result.json", {"env_steps_total": 400, "llm": {"calls": 3}, "lesr": found})
     write_text(tmp_path / "transform.py", "the program found")
-    used, order = [], []
+    (tmp_path / "run").mkdir()
+    order = []
     agent = SimpleNamespace(explorer=lambda: "its explorer")
     context = SimpleNamespace(
-        cfg=config, rehearse=lambda: order.append("rehearsed"),
+        cfg=config, dir=tmp_path / "run", rehearse=lambda: order.append("rehearsed"),
         artifact=lambda run, product: order.append("searched") or tmp_path,
-        use_transform=lambda *both: used.extend(both), agent=lambda: agent,
-        train=lambda *both: {"env_steps": 80, "trained": both},
+        agent=lambda wrapper: agent if order.append(wrapper) is None else None,
+        train=lambda *all_of_it: {"env_steps": 80, "trained": all_of_it},
         env=lambda role: SimpleNamespace(observation_space=np.zeros(3)),
     )  # fmt: skip
     result = lesr.LESR().run(context)
-    transform, program = used
-    assert order == ["rehearsed", "searched"]
+    given, explorer, wrapper = result["trained"]
+    assert order == ["rehearsed", "searched", wrapper] and (given, explorer) == (agent, "its explorer")
     expected = "the program found" if control == "none" else lesr.CONTROLS[control](3, FEATURES, 9)
-    assert program == expected and result["trained"] == (agent, "its explorer")
-    assert (transform.w, transform.state, transform.reward, transform.form) == (0.5, "source", "replace", "next_state")
-    assert (transform.record, transform.scaled, transform.drop) == (None, False, ())
+    assert (tmp_path / "run" / "transform.py").read_text() == Path(wrapper.artifact).read_text() == expected
+    assert (wrapper.w, wrapper.state, wrapper.reward, wrapper.form) == (0.5, "source", "replace", "next_state")
+    assert (wrapper.record, wrapper.scaled, wrapper.drop) == (None, False, ())
     assert result["env_steps_total"] == 480 and result["llm"] == {"calls": 3}
     assert result["lesr"] == found | {"search": str(tmp_path), "search_env_steps": 400}
 
 
-def test_what_a_run_rehearsed_on_is_no_environment_of_its_training(tmp_path):
+def test_an_agent_is_for_the_wrapper_that_it_is_asked_for_with_whatever_was_asked_before(tmp_path):
     context = RunContext(of()[0], tmp_path, Stop(), SimpleNamespace(timing=None), lambda *_: None)
     context.rehearse()
-    transform = Transform(
-        None, w=0.0, state="augmented", reward="add", form="state", record=None, scaled=False, drop=()
-    )
-    context.use_transform(transform, lesr.duplicated_dimensions(3, 4, 0))
-    assert context.agent().observation_space.shape == (7,)
+    (tmp_path / "pair.py").write_text(lesr.duplicated_dimensions(3, 4, 0))
+    wrapper = lesr_wrapper.Config(
+        str(tmp_path / "pair.py"), w=0.0, state="augmented", reward="add", form="state", record=None, scaled=False,
+        drop=(),
+    )  # fmt: skip
+    shapes = [context.agent(given).observation_space.shape for given in (None, wrapper, None)]
+    assert shapes == [(3,), (7,), (3,)]
+    agent = context.agent()
+    with pytest.raises(ConfigError, match="`agent` and `train` need the same wrapper"):
+        context.train(agent, agent.explorer(), wrapper)
+    assert not (tmp_path / "wrapper.json").exists()
 
 
 def test_controls_of_equal_width_are_what_they_say():

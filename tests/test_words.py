@@ -133,7 +133,7 @@ def test_a_trained_agent_is_played_elsewhere(trained, llmrl_run, tmp_path):
 
 def test_an_agent_that_is_still_in_training_is_refused(trained, llmrl_run, monkeypatch):
     counters = {"env_steps": 12, "updates": 0}
-    monkeypatch.setattr("llmrl.build.learned", lambda directory: ("checkpoint/3", counters, {}))
+    monkeypatch.setattr("llmrl.context.learned", lambda directory: ("checkpoint/3", counters, {}))
     done = llmrl_run("method=pretrained", f"method.run={trained}", "env=pick_place/short_horizon", *PLAY)
     assert done.code == 2 and f"method.run: {trained} is not finished" in done.err
 

@@ -1,6 +1,6 @@
 """Encoders of ExploRLLM: what SAC's actor and critics see of six object crops, or of the whole image.
 
-Sizes: ExploRLLM's own code, section 4 of its specification (papers/explorllm.md).
+Sizes: ExploRLLM's own code (docs/papers/explorllm.md).
 """
 
 from collections.abc import Mapping

@@ -1,1 +1,15 @@
 """One module per command of `llmrl`: `main(args) -> exit code`, and a docstring that is the command's help."""
+
+COMMANDS = {
+    "run": "train; the same command goes on where it was interrupted (-m sweeps)",
+    "check": "try in seconds whether a run would work: 20 env_steps, an update, a checkpoint",
+    "list": "what there is to choose from",
+    "eval": "play more evaluation episodes of a run, or film one",
+    "status": "how all runs below a directory stand",
+    "plan": "the runs of a paper's table: done, missing, what they cost; --run makes them",
+    "table": "a paper's table from the runs on disk, beside the published numbers",
+    "plot": "learning curves, bars, profiles and the LLM's exploration, as png and pdf",
+    "report": "one html page about a study",
+    "doctor": "what is installed here, what is missing, and what would help",
+    "completion": "print the tab completion for bash or zsh",
+}

@@ -11,7 +11,10 @@ import sys
 import tempfile
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from llmrl.context import RunContext
 
 ENV_STEPS, BATCH_SIZE, EVALUATION_STEPS = 20, 32, 100
 REPLAY_SIZE = 1000
@@ -120,7 +123,9 @@ def _rehearse(method: Any, config: Any, directory: Path) -> Any:
         except Stopped:
             ctx.log.close()
         if stop_at:
-            yield f"built: observations {ctx.observation_space}, actions {ctx.action_space}"
+            env = ctx.env("eval")
+            yield f"built: observations {env.observation_space}, actions {env.action_space}"
+            env.close()
     if different := difference(saved[0], saved[1]):
         raise RuntimeError(f"a run that goes on from its checkpoint is not the same: {different} differs")
     ctx = _context(config, directory, saved, None)
@@ -160,7 +165,7 @@ def _small(config: Any, outputs: str) -> Any:
     )
 
 
-def _context(config: Any, directory: Path, saved: list[dict], stop_at: int | None) -> Any:
+def _context(config: Any, directory: Path, saved: list[dict], stop_at: int | None) -> "RunContext":
     """A RunContext with short training episodes (a method may do something between them), which is asked to stop at
     `stop_at` env_steps (offline: updates) and notes in `saved` what every checkpoint was made of."""
     import copy
@@ -168,7 +173,7 @@ def _context(config: Any, directory: Path, saved: list[dict], stop_at: int | Non
 
     from gymnasium.wrappers import TimeLimit
 
-    from llmrl.build import RunContext
+    from llmrl.context import RunContext
     from llmrl.runs.checkpoint import Checkpoints
     from llmrl.runs.log import RunLog
     from llmrl.runs.stop import Stop
@@ -184,13 +189,9 @@ def _context(config: Any, directory: Path, saved: list[dict], stop_at: int | Non
             stop.signum = signal.SIGTERM
 
     class Context(RunContext):
-        def env(self, role: str) -> Any:
-            env = super().env(role)
+        def env(self, role: Any, wrapper: Any = None) -> Any:
+            env = super().env(role, wrapper)
             return TimeLimit(env, half) if role == "train" else env
-
-        @property
-        def observation_space(self) -> Any:
-            return self._eval_env.observation_space
 
     class Witness(Checkpoints):
         def save(self, state: dict, buffer: Any, offsets: dict[str, int]) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from llmrl.commands import COMMANDS
 from llmrl.conf_files import GROUPS, conf_root, group_file, inner_groups, options
 
 BASH = r"""
@@ -65,8 +66,6 @@ def complete_line() -> int:
 
 def candidates(words: list[str], current: str) -> list[str]:
     """The words that may stand for the half-typed `current`, after `words` (which begin with the command)."""
-    from llmrl.cli import COMMANDS
-
     if not words:
         found: list[str] = [*COMMANDS]
     elif words[0] in ("run", "check"):

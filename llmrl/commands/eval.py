@@ -48,10 +48,11 @@ def evaluate_run(run: Path, episodes: int | None, seed: int | None, *, same: boo
     from llmrl.config import from_node
     from llmrl.intervals import mean_and_interval, over_episodes, share_and_interval
     from llmrl.runs.evaluate import cases, evaluate
+    from llmrl.runs.kept_wrapper import as_trained
     from llmrl.runs.learned import composed, learned
     from llmrl.runs.stop import Stop
 
-    config = build.as_trained(from_node(composed(run)), run)
+    config = as_trained(from_node(composed(run)), run)
     if not torch.cuda.is_available():
         config = replace(config, compute=replace(config.compute, device="cpu"))
     own = seed is None or seed == config.eval.seed

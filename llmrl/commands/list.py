@@ -1,7 +1,8 @@
 """llmrl list [group]
 
 Shows what there is to choose from: methods, agents, environments, language models, experiments, budgets …
-With a group (method, agent, env, llm, experiment, budget, eval, log, compute) only that one, environments one by one.
+With a group (method, agent, env, wrapper, llm, experiment, budget, eval, log, compute) only that one, environments one
+by one.
 """
 
 import importlib.util

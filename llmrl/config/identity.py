@@ -23,6 +23,8 @@ def identity(config: Config, reads: Iterable[str] = ()) -> dict[str, Any]:
     if "llm" in reads:
         parts["llm"] = _identity_of(config.llm)
     names = {"method": config.choices["method"], "agent": config.choices["agent"]}
+    if config.wrapper is not None:
+        parts["wrapper"], names["wrapper"] = _identity_of(config.wrapper), config.choices["wrapper"]
     device = config.compute.device.partition(":")[0]
     parts |= {"name": names, config.budget.unit: config.budget.length, "seed": config.seed, "device": device}
     return json.loads(json.dumps(parts))  # as identity.json reads back: a tuple is a list
@@ -47,14 +49,19 @@ def _content(field: dataclasses.Field, path: str | None) -> str | None:
     `file` matters where the path is a directory; all of them where it says none."""
     if path is None:
         return None
-    place, name = Path(path), field.metadata.get("file")
-    if place.is_dir() and name is None:
+    place = Path(path)
+    if place.is_dir() and "file" not in field.metadata:
         files = sorted(file for file in place.rglob("*") if file.is_file())
         return sha256(b"".join(str(f.relative_to(place)).encode() + b"\0" + f.read_bytes() for f in files)).hexdigest()
-    file = place / name if name is not None and place.is_dir() else place
+    file = file_of(field, path)
     if not file.exists():
         raise ConfigError(f"{field.metadata.get('key', field.name)}: {file} does not exist")
     return sha256(file.read_bytes()).hexdigest()
+
+
+def file_of(field: dataclasses.Field, path: str) -> Path:
+    """The file that a path means: itself, or in a directory the one of the name that the field's metadata gives."""
+    return Path(path) / field.metadata["file"] if Path(path).is_dir() else Path(path)
 
 
 def run_id(identity: dict[str, Any]) -> str:
@@ -86,6 +93,7 @@ def without_training(config: Config, name: str, method: Any, env: Any, seed: int
         method=method,
         agent=module_of("agent", "fixed").Config(probabilities=None, n_envs=1),
         env=env,
+        wrapper=None,
         eval=Eval(every=1, episodes=1, max_steps=1, epsilon=0.0, seed=0, workers=1, suites=(), suites_at="end",
                   suite_episodes=None),
         budget=dataclasses.replace(config.budget, env_steps=1, paper_updates=None, updates=None),

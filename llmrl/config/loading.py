@@ -9,12 +9,12 @@ from typing import Any, get_type_hints
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from llmrl.checks import LARGEST, ConfigError
-from llmrl.conf_files import group_file
+from llmrl.conf_files import options
 from llmrl.config.errors import Source, dataclass_in, distinct, explain
 from llmrl.config.node import check_shape, complaints
 from llmrl.config.plugins import config_classes, method_of
 from llmrl.config.scaling import scaled, unscaled
-from llmrl.config.schema import OWN, Budget, Config
+from llmrl.config.schema import OWN, Budget, Config, NoWrapper
 
 
 def from_node(node: dict[str, Any], overrides: Iterable[str] = ()) -> Config:
@@ -22,13 +22,20 @@ def from_node(node: dict[str, Any], overrides: Iterable[str] = ()) -> Config:
     check_shape(node)
     choices, source, given = dict(node["choices"]), Source(dict(node["choices"]), tuple(overrides)), node["budget"]
     unshortened = unscaled(node, source.overrides, source.of)
-    node = _resolve_transform(_resolve_budget(node))
+    node = _resolve_budget({"wrapper": {}} | node)
     parts, errors = _checked_groups(node, config_classes(choices, node["env"].get("suite")), source)
     errors += [*unshortened, *complaints(node)]
     if errors:
         raise ConfigError("\n".join(errors))
     asked = given.get("env_steps") is not None and source.of("budget.env_steps") == "command line"
+    check_suite(choices["method"], parts["env"].suite, choices["env"])
     check_length(parts["budget"], choices["method"], asked)
+    if isinstance(parts["wrapper"], NoWrapper):
+        parts["wrapper"] = None
+    elif method_of(choices["method"]).unit == "updates":
+        raise ConfigError(
+            f"wrapper: method={choices['method']} trains on a dataset of the environment as it is: use wrapper=none"
+        )
     for group in ("method", "agent"):
         parts[group] = scaled(parts[group], parts["budget"].scale)
     return Config(**parts, seed=node["seed"], study=str(node["study"]), choices=choices)
@@ -55,6 +62,14 @@ def _checked_groups(node: dict, classes: dict[str, type], source: Source) -> tup
         except ValidationError as error:
             errors += [explain(group, e, cls, source) for e in distinct(error.errors())]
     return parts, errors
+
+
+def check_suite(name: str, suite: str, env: str) -> None:
+    """Raises ConfigError where the method `name` is made for other suites of environments."""
+    suites = method_of(name).suites
+    if suites and suite not in suites:
+        choices = [choice for choice in options("env") if choice.partition("/")[0] in suites]
+        raise ConfigError(f"method={name} does not take env={env}. It takes: {', '.join(choices)}.")
 
 
 def check_length(budget: Budget, name: str, env_steps_asked: bool) -> None:
@@ -131,18 +146,3 @@ def _resolve_budget(node: dict) -> dict:
         # a wrong value or a missing key: the check that follows says which, and shall say nothing else
         budget, evaluation = ({k: 1 if v is None else v for k, v in part.items()} for part in (budget, evaluation))
     return node | {"budget": budget, "eval": evaluation}
-
-
-def _resolve_transform(node: dict) -> dict:
-    """`env.transform=<artifact>` is short for its key `artifact`, with the other keys as conf/ has them; null: none."""
-    transform = node["env"].get("transform")
-    if isinstance(transform, str):
-        import yaml
-
-        file = group_file("env", "_transform")
-        assert file is not None  # it is a part of llmrl
-        defaults = yaml.safe_load(file.read_text())
-        transform = defaults["transform"] | {"artifact": transform}
-    if isinstance(transform, dict) and transform.get("artifact") is None:
-        transform = None
-    return node | {"env": node["env"] | ({"transform": transform} if "transform" in node["env"] else {})}

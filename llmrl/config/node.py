@@ -9,7 +9,7 @@ from typing import Any
 
 from llmrl.checks import LARGEST, ConfigError, nearest
 
-GROUPS = ("method", "agent", "env", "llm", "eval", "log", "compute", "budget")
+GROUPS = ("method", "agent", "env", "wrapper", "llm", "eval", "log", "compute", "budget")
 KEYS = (*GROUPS, "seed", "study", "rerun")
 SHEETS = "sheets"  # texts that an environment's yaml chooses from by interpolation; nothing else reads them
 NAME_BYTES = 200  # of a study, so that a run's directory has a name that file systems take
@@ -23,14 +23,15 @@ def check_shape(node: Any) -> None:
     if not isinstance(node.get(SHEETS, {}), dict):
         wrong.append(f"{SHEETS}: unknown key.")
     for key in GROUPS:
-        if not isinstance(node.get(key), dict):
+        if not isinstance(node.get(key, {} if key == "wrapper" else None), dict):  # a run from before wrappers has none
             wrong.append(f"{key}: must be one choice, not {reprlib.repr(node.get(key))}; `llmrl list {key}` shows all")
     for key in ("seed", "study"):
         if key not in node:
             wrong.append(f"{key}: missing. Leave out `~{key}`, or give a value.")
     choices = node.get("choices")
-    for key in ("method", "agent", "env", "llm"):
-        if isinstance(node.get(key), dict) and not (isinstance(choices, dict) and isinstance(choices.get(key), str)):
+    for key in ("method", "agent", "env", "llm", "wrapper"):
+        named = isinstance(choices, dict) and isinstance(choices.get(key, "none" if key == "wrapper" else None), str)
+        if isinstance(node.get(key), dict) and not named:
             wrong.append(f"{key}: must be the name of one choice; `llmrl list {key}` shows all")
     wrong += [text for key, value in node.items() if key != "choices" for text in _unfit(str(key), value)]
     if wrong:

@@ -2,34 +2,38 @@
 
 import importlib.util
 import reprlib
+from dataclasses import replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmrl.checks import ConfigError, nearest, raised
 from llmrl.conf_files import options
-from llmrl.config.schema import OWN
+from llmrl.config.schema import OWN, Config, NoWrapper
 from llmrl.contracts.method import Method
 
 if TYPE_CHECKING:
     from llmrl.contracts.agent import Agent
+    from llmrl.contracts.env import Wrapper
 
 T = TypeVar("T")
+PLACES = {  # of modules that do not lie in a package of their group's name
+    "method": ("llmrl.methods.{}.method", "llmrl.methods.plain.{}", "llmrl.methods.{}"),
+    "wrapper": ("llmrl.methods.{}.wrapper",),
+}
 
 
 def module_of(group: str, name: str) -> ModuleType:
     """A name is the wiring: conf/agent/td3.yaml is llmrl/agents/td3.py, and method=kalm/data is methods/kalm/data.py.
-    A paper's folder has its method in method.py; methods of no paper lie in methods/plain. Raises ConfigError where
-    there is none."""
-    full = f"llmrl.{group}s.{str(name).replace('/', '.')}"
-    tried = [f"{full}.method", full, f"llmrl.methods.plain.{name}"] if group == "method" else [full]
-    found = next((module for module in tried if _exists(module)), None)
+    A paper's folder has its method in method.py and its wrapper in wrapper.py; methods of no paper lie in
+    methods/plain. Raises ConfigError where there is none."""
+    places = [place.format(str(name).replace("/", ".")) for place in PLACES.get(group, (f"llmrl.{group}s.{{}}",))]
+    found = next((module for module in places if _exists(module)), None)
     if found is None:
-        raise ConfigError(f"{group}: there is no module {full} for `{name}`, here or below LLMRL_PATH")
-    full = found
+        raise ConfigError(f"{group}: there is no module {places[-1]} for `{name}`, here or below LLMRL_PATH")
     try:
-        return importlib.import_module(full)
+        return importlib.import_module(found)
     except Exception as error:
-        raise ConfigError(f"{group}: the module {full} cannot be imported: {raised(error)}") from error
+        raise ConfigError(f"{group}: the module {found} cannot be imported: {raised(error)}") from error
 
 
 def _exists(module: str) -> bool:
@@ -69,6 +73,19 @@ def agent_of(name: str) -> "type[Agent]":
     return _exported("agent", name, Agent)
 
 
+def wrapper_of(name: str) -> "type[Wrapper]":
+    """The class that conf/wrapper/<name>.yaml belongs to. Raises ConfigError where its module exports none."""
+    from llmrl.contracts.env import Wrapper  # gymnasium
+
+    return _exported("wrapper", name, Wrapper)
+
+
+def wrapped(config: Config, wrapper: Any) -> Config:
+    """The run in an environment with `wrapper`, the Config of a module methods/<name>/wrapper.py."""
+    name = type(wrapper).__module__.removeprefix("llmrl.methods.").removesuffix(".wrapper").replace(".", "/")
+    return replace(config, wrapper=wrapper, choices=config.choices | {"wrapper": name})
+
+
 def _exported(group: str, name: str, contract: type) -> Any:
     module, export = module_of(group, name), group.upper()
     found, needed = getattr(module, export, None), f"{contract.__module__}.{contract.__name__}"
@@ -85,4 +102,6 @@ def config_classes(choices: dict[str, str], suite: Any) -> dict[str, type]:
 
     classes: dict[str, type] = {g: module_of(g, choices[g]).Config for g in ("method", "agent")}
     classes["env"] = suite_of(suite).Config
+    wrapper = choices.get("wrapper", "none")
+    classes["wrapper"] = NoWrapper if wrapper == "none" else module_of("wrapper", wrapper).Config
     return classes | {"llm": client.Config} | OWN

@@ -88,12 +88,18 @@ class Compute:
 
 
 @dataclass(frozen=True)
+class NoWrapper:
+    """wrapper=none has no keys."""
+
+
+@dataclass(frozen=True)
 class Config:
     """A whole run, checked. `choices` names the option chosen in each group (and the experiment preset)."""
 
     method: Any
     agent: Any
     env: Any
+    wrapper: Any | None
     llm: Any
     eval: Eval
     log: Log

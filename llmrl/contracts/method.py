@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 if TYPE_CHECKING:
-    from llmrl.build import RunContext
     from llmrl.config import Config as Run
+    from llmrl.context import RunContext
 
 Own = TypeVar("Own")  # the method's Config
 Reads = Literal["llm", "env.task", "env.task.observation"]
@@ -22,6 +22,7 @@ class Method(ABC, Generic[Own]):
 
     artifact: ClassVar[str | None] = None  # the kind of what others build on: runs lie in outputs/artifacts/<kind>/<id>
     trains: ClassVar[bool] = True  # whether `run` trains the agent; False: it only evaluates
+    suites: ClassVar[tuple[str, ...]] = ()  # of environments that it is made for; empty: any
     unit: ClassVar[Unit] = "env_steps"  # what a training is measured in; "updates": offline
 
     @classmethod

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrl.checks import ConfigError, Count, NonNegativeInt, Probability
-from llmrl.envs.base import Role, Task, require
+from llmrl.contracts.env import Role, Task
+from llmrl.envs.base import require
 
 SIDES = {"area84": (84, 84), "crop_110x84": (84, 84), "crop_130x144": (130, 144)}  # height, width of an image, pixels
 

@@ -1,82 +1,13 @@
-"""What all suites share: the task that an LLM is told of, and the helpers that make an environment.
-
-A suite is one module with `Config` and `make(config, role, *, render=False) -> gym.Env`; its tasks are
-`conf/env/<suite>/*.yaml`.
-
-The contract of every environment: `reset(seed=s)` starts an episode that s and the actions determine, whatever was
-played before (a resume resets with the seed and replays the actions). The reward returned is the one to learn from;
-where that is not the environment's own, `info["reward_env"]` holds the own one. `info["life_lost"]` is True on a step
-whose lost life is terminal for learning although the episode goes on. Arrays that it returned it may change later, and
-the action that it is given too: whoever plays it (runs/play.py) copies both.
-"""
+"""What all suites share: the helpers that make an environment. Their contract is llmrl/contracts/env.py."""
 
 import warnings
-from dataclasses import dataclass, field
 from importlib import import_module
 from types import ModuleType
-from typing import Literal, Protocol
 
 import gymnasium as gym
 import numpy as np
 
-from llmrl.checks import ConfigError, NonNegative, NonNegativeInt, PathText
-
-PROGRAM = "transform.py"  # the function pair in the directory of an artifact, or of a run that its method gave one
-Role = Literal["train", "eval"]  # what holds for learning only (clipped rewards, lost lives) is left out of evaluation
-
-
-@dataclass(frozen=True)
-class Task:
-    """All that an LLM is told of a task. The text is there as a whole, or not yet at all."""
-
-    name: str  # a phrase that only names the environment
-    description: str | None  # what the agent is and what surrounds it
-    actions: tuple[str, ...] | None  # position = action index, or dimension of the action (then with its range)
-    reward: str | None
-    end: str | None  # when an episode ends
-    goal: str | None
-    # one line per dimension of the observation: its meaning and, in brackets, its unit; only state tasks have it
-    observation: tuple[str, ...] | None = field(metadata={"neutral": None})
-
-    def __post_init__(self) -> None:
-        text = {key: getattr(self, key) for key in ("description", "actions", "reward", "end", "goal")}
-        missing = [key for key, value in text.items() if value is None]
-        if missing and self.has_text:
-            raise ValueError(f"task: {', '.join(missing)} not given; write all of {', '.join(text)}, or none of them")
-
-    @property
-    def has_text(self) -> bool:
-        """Whether there is more to tell than the name."""
-        return any(x is not None for x in (self.description, self.actions, self.reward, self.end, self.goal))
-
-
-@dataclass(frozen=True)
-class Transform:
-    """A function pair (LESR) under an agent; conf/env/_transform.yaml says what each key means."""
-
-    artifact: PathText | None = field(
-        metadata={"identity": "content", "key": "env.transform.artifact", "file": PROGRAM}
-    )
-    w: NonNegative
-    state: Literal["augmented", "source"]
-    reward: Literal["add", "replace"]
-    form: Literal["state", "next_state", "potential"]
-    record: Literal["episode", "cumulative", "discounted_return"] | None
-    scaled: bool
-    drop: tuple[NonNegativeInt, ...]
-
-
-class EnvConfig(Protocol):
-    """What the Config of every suite has."""
-
-    @property
-    def suite(self) -> str: ...  # names the module
-
-    @property
-    def task(self) -> Task: ...
-
-    @property
-    def frames_per_step(self) -> int: ...  # frames of the game per env_step, 1 where there are no frames
+from llmrl.checks import ConfigError
 
 
 def require(module: str, package: str, purpose: str) -> ModuleType:

@@ -1,11 +1,12 @@
 """Classic control: small tasks of gymnasium, for tests and teaching."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import gymnasium as gym
 
 from llmrl.checks import ConfigError, Count
-from llmrl.envs.base import Role, Task, Transform, make_gymnasium, require
+from llmrl.contracts.env import Role, Task
+from llmrl.envs.base import make_gymnasium, require
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,6 @@ class Config:
     id: str
     max_episode_steps: Count
     task: Task
-    transform: Transform | None = field(metadata={"neutral": None})
 
     @property
     def frames_per_step(self) -> int:

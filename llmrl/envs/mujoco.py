@@ -9,7 +9,8 @@ import gymnasium as gym
 import numpy as np
 
 from llmrl.checks import ConfigError, Count, Whole
-from llmrl.envs.base import Role, Task, Transform, make_gymnasium, require
+from llmrl.contracts.env import Role, Task
+from llmrl.envs.base import make_gymnasium, require
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,6 @@ class Config:
     max_episode_steps: Count
     observe: Literal["all", "joints"] = field(metadata={"neutral": "all"})
     task: Task
-    transform: Transform | None = field(metadata={"neutral": None})
 
     @property
     def frames_per_step(self) -> int:

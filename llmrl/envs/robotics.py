@@ -7,7 +7,7 @@ docs/environments.md says which versions these are, and what differs from the pa
 import io
 import math
 from contextlib import redirect_stderr
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrl.checks import ConfigError, Count, Positive
-from llmrl.envs.base import Role, Task, Transform, make_gymnasium, require
+from llmrl.contracts.env import Role, Task
+from llmrl.envs.base import make_gymnasium, require
 from llmrl.envs.mujoco import choose_renderer, try_to_draw
 
 
@@ -30,7 +31,6 @@ class Config:
     success_below: Positive | None
     success_above: Positive | None
     task: Task
-    transform: Transform | None = field(metadata={"neutral": None})
 
     @property
     def frames_per_step(self) -> int:

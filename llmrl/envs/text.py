@@ -1,4 +1,4 @@
-"""Sentences as vectors, by an encoder that is frozen: what a policy reads of a goal (kalm.md, section 7).
+"""Sentences as vectors, by an encoder that is frozen: what a policy reads of a goal (docs/papers/kalm.md).
 
 words: counts of hashed words, needs nothing. minilm: the packaged all-MiniLM-L6-v2, never the network.
 huggingface:<name or directory>: the pooler output of an encoder of transformers, such as the authors' bert-base-cased.

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrl.checks import NonNegative
+from llmrl.contracts.env import Role
 from llmrl.envs import mujoco
-from llmrl.envs.base import Role
 
 STANDING = 1.25  # metres: the height of the torso when the walker stands upright
 

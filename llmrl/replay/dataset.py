@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 # What the end of a rollout that did not reach its goal counts as: truncated, which is right (its last value is
-# bootstrapped), or terminated, as in the authors' code (kalm.md, section 7).
+# bootstrapped), or terminated, as in the authors' code (docs/papers/kalm.md).
 Timeouts = Literal["truncated", "terminated"]
 
 

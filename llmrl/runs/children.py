@@ -103,7 +103,7 @@ def prepare_node(directory: Path, node: Mapping[str, Any]) -> None:
 def node_of(config: Any) -> dict[str, Any]:
     """A checked Config as the node that it could have come from."""
     node = dataclasses.asdict(config)
-    return node | {"budget": node["budget"] | {"scale": 1.0}}
+    return node | {"budget": node["budget"] | {"scale": 1.0}, "wrapper": node["wrapper"] or {}}
 
 
 def outcome_of(directory: Path) -> Outcome | None:

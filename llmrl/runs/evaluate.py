@@ -1,7 +1,9 @@
 """Evaluation: own environments, fixed seeds, every episode kept. It leaves no trace in training."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import gymnasium as gym
@@ -41,14 +43,24 @@ class Scores:
     lengths: list[int] = field(default_factory=list)  # env_steps
     capped: int = 0  # episodes that neither terminated nor truncated within the step cap
     successes: dict[str, list[bool]] = field(default_factory=dict)  # by rule: was the goal reached at any step?
+    measures: dict[str, list[float]] = field(default_factory=dict)  # sums over an episode of info["measures"]
 
-    def add(self, total: float, length: int, over: bool, reached: dict[str, bool]) -> None:
-        """One episode; `reached`: what `reached_in` made of its infos."""
+    def add(
+        self,
+        total: float,
+        length: int,
+        over: bool,
+        reached: dict[str, bool],
+        measured: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
+        """One episode; `reached`: what `reached_in` made of its infos; `measured`: the sums of its measures."""
         self.returns.append(total)
         self.lengths.append(length)
         self.capped += not over
         for rule, success in reached.items():
             self.successes.setdefault(rule, []).append(success)
+        for name, value in measured.items():
+            self.measures.setdefault(name, []).append(value)
 
     @classmethod
     def joined(cls, parts: Sequence["Scores"]) -> "Scores":
@@ -60,11 +72,13 @@ class Scores:
             whole.capped += part.capped
             for rule, successes in part.successes.items():
                 whole.successes.setdefault(rule, []).extend(successes)
+            for name, values in part.measures.items():
+                whole.measures.setdefault(name, []).extend(values)
         return whole
 
     def row(self) -> dict[str, Any]:
         return {"return_mean": float(np.mean(self.returns)), "returns": self.returns, "lengths": self.lengths,
-                "capped": self.capped, **self.successes}  # fmt: skip
+                "capped": self.capped, **self.successes, **self.measures}  # fmt: skip
 
 
 def reached_in(info: dict[str, Any], before: dict[str, bool]) -> dict[str, bool]:
@@ -91,13 +105,15 @@ def evaluate(act: Act, env: gym.Env, suite: Sequence[Case], max_steps: int, stop
             obs, _ = play.reset(env, seed=case.seed, options=case.options)
             total, length, over = 0.0, 0, False
             reached: dict[str, bool] = {}
+            measured: Counter[str] = Counter()
             while not over and length < max_steps:
                 obs, reward, terminated, truncated, info = play.step(env, act(batch_of_one(obs), rng)[0])
                 total += float(info.get("reward_env", reward))
                 length += 1
                 over = terminated or truncated
                 reached = reached_in(info, reached)
-            scores.add(total, length, over, reached)
+                measured.update(info.get("measures", {}))
+            scores.add(total, length, over, reached, measured)
     return scores
 
 

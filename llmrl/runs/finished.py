@@ -11,7 +11,7 @@ from llmrl.runs.identity import DONE, RunDirectory, code_name, code_state
 def finished_before(node: dict[str, Any], outputs: Path) -> RunDirectory | None:
     """A finished run of exactly this node below `outputs`, found without importing torch; other spellings of it are
     found by id."""
-    if node["llm"].get("replay") is not None:  # counts by content, which the node does not hold
+    if node["llm"].get("replay") is not None or node.get("wrapper"):  # count by content, which the node does not hold
         return None
     names = node["choices"]
     env = names["env"].replace("/", "-")

@@ -10,10 +10,11 @@ from llmrl.runs.files import read_json
 
 def composed(run: Path) -> Any:
     """The run's configuration as it was composed. Raises ConfigError."""
-    return _read(run / "config.json")
+    return whole_json(run / "config.json")
 
 
-def _read(path: Path) -> Any:
+def whole_json(path: Path) -> Any:
+    """What the file of a run holds. Raises ConfigError where it cannot be read."""
     try:
         return read_json(path)
     except (OSError, ValueError, RecursionError) as error:
@@ -26,7 +27,7 @@ def learned(run: Path) -> tuple[str, dict[str, int], dict]:
     import torch
 
     if (run / "agent.pt").exists() and (run / "result.json").exists():
-        result = _read(run / "result.json")
+        result = whole_json(run / "result.json")
         try:
             clock = {key: result[key] for key in ("env_steps", "updates")}
         except (KeyError, TypeError):

@@ -2,7 +2,7 @@
 
 With gymnasium and llmrl imported: gym.make("llmrl/ClevrRobot-v0", goals="base"); conf/env/clevr_robot/ has the options
 and their values.
-An env_step is one push of 0.4 s. Source: kalm.md, sections 2, 3 and 13, after Google's clevr_robot_env.
+An env_step is one push of 0.4 s. Source: docs/papers/kalm.md, after Google's clevr_robot_env.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrl.checks import ConfigError
-from llmrl.envs.base import Role
+from llmrl.contracts.env import Role
 from llmrl.envs.clevr_robot import goals, language
 from llmrl.envs.clevr_robot.batch import Scenes
 from llmrl.envs.clevr_robot.config import Config

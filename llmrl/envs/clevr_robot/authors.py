@@ -1,4 +1,4 @@
-"""Rollouts of others: the authors' file (kalm.md, section 3.6), or a Minari dataset recorded in CLEVR-Robot."""
+"""Rollouts of others: the authors' file (docs/papers/kalm.md), or a Minari dataset recorded in CLEVR-Robot."""
 
 import pickle
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Rollouts by a declared noisy script, successful ones alone and equally many of each of the 80 base goals.
 
-Nobody has said how the authors collected theirs. Of 80 that they published (kalm.md, section 3.6) all end in success,
+Nobody has said how the authors collected theirs. Of 80 that they published (docs/papers/kalm.md) all end in success,
 the median length is 5 env_steps and the mean 11.2, and 67 % of the pushes are of dst, 28 % of src.
 """
 
@@ -27,7 +27,7 @@ COMPASS = DIRECTIONS / np.linalg.norm(DIRECTIONS, axis=1, keepdims=True)
 class Script:
     """Pushes src towards the point REACH beside dst, or dst the other way, and now and then anything anywhere.
 
-    random 0.4 and dst 0 is the noisy greedy policy of section 10.3; 0.1 and 0.75 come near the authors' rollouts.
+    random 0.4 and dst 0 is the noisy greedy policy beside KALM; 0.1 and 0.75 come near the authors' rollouts.
     """
 
     random: Probability  # share of uniformly random actions

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from llmrl.checks import Count, NonNegative
+from llmrl.contracts.env import Task
 from llmrl.envs import text
-from llmrl.envs.base import Task
 from llmrl.envs.clevr_robot.goals import Tier
 
 

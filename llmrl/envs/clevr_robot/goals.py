@@ -1,6 +1,6 @@
 """Goals as vectors of integers, and when they are reached; everything takes any number of goals and scenes at once.
 
-Source: kalm.md, sections 3.3 and 3.4 (and 2.5 for Google's relations). Of a base goal, five flags name the ball to
+Source: docs/papers/kalm.md. Of a base goal, five flags name the ball to
 move (1, src) and the ball beside which it shall be (2, dst), and a sixth number is the direction. An easy goal has one
 ball to push and a direction. A hard goal has its kind in place 5, and from place 6 on blocks that are base goals.
 In what follows xy are the balls' middles, (..., 5, 2) in m, and leading dimensions broadcast.
@@ -27,7 +27,7 @@ NEAR = RADIUS * 3  # m: src is nearer to dst than this
 ZERO = 1e-3  # m, a component of v below this counts as 0
 HARD = 36  # integers in a hard goal
 TWO, THREE, ORDER, SORT = range(4)  # its kinds
-KIND_SHARES = (0.4, 0.4, 0.1, 0.1)  # of drawn hard goals: 160 combinations, 20 lines, 20 circles (section 4, inferred)
+KIND_SHARES = (0.4, 0.4, 0.1, 0.1)  # of drawn hard goals: 160 combinations, 20 lines, 20 circles (inferred)
 LINE_SLOPE = tan(radians(30))
 GREEN, GATHERED = 2, RADIUS * 2.5  # m: the other four are nearer to the green ball than this
 PUSHED_TO = np.zeros((5, 8), bool)  # (direction of an easy goal, direction of an action): in the same half-plane?

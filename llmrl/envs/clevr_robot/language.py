@@ -2,7 +2,7 @@
 LLM.
 
 Each goal is known before its sentence is written, so labels are right by construction; `goal_of` reads them back and
-the tests compare. Source: kalm.md, section 4.
+the tests compare. Source: docs/papers/kalm.md.
 """
 
 import difflib

@@ -1,6 +1,6 @@
 """The table in MuJoCo: five balls, four unseen walls and the pusher; and one push in many scenes side by side.
 
-Source: kalm.md, sections 2.2, 2.3 and 13. A full state is qpos (37) and qvel (32): seven numbers a ball (x, y, z and
+Source: docs/papers/kalm.md. A full state is qpos (37) and qvel (32): seven numbers a ball (x, y, z and
 a quaternion), the pusher's x and y, then six velocities a ball and the pusher's two.
 """
 
@@ -40,7 +40,7 @@ def _mjcf() -> str:
         f'<geom type="sphere" size="{RADIUS}" density="1" contype="1" conaffinity="1" rgba="{rgba}"/></body>'
         for i, rgba in enumerate(RGBA)
     )
-    # 1.57 and not pi/2: the walls lean a little, as the original's do, and the vectors of section 13 see it
+    # 1.57 and not pi/2: the walls lean a little, as the original's do, and the authors' recorded steps show it
     walls = "".join(
         f'<geom type="plane" size="2 2 0.1" pos="{x} {y} 0" euler="{lean} 0" contype="1" rgba="0 0 0 0"/>'
         for x, y, lean in ((-0.6, 0, "0 1.57"), (0.6, 0, "0 -1.57"), (0, 0.7, "1.57 0"), (0, -0.3, "-1.57 0"))

@@ -1,6 +1,6 @@
 """What a step earns and whether it reaches the goal, in the table and in imagined rollouts.
 
-Source: kalm.md, section 3.5; verified there on the authors' data. For n scenes at once: goals (n, k), actions (n,), xy
+Source: docs/papers/kalm.md; verified there on the authors' data. For n scenes at once: goals (n, k), actions (n,), xy
 before and after the step (n, 5, 2) in m.
 """
 

@@ -28,7 +28,7 @@ WRITTEN_AS = "0.5.4"  # the version of Minari whose layout this is
 
 @dataclass(frozen=True)
 class Rollouts:
-    """n rollouts, padded with zeros to L steps; the arrays of the authors' file (section 3.6) under its names.
+    """n rollouts, padded with zeros to L steps; the arrays of the authors' file under its names.
 
     Imagined rollouts know the sentence that each was imagined for; real ones may be told in any sentence of their goal
     (language.base).

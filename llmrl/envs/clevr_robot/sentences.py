@@ -1,6 +1,6 @@
 """The goals of CLEVR-Robot in English: templates, from which language.py makes the sentences of each tier.
 
-The base tier's 18 templates and 3 phrases a direction are the data's (kalm.md, section 4), some of them ungrammatical.
+The base tier's 18 templates and 3 phrases a direction are the data's (docs/papers/kalm.md), some of them ungrammatical.
 All others are ours, in the styles that the same section describes. {a} and {b} are colours; a sentence has no full
 stop. Tests hold that every sentence says what its goal is.
 """

@@ -1,4 +1,4 @@
-"""Where the balls are at the start of an episode (kalm.md, section 2.1)."""
+"""Where the balls are at the start of an episode (docs/papers/kalm.md)."""
 
 import numpy as np
 from numpy.typing import NDArray

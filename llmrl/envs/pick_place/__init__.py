@@ -14,7 +14,7 @@ from gymnasium.core import RenderFrame
 from numpy.typing import NDArray
 
 from llmrl.checks import ConfigError, Count, NonNegative, Positive
-from llmrl.envs.base import Role, Task
+from llmrl.contracts.env import Role, Task
 from llmrl.envs.pick_place import actions, letters, observe, scene, task
 from llmrl.envs.pick_place.analytic import AnalyticWorld
 from llmrl.envs.pick_place.detect import ColourSegments, NoisyTruth

@@ -1,4 +1,4 @@
-"""Three ways to say a primitive with a Box (explorllm.md, section 3), and back from a pixel to an action."""
+"""Three ways to say a primitive with a Box (docs/papers/explorllm.md), and back from a pixel to an action."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""The world computed instead of simulated: masks on a table, no physics and no rendering (explorllm.md, section 10.4).
+"""The world computed instead of simulated: masks on a table, no physics and no rendering (docs/papers/explorllm.md).
 
 What is under the middle of a dropped object carries it, so an object whose middle is beside the bowl lies on the table.
 Nothing is pushed, tilts or rolls. Images are drawn as labels (0: table, 1 + slot) from low to high, then coloured.

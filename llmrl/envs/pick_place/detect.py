@@ -1,6 +1,6 @@
 """Where things are seen: in training true positions with noise that stays, or a detector that reads the image.
 
-Source: explorllm.md, section 2. Both give whole pixels (u, v) of the 224 frame, and a new position only for what has
+Source: docs/papers/explorllm.md. Both give whole pixels (u, v) of the 224 frame, and a new position only for what has
 moved by more than MOVED pixels since it was last seen.
 """
 

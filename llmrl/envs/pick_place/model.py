@@ -1,6 +1,6 @@
 """The pick-and-place table as a MuJoCo model: a plane, three free letters, three fixed bowls, and a hand that is moved.
 
-Source: explorllm.md, sections 10.1 and 10.3. A letter is one mesh, of a prism for each convex piece: it is drawn with
+Source: docs/papers/explorllm.md. A letter is one mesh, of a prism for each convex piece: it is drawn with
 its holes, and collides as MuJoCo lets every mesh collide, as its convex hull, as in the authors' simulator. The hand
 touches nothing; a weld, off until suction holds, ties a letter to it.
 """

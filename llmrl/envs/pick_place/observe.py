@@ -1,6 +1,6 @@
 """What the agent sees of a world: detected positions and crops, which stay as they are until their object moves.
 
-Source: explorllm.md, section 2. A crop is 28x28 of the half-resolution image around half the detected position: RGB,
+Source: docs/papers/explorllm.md. A crop is 28x28 of the half-resolution image around half the detected position: RGB,
 and height x 20 with the camera's noise. The crop of a held object is the one around the pixel that it was picked at, as
 the image was before the pick, so that its middle is the cup's.
 """

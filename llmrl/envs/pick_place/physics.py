@@ -1,4 +1,4 @@
-"""The world simulated by MuJoCo: letters fall, push and tilt, and images are rendered (explorllm.md, section 10.3).
+"""The world simulated by MuJoCo: letters fall, push and tilt, and images are rendered (docs/papers/explorllm.md).
 
 The hand is moved along way-points; it has no joints and touches nothing. So with an empty hand and all at rest nothing
 can change, and nothing is simulated: that is most of a pick. What is seen is drawn when it is asked for, once for each

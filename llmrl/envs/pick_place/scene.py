@@ -1,6 +1,6 @@
 """The table: its pixel frame, its colours, and a `Scene`, which is all that is drawn at random for an episode.
 
-Source: explorllm.md, sections 1.2, 2 and 10.1. World coordinates are metres, x right and y up as the camera sees them;
+Source: docs/papers/explorllm.md. World coordinates are metres, x right and y up as the camera sees them;
 pixels are (u, v) of the 224-pixel frame, u down and v right, and pixel i reaches from i to i + 1.
 """
 

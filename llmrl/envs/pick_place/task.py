@@ -1,6 +1,6 @@
 """What is wanted: rewards, success and hopeless actions of both horizons, and the goal as a sentence.
 
-Source: explorllm.md, sections 1.4 and 1.5. Positions are true ones, in pixels (u, v) of the 224 frame, by slot.
+Source: docs/papers/explorllm.md. Positions are true ones, in pixels (u, v) of the 224 frame, by slot.
 """
 
 from collections.abc import Sequence
@@ -81,7 +81,7 @@ def judge(
 
 def hopeless(place: bool, holding: bool, target: Sequence[float], observed: Points, radius: float) -> bool:
     """Whether an action need not be simulated: a place with nothing in the hand, or a pick farther than `radius` pixels
-    from the observed position of everything that can be picked (1.5)."""
+    from the observed position of everything that can be picked."""
     if place:
         return not holding
     return all(dist(target, observed[slot]) > radius for slot in range(3))

@@ -67,7 +67,7 @@ def measured(height: NDArray[np.float32], rng: np.random.Generator) -> NDArray[n
 
 
 def seals(height: NDArray[np.float32], rng: np.random.Generator) -> bool:
-    """Whether suction holds (section 3): after a 3x3 Gaussian blur, more than 75 % of the 6x6 pixels around the cup, or
+    """Whether suction holds: after a 3x3 Gaussian blur, more than 75 % of the 6x6 pixels around the cup, or
     of their inner 4x4, are above 10 mm. height: (8, 8) in metres, rows floor(u) - 4 to floor(u) + 3, without noise."""
     seen = measured(height, rng)
     rows = seen[:-2] + 2 * seen[1:-1] + seen[2:]

@@ -2,7 +2,7 @@
 
 It lets arithmetic through: what allowed.py lists, and what the program itself defines (scopes.py says what a name
 stands for). Nothing may be kept from one call to the next. It is a first filter with good messages, no security
-boundary: that is the process (lesr.md, section 8.1 and 8.2).
+boundary: that is the process (docs/papers/lesr.md).
 """
 
 import ast

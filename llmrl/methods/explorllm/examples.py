@@ -1,6 +1,6 @@
 """Tables of the analytic simulator that programs are tried on: what is seen, and where on an object a pick would hold.
 
-Scores follow from it: the probability that a pick, drawn from a candidate's map, seals (section 10.5).
+Scores follow from it: the probability that a pick, drawn from a candidate's map, seals.
 """
 
 import struct

@@ -1,5 +1,5 @@
-"""Sentences, and what an LLM makes of them: goals and plans as slots of the table (sections 1.1 and 7 of the
-specification). An answer that cannot be read has a name, and is asked for again."""
+"""Sentences, and what an LLM makes of them: goals and plans as slots of the table (docs/papers/explorllm.md). An answer
+that cannot be read has a name, and is asked for again."""
 
 import json
 import re

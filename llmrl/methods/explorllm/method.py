@@ -24,7 +24,7 @@ from llmrl.methods.explorllm.programs import Affordance, check_affordance, choos
 from llmrl.runs import seeding
 
 if TYPE_CHECKING:
-    from llmrl.build import RunContext
+    from llmrl.context import RunContext
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class Config:
 
 class ExploRLLM(Method[Config]):
     """With epsilon 0 this is the agent alone, byte for byte: no LLM is asked."""
+
+    suites = ("pick_place",)
 
     @classmethod
     def reads(cls, config: Config) -> tuple[Reads, ...]:

@@ -1,4 +1,4 @@
-"""Rows without training beside ExploRLLM (section 9.4 of the specification): a policy is evaluated, and that is all.
+"""Rows without training beside ExploRLLM (docs/papers/explorllm.md): a policy is evaluated, and that is all.
 
 program: what the LLM's programs do by themselves, the paper's Explore Policy; argmax: the same with the highest pixel
 of each map; centre: the planner alone, at objects' middles; random: uniform actions; oracle: knows the truth.
@@ -21,7 +21,7 @@ from llmrl.methods.explorllm.programs import Affordance, check_affordance, choos
 from llmrl.runs.evaluate import Act, cases, evaluate, uniform_policy
 
 if TYPE_CHECKING:
-    from llmrl.build import RunContext
+    from llmrl.context import RunContext
 
 Policy = Literal["program", "argmax", "centre", "random", "oracle"]
 SAMPLING: dict[str, Sampling] = {"program": "stochastic", "argmax": "argmax", "centre": "centre"}
@@ -41,6 +41,7 @@ class Config:
 
 
 class ExploRLLMPolicy(Method[Config]):
+    suites = ("pick_place",)
     trains = False
 
     @classmethod
@@ -59,7 +60,8 @@ class ExploRLLMPolicy(Method[Config]):
 
     def run(self, ctx: "RunContext") -> dict[str, Any]:
         own = ctx.cfg.method
-        check_task(ctx.cfg.env, crops=own.policy in SAMPLING)
+        if own.policy in SAMPLING:
+            check_task(ctx.cfg.env)
         found, told = None, {}
         if own.policy in SAMPLING:
             programs = ctx.artifact(run_of(ctx.cfg, own.programs), explorllm_programs.PRODUCT)

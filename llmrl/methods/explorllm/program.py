@@ -1,8 +1,8 @@
 """Programs that an LLM writes for ExploRLLM: out of its reply, checked on real observations, and run in the sandbox.
 
-Three functions make a policy (section 6 of the specification): `planner` says which primitive and which object,
+Three functions make a policy (docs/papers/explorllm.md): `planner` says which primitive and which object,
 `affordance` and `place_map` say where on it. Whatever of that fails is named, counted, and replaced: a map by the
-uniform one (the specification's), a plan by a random possible one (ours).
+uniform one (the paper's), a plan by a random possible one (ours).
 """
 
 import re

@@ -19,17 +19,15 @@ DRAWS = 6  # random numbers of a decision: three for the order of pairs, two for
 Sampling = Literal["stochastic", "argmax", "centre"]  # centre: of the crop, whatever the map says
 
 
-def check_task(env: Any, *, crops: bool = True) -> None:
-    """env: an environment's Config. Raises ConfigError where it is another than pick-and-place, or has no crops."""
-    if getattr(env, "suite", None) != "pick_place":
-        raise ConfigError("ExploRLLM's programs are for the pick-and-place environment: choose env=pick_place/…")
-    if crops and env.observation != "crops":
+def check_task(env: Any) -> None:
+    """env: an environment's Config. Raises ConfigError where it has no crops."""
+    if env.observation != "crops":
         raise ConfigError("ExploRLLM's programs look at crops: use env.observation=crops, or method.epsilon=0")
 
 
 class ProgramPolicy:
-    """Section 6's policy. offset_scale: pixels of the 224 frame that a pixel of the crop counts: 2 is what it measures,
-    1 is what the authors' code makes of it (6.3). `failures` counts by name what fallbacks replaced."""
+    """The policy that the programs make. offset_scale: pixels of the 224 frame that a pixel of the crop counts: 2 is
+    what it measures, 1 is what the authors' code makes of it. `failures` counts by name what fallbacks replaced."""
 
     def __init__(self, programs: Programs, env: Any, *, offset_scale: float, sampling: Sampling) -> None:
         """env: the environment's Config."""

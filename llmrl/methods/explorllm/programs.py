@@ -1,4 +1,4 @@
-"""ExploRLLM's programs (Ma et al. 2025, arXiv 2403.09583, section 6 of the specification): asked for once, before any
+"""ExploRLLM's programs (Ma et al. 2025, arXiv 2403.09583; docs/papers/explorllm.md): asked for once, before any
 training, and run from then on for nothing.
 
 An LLM writes a planner (which primitive, which object), n candidates of an affordance map (where a pick holds) and a
@@ -20,12 +20,11 @@ from llmrl.llm.sandbox import SandboxFailure
 from llmrl.llm.tries import REPEATED, Tries
 from llmrl.methods.explorllm.examples import score, sealing, seen_tables
 from llmrl.methods.explorllm.program import Programs, Rejected, Seen, extract
-from llmrl.methods.explorllm.program_policy import check_task
 from llmrl.methods.explorllm.prompts import Asker, Message
 from llmrl.runs.files import read_json, write_json, write_text
 
 if TYPE_CHECKING:
-    from llmrl.build import RunContext
+    from llmrl.context import RunContext
 
 PRODUCT = "programs.json"
 PURPOSES = {"planner": "explorllm.planner", "affordance": "explorllm.affordance", "place_map": "explorllm.place"}
@@ -44,6 +43,7 @@ class Config:
 
 
 class ExploRLLMPrograms(Method[Config]):
+    suites = ("pick_place",)
     artifact = "explorllm"  # its directory is outputs/artifacts/explorllm/<id>
 
     @classmethod
@@ -187,9 +187,7 @@ class Search:
 
 
 def canonical(env: Any) -> Any:
-    """The environment's Config without what makes no difference to programs, so that all controls share them.
-    Raises ConfigError where it is another environment."""
-    check_task(env, crops=False)
+    """The environment's Config without what makes no difference to programs, so that all controls share them."""
     return replace(
         env, mode="analytic", actions="residual", observation="crops", detector="truth", timeout="terminal",
         neglect_px=None, max_primitives=11, phase="soft", residual_px=14.0, drop_scatter_mm=0.0,

@@ -1,5 +1,5 @@
 """ExploRLLM by words: an LLM reads what a user says, and an agent of the short horizon carries it out (Ma et al. 2025,
-arXiv 2403.09583, sections 1.1 and 7 of the specification). Nothing is trained.
+arXiv 2403.09583; docs/papers/explorllm.md). Nothing is trained.
 
 goal: one sentence, one object, one bowl; tested with many wordings. plan: the Socratic planner; the LLM splits "put all
 letters …" into steps, each of which the agent is given as its goal until it seems done, or its limit is reached.
@@ -25,7 +25,7 @@ from llmrl.methods.explorllm.language import EVERYTHING, Goal, Unreadable
 from llmrl.runs.evaluate import cases, evaluate
 
 if TYPE_CHECKING:
-    from llmrl.build import RunContext
+    from llmrl.context import RunContext
 
 PURPOSES = {"goal": "explorllm.goal", "plan": "explorllm.plan"}
 READ: dict[str, Callable[[str], Any]] = {"goal": language.read_goal, "plan": language.read_plan}
@@ -44,6 +44,7 @@ class Config:
 
 
 class ExploRLLMWords(Method[Config]):
+    suites = ("pick_place",)
     trains = False
 
     @classmethod

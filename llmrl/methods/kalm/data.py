@@ -1,4 +1,4 @@
-"""KALM's offline data (arXiv 2404.09248; kalm.md, section 3.6): rollouts in CLEVR-Robot by a noisy script, or those of
+"""KALM's offline data (arXiv 2404.09248; docs/papers/kalm.md): rollouts in CLEVR-Robot by a noisy script, or those of
 somebody else.
 
 The run's directory is the artifact. It holds a Minari dataset (envs/clevr_robot/rollouts.py). Collecting is
@@ -24,7 +24,7 @@ from llmrl.runs import seeding
 from llmrl.runs.files import writing
 
 if TYPE_CHECKING:
-    from llmrl.build import RunContext
+    from llmrl.context import RunContext
 
 PRODUCT = FILE
 
@@ -54,6 +54,7 @@ def check(run: Run, config: Config, key: str) -> None:
 
 
 class KALMData(Method[Config]):
+    suites = ("clevr_robot",)
     artifact = "kalm_data"  # its directory is outputs/artifacts/kalm_data/<id>
 
     @classmethod
@@ -103,9 +104,7 @@ def _tell(ctx: "RunContext") -> Any:
 
 def canonical(env: Any) -> Any:
     """The environment's Config without what makes no difference to the data, so that all tiers and evaluations share
-    them. Raises ConfigError where it is another environment."""
-    if getattr(env, "suite", None) != "clevr_robot":
-        raise ConfigError("KALM's data are of CLEVR-Robot: choose env=clevr_robot/…")
+    them."""
     return replace(
         env, goals="base", max_episode_steps=50, easy_judge="action", radius_tolerance=0.0, stale_first_push=False,
         language=None,
@@ -118,7 +117,7 @@ def run_of(config: Run, data: Config) -> Run:
 
 
 def described(rollouts: Rollouts) -> dict[str, Any]:
-    """What a person wants to know; the authors' values of the same are in section 3.6."""
+    """What a person wants to know; docs/papers/kalm.md has the authors' values of the same."""
     there = np.arange(rollouts.actions.shape[1]) < rollouts.lengths[:, None]
     flags = np.take_along_axis(rollouts.goals[:, : g.BALLS], rollouts.actions // 8, axis=1)[there]  # 1 src, 2 dst
     return {

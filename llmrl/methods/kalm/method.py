@@ -28,7 +28,7 @@ from llmrl.methods.kalm.model import sentences_of
 from llmrl.replay.dataset import Timeouts, Transitions
 
 if TYPE_CHECKING:
-    from llmrl.build import RunContext
+    from llmrl.context import RunContext
 
 Tier = Literal["rephrase", "easy", "hard"]
 
@@ -61,6 +61,7 @@ class Config:
 
 
 class KALM(Method[Config]):
+    suites = ("clevr_robot",)
     unit = "updates"
 
     @classmethod
@@ -113,7 +114,6 @@ METHOD = KALM
 def check(config: Run) -> None:
     """Before anything is collected, trained or imagined. Raises ConfigError where the pieces do not fit."""
     env, name = config.env, config.choices["agent"]
-    kalm_data.canonical(env)
     kalm_data.check(config, config.method.data, "method.data")
     if env.language is None:
         raise ConfigError("method=kalm: its policy reads goals in words; choose env.language=minilm, or words")

@@ -1,4 +1,4 @@
-"""Rows without offline RL beside KALM (kalm.md, sections 10.2 and 10.3): a policy is evaluated, and that is all.
+"""Rows without offline RL beside KALM (docs/papers/kalm.md): a policy is evaluated, and that is all.
 
 language_model: the grounded language model acts itself, greedily, and is told the true states as they come;
 noisy_greedy: pushes what a goal says where it says, and now and then anything anywhere; random: uniform actions.
@@ -19,13 +19,12 @@ from llmrl.envs.clevr_robot.collect import Script
 from llmrl.envs.clevr_robot.model import ACTIONS, BALLS, xy_of
 from llmrl.envs.clevr_robot.rollouts import Rollouts
 from llmrl.envs.clevr_robot.side_by_side import SideBySide
-from llmrl.methods.kalm import data as kalm_data
 from llmrl.methods.kalm import model as kalm_model
 from llmrl.runs import seeding
 from llmrl.runs.evaluate import Case, Scores, cases, evaluate_together
 
 if TYPE_CHECKING:
-    from llmrl.build import RunContext
+    from llmrl.context import RunContext
 
 PUSH = {g.BEHIND: 1, g.LEFT: 2, g.FRONT: 3, g.RIGHT: 0}  # the action's direction for an easy goal's
 
@@ -48,6 +47,7 @@ class Config:
 
 
 class KALMPolicy(Method[Config]):
+    suites = ("clevr_robot",)
     trains = False
 
     @classmethod
@@ -65,7 +65,6 @@ class KALMPolicy(Method[Config]):
 
     def run(self, ctx: "RunContext") -> dict[str, Any]:
         own, cfg = ctx.cfg.method, ctx.cfg
-        kalm_data.canonical(cfg.env)
         if cfg.env.language is None:
             raise ConfigError("method=kalm/policy: goals are sentences; choose env.language=minilm, or words")
         loaded = None
@@ -97,7 +96,7 @@ METHOD = KALMPolicy
 
 class Noisy:
     """Acts in `episodes` by their goals: towards them, and with probability `random` anyhow. The base goals' part is
-    section 10.3's; the others' are ours."""
+    the authors'; the others' are ours."""
 
     def __init__(self, episodes: SideBySide, random: float, rng: np.random.Generator) -> None:
         self._episodes, self._random, self._rng = episodes, random, rng

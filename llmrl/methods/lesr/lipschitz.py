@@ -1,4 +1,4 @@
-"""How rough the reward is along each dimension of the state (LESR, section 2.4 of the specification).
+"""How rough the reward is along each dimension of the state (LESR; docs/papers/lesr.md).
 
     L_i = max over neighbours j, j+1 in the order of x_i of  |r_(j+1) - r_(j)| / (|x_(j+1) - x_(j)| + 0.01)
 

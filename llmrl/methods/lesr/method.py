@@ -1,7 +1,7 @@
 """LESR (Wang et al. 2024, arXiv 2407.13237): an LLM writes what the agent should see and feel.
 
 The search (methods/lesr/search) is an artifact that all seeds share; this method trains with what it found, from
-scratch, on the run's own seed (section 2.3 of the specification). docs/papers/lesr.md compares with the paper.
+scratch, on the run's own seed. docs/papers/lesr.md compares with the paper.
 """
 
 from dataclasses import dataclass, field, replace
@@ -14,13 +14,14 @@ from llmrl.config import Config as Run
 from llmrl.config import checked_at, module_of
 from llmrl.config.scaling import scaled
 from llmrl.contracts.method import Method, Reads
-from llmrl.envs.base import PROGRAM, Transform
 from llmrl.methods.lesr import search as lesr_search
+from llmrl.methods.lesr import wrapper as lesr_wrapper
+from llmrl.methods.lesr.wrapper import PROGRAM
 from llmrl.runs import seeding
-from llmrl.runs.files import read_json
+from llmrl.runs.files import read_json, write_text
 
 if TYPE_CHECKING:
-    from llmrl.build import RunContext
+    from llmrl.context import RunContext
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class LESR(Method[Config]):
         return replace(config, search=search, search_env_steps=env_steps, search_evaluations=1)
 
     def run(self, ctx: "RunContext") -> dict[str, Any]:
-        lesr_search.check_task(ctx.cfg.env)
+        lesr_search.check_task(ctx.cfg)
         ctx.rehearse()
         search = ctx.artifact(search_of(ctx.cfg), PROGRAM)
         found = read_json(search / "result.json")
@@ -61,15 +62,13 @@ class LESR(Method[Config]):
         if ctx.cfg.method.control != "none":
             d = ctx.env("eval").observation_space.shape[0]
             program = CONTROLS[ctx.cfg.method.control](d, found["lesr"]["features"], own.seed)
-        ctx.use_transform(
-            Transform(
-                artifact=None, w=own.w, state=own.state, reward=own.reward, form=own.form, record=None, scaled=False,
-                drop=(),
-            ),
-            program,
+        write_text(ctx.dir / PROGRAM, program)
+        wrapper = lesr_wrapper.Config(
+            artifact=str(ctx.dir / PROGRAM), w=own.w, state=own.state, reward=own.reward, form=own.form, record=None,
+            scaled=False, drop=(),
         )  # fmt: skip
-        agent = ctx.agent()
-        result = ctx.train(agent, agent.explorer())
+        agent = ctx.agent(wrapper)
+        result = ctx.train(agent, agent.explorer(), wrapper)
         return result | {
             "env_steps_total": result["env_steps"] + found["env_steps_total"], "llm": found["llm"],
             "lesr": found["lesr"] | {"search": str(search), "search_env_steps": found["env_steps_total"]},
@@ -95,6 +94,7 @@ def search_of(config: Run) -> Run:
         config,
         method=method.search,
         agent=agent,
+        wrapper=None,
         seed=method.search.seed,
         budget=replace(config.budget, env_steps=env_steps, evaluations=evaluations),
         eval=replace(config.eval, seed=method.search.eval_seed, every=-(-env_steps // evaluations)),

@@ -4,23 +4,19 @@ A program defines `revise_state(s)`, which returns s with features appended, and
 reward-only search (EUREKA) `intrinsic_reward(s)` alone. It runs in the sandbox, never here.
 """
 
-import ast
-import hashlib
-import itertools
-import re
-import textwrap
-import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrl.llm import program_text
 from llmrl.llm.answer import FAULTS
-from llmrl.llm.program_text import tidied
+from llmrl.llm.program_text import Rejected
 from llmrl.llm.sandbox import Limits, Sandbox, SandboxFailure
-from llmrl.llm.sandbox.scopes import bindings
+from llmrl.methods.search import checks
+from llmrl.methods.search.checks import check_pure, within_time
 from llmrl.runs import seeding
 
 FUNCTIONS = ("revise_state", "intrinsic_reward")
@@ -29,8 +25,7 @@ Rejection = Literal["duplicate", "no_features", "not_finite", "fails_on_extremes
 DEFAULT_REJECT = ("duplicate", "no_features", "not_finite", "fails_on_extremes", "too_slow")
 RESERVED = {"step", "_np", "_given", "_check", "_sensitivity", "_needs_features"}  # of ENTRY and CHECKS
 REJECTIONS = {  # beside the sandbox's own names
-    "no_code": "the reply holds no Python",
-    "reserved_name": "a helper or a constant has a name that the harness needs",
+    **{name: program_text.REJECTIONS[name] for name in ("no_code", "reserved_name")},
     "unwanted_features": "a reward alone was asked for, but the program revises the state",
     "no_features": "revise_state appends nothing",
     "too_many_features": "it appends more than the limit",
@@ -40,17 +35,10 @@ REJECTIONS = {  # beside the sandbox's own names
     "not_finite": "a value on a real state is infinite or not a number",
     "reward_not_scalar": "the intrinsic reward is not one number",
     "reward_too_large": "the intrinsic reward is beyond a limit",
-    "impure": "the same state gave another result the second time, in another order or in another process",
     "ignores_features": "the intrinsic reward depends on none of the added dimensions",
-    "too_slow": "a state takes too long",
+    **checks.REJECTIONS,
     **FAULTS,
 }
-REPLY_CHARS = 200_000
-PROGRAM_CHARS = Limits().source_chars  # a longer one is refused by the sandbox anyway
-MOST_BLOCKS = 100  # the last ones of a reply are looked at
-MOST_PROGRAMS = 3  # as long as PROGRAM_CHARS are read: Python's parser takes some ms for each
-MOST_CUTS = 10  # of prose behind a program without fences
-SECONDS_PER_STATE = 0.001  # generous: a slow training step takes 0.005, and machines are busy
 SENSITIVITY_STATES = 32
 
 # Our part of the program's process: one call per new state.
@@ -120,10 +108,6 @@ def _sensitivity(x, steps):
 )
 
 
-class Rejected(SandboxFailure):
-    """The program cannot be used; `name` is one of REJECTIONS or of the sandbox's, `detail` may be told to the LLM."""
-
-
 @dataclass(frozen=True)
 class Facts:
     """What the checks found of an accepted program. No clock is read into it: a run's transcript holds it."""
@@ -136,111 +120,14 @@ class Facts:
     reward_share: float | None  # mean |w G| / mean |r| on real steps; None where r is 0 on all of them, or not given
 
 
-# --- out of the reply -------------------------------------------------------------------------------------------------
-
-
 def extract(reply: str) -> str:
-    """The program in a reply: the last fenced block that defines both functions; else several blocks joined; else a
-    block with a reward alone; without fences, the longest part from an import or a function on that is Python. With the
-    imports that it forgot, without the example of its use behind it.
-
-    Raises Rejected: no_code, syntax, missing_function, reserved_name, too_long.
-    """
-    if len(reply) > REPLY_CHARS:
-        raise Rejected("too_long", f"the reply has {len(reply)} characters, at most {REPLY_CHARS} are read")
-    fenced = re.findall(r"^[ \t]*(?:```|~~~)[^\n`]*\n(.*?)(?:^[ \t]*(?:```|~~~)|\Z)", reply, re.DOTALL | re.MULTILINE)
-    blocks = [textwrap.dedent(block).strip("\n") for block in fenced[-MOST_BLOCKS:]]
-    blocks = [block for block in blocks if re.search(r"^(def|import|from)\s", block, re.MULTILINE)]
-    if not (blocks := blocks or _unfenced(reply)):
-        raise Rejected("no_code", "there is no Python code; put both functions into one ```python block")
-    if blocks := [block for block in blocks if len(block) <= PROGRAM_CHARS]:
-        while len("\n\n".join(blocks)) > MOST_PROGRAMS * PROGRAM_CHARS:
-            del blocks[0]
-    else:
-        raise Rejected("too_long", f"a program may have {PROGRAM_CHARS} characters")
-    read = [block for block in blocks if _parses(block)]
-    for code in [tidied(code, FUNCTIONS) for code in ["\n\n".join(read), *read]][::-1]:
-        if len(defined(code)) == len(FUNCTIONS):
-            return code + "\n"
-    if broken := [block for block in blocks if block not in read]:  # it may hold what is missing
-        _tree(broken[-1])  # raises, and says where
-    for code in reversed(read):
-        if FUNCTIONS[1] in defined(code := tidied(code, FUNCTIONS)):
-            return code + "\n"
-    raise Rejected("missing_function", f"{' and '.join(FUNCTIONS)} must be defined")
+    """The program in a reply, or a reward alone. Raises Rejected."""
+    return program_text.extract(reply, FUNCTIONS, RESERVED)
 
 
 def defined(code: str) -> tuple[str, ...]:
-    """Which of the two functions a program defines at its top level. Raises Rejected: syntax, reserved_name."""
-    tree = _tree(code)
-    names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-    if taken := {name for name, _, _ in bindings(tree.body)} & RESERVED:
-        raise Rejected("reserved_name", f"call {min(taken)} otherwise outside of functions, the harness needs it")
-    return tuple(name for name in FUNCTIONS if name in names)
-
-
-def fingerprint(code: str) -> str:
-    """A hash of what a program computes (D2): without comments, docstrings, layout and names of local variables."""
-    tree = _tree(code)
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):  # a text that nobody uses: a docstring
-            text = [n for n in body if isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant)]
-            node.body = [n for n in body if n not in text] or [ast.Pass()]
-    for function in [node for node in tree.body if isinstance(node, ast.FunctionDef)]:
-        _number_locals(function)
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
-
-
-def _number_locals(function: ast.FunctionDef) -> None:
-    """Arguments and local variables become <0>, <1>, … in the order of the tree."""
-    nodes = list(ast.walk(function))
-    names = [n.arg if isinstance(n, ast.arg) else n.id for n in nodes
-             if isinstance(n, ast.arg) or (isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))]  # fmt: skip
-    number = {name: f"<{i}>" for i, name in enumerate(dict.fromkeys(names))}
-    for node in nodes:
-        if isinstance(node, ast.arg):
-            node.arg = number[node.arg]
-        elif isinstance(node, ast.Name):
-            node.id = number.get(node.id, node.id)
-
-
-def _tree(code: str) -> ast.Module:
-    try:
-        tree = ast.parse(code)
-        ast.dump(tree)  # later steps recurse as deeply
-        return tree
-    except SyntaxError as error:
-        raise Rejected("syntax", f"{error.msg} (line {error.lineno})") from None
-    except (ValueError, RecursionError, MemoryError) as error:  # zero bytes, or brackets without end
-        raise Rejected("syntax", f"{type(error).__name__}: Python cannot read it") from None
-
-
-def _parses(code: str) -> bool:
-    try:
-        return bool(_tree(code))
-    except Rejected:
-        return False
-
-
-def _unfenced(reply: str) -> list[str]:
-    """From the first line that begins a program, as much as Python can read; the rest is prose."""
-    lines = textwrap.dedent(reply).splitlines()
-    start = next((i for i, line in enumerate(lines) if re.match(r"(def|import|from)\s+\w+", line)), None)
-    if start is None:
-        return []
-    lines = lines[start:]
-    whole = end = sum(n <= PROGRAM_CHARS for n in itertools.accumulate(len(line) + 1 for line in lines))
-    for _ in range(MOST_CUTS):
-        try:
-            ast.parse("\n".join(lines[:end]))
-        except SyntaxError as error:  # what follows the error cannot be part of it
-            end = min(end, error.lineno or 1) - 1
-        except (ValueError, RecursionError, MemoryError):
-            break
-        else:
-            return ["\n".join(lines if end == whole else lines[:end])]  # goes on beyond what a program may have
-    return ["\n".join(lines[:whole])]
+    """Which of the two functions a program defines. Raises Rejected."""
+    return program_text.defined(code, FUNCTIONS, RESERVED)
 
 
 # --- checked ----------------------------------------------------------------------------------------------------------
@@ -261,7 +148,7 @@ def validate(
     seed: int = 0,
     limits: Limits = Limits(),  # noqa: B008  (frozen)
 ) -> Facts:
-    """Checks a program on real `states` (n, d) and on extreme ones made of them (section 8.3). Raises Rejected.
+    """Checks a program on real `states` (n, d) and on extreme ones made of them. Raises Rejected.
 
     `max_reward` bounds |G| on one standard normal state of `seed`, the authors' own check; `max_real_reward` on every
     real state; `max_reward_share` bounds mean |w G| / mean |r|, r being the `rewards` (n,) of the steps that left the
@@ -273,10 +160,11 @@ def validate(
     if not revise and FUNCTIONS[0] in defined(code):
         raise Rejected("unwanted_features", "write intrinsic_reward(s) alone, without revise_state")
     functions = FUNCTIONS if revise else FUNCTIONS[1:]
-    checks = f"{CHECKS}\n_needs_features = {revise and 'no_features' in reject}\n"
+    harness = f"{CHECKS}\n_needs_features = {revise and 'no_features' in reject}\n"
     try:
-        with Sandbox(code, functions, checks, limits=limits) as sandbox:
-            x, g = _within_time(sandbox, states) if "too_slow" in reject else _checked(sandbox, states)
+        with Sandbox(code, functions, harness, limits=limits) as sandbox:
+            timed = "too_slow" in reject
+            x, g = within_time(_checked, sandbox, [states]) if timed else _checked(sandbox, [states])
             features = x.shape[1] - states.shape[1]
             if max_features is not None and features > max_features:
                 raise Rejected("too_many_features", f"it appends {features} dimensions, at most {max_features} may be")
@@ -284,13 +172,8 @@ def validate(
                 _check_finite(x, g, states.shape[1])
             not_finite = int((~np.isfinite(x)).sum() + (~np.isfinite(g)).sum())
             not_finite += _on_extremes(sandbox, states) if "fails_on_extremes" in reject else 0
-            with Sandbox(code, functions, checks, limits=limits) as another:
-                backwards = np.arange(len(states))[::-1]
-                mixed = seeding.generator(0, "purity").permutation(len(states))
-                for process, order in (sandbox, backwards), (sandbox, mixed), (another, np.repeat(mixed, 2)):
-                    again = _checked(process, states[order])
-                    if not (_equal(again[0], x[order]) and _equal(again[1], g[order])):
-                        raise Rejected("impure", REJECTIONS["impure"])
+            with Sandbox(code, functions, harness, limits=limits) as another:
+                check_pure(_checked, sandbox, another, [states], (x, g))
             _check_random_state(sandbox, states.shape[1], max_reward, seed)  # now that one call tells of all
             g = np.nan_to_num(g, posinf=0, neginf=0)  # as in training
             share = _check_size(g, w, max_real_reward, rewards, max_reward_share)
@@ -307,24 +190,13 @@ def validate(
     )  # fmt: skip
 
 
-def _checked(sandbox: Sandbox, states: NDArray) -> tuple[NDArray, NDArray]:
-    """(X (n, D), G (n,)) of the states, in one call. Raises Rejected where a rule of RULES is broken."""
-    rule, at, x, g = sandbox.call("_check", np.ascontiguousarray(states))
+def _checked(sandbox: Sandbox, columns: Sequence[NDArray]) -> tuple[NDArray, NDArray]:
+    """(X (n, D), G (n,)) of the one column, states (n, d), in one call. Raises Rejected where a rule of RULES is
+    broken."""
+    rule, at, x, g = sandbox.call("_check", np.ascontiguousarray(columns[0]))
     if name := RULES[int(rule)]:
         raise Rejected(name, f"{REJECTIONS[name]} (state {int(at)})")
     return x, g
-
-
-def _within_time(sandbox: Sandbox, states: NDArray) -> tuple[NDArray, NDArray]:
-    """As `_checked`, after a look at how long the first states take."""
-    few, taken = states[:50], []
-    for _ in range(3):  # the best of three: a busy machine is not the program's fault
-        begin = time.perf_counter()
-        _checked(sandbox, few)
-        taken.append((time.perf_counter() - begin) / len(few))
-    if min(taken) > SECONDS_PER_STATE:
-        raise Rejected("too_slow", f"{1e3 * min(taken):.1f} ms for a state, at most {1e3 * SECONDS_PER_STATE:g} ms")
-    return _checked(sandbox, states)
 
 
 def _check_finite(x: NDArray, g: NDArray, d: int) -> None:
@@ -341,7 +213,7 @@ def _on_extremes(sandbox: Sandbox, states: NDArray) -> int:
     single = np.diag(100 * deviation + 1)
     extremes = [np.zeros_like(mean), mean + 10 * deviation, mean - 10 * deviation, *(mean + single), *(mean - single)]
     try:
-        x, g = _checked(sandbox, np.array(extremes))
+        x, g = _checked(sandbox, [np.array(extremes)])
     except SandboxFailure as failure:
         raise Rejected(failure.name, f"on an extreme state (zeros, or very large entries): {failure.detail}") from None
     return int((~np.isfinite(x)).sum() + (~np.isfinite(g)).sum())
@@ -351,7 +223,7 @@ def _check_random_state(sandbox: Sandbox, d: int, max_reward: float, seed: int) 
     """What the authors' code checks: both functions run on one standard normal state, and |G| is at most a bound."""
     state = seeding.generator(seed, "random_state").standard_normal((1, d))
     try:
-        size = abs(_checked(sandbox, state)[1][0])
+        size = abs(_checked(sandbox, [state])[1][0])
     except SandboxFailure as failure:
         raise Rejected(failure.name, f"on a state of standard normal numbers: {failure.detail}") from None
     if not size <= max_reward:  # what is no number is beyond any bound
@@ -378,10 +250,6 @@ def _ignored(sandbox: Sandbox, x: NDArray, d: int) -> list[int]:
     deviation = x[:, d:].std(axis=0)
     (depends,) = sandbox.call("_sensitivity", np.ascontiguousarray(rows), np.where(deviation > 0, deviation, 1.0))
     return (d + np.flatnonzero(~depends)).tolist()
-
-
-def _equal(a: NDArray, b: NDArray) -> bool:
-    return np.array_equal(a, b, equal_nan=True)
 
 
 def _rounded(value: float) -> float:

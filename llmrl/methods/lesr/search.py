@@ -1,4 +1,4 @@
-"""LESR's search (Wang et al. 2024, arXiv 2407.13237, section 2 of the specification): which state features and which
+"""LESR's search (Wang et al. 2024, arXiv 2407.13237; docs/papers/lesr.md): which state features and which
 intrinsic reward help?
 
 An LLM writes K programs F, G; each is trained for N_small env_steps; how well, and the Lipschitz constant of each
@@ -16,29 +16,26 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from llmrl.checks import ConfigError, Count, NonNegative, NonNegativeInt, Positive
+from llmrl.config import wrapped
+from llmrl.contracts.env import Task
 from llmrl.contracts.method import Method, Reads
-from llmrl.envs.base import PROGRAM, Task, Transform
+from llmrl.llm.program_text import Rejected, fingerprint
 from llmrl.llm.tries import REPEATED, Tries
 from llmrl.methods.lesr import prompts
+from llmrl.methods.lesr import wrapper as lesr_wrapper
 from llmrl.methods.lesr.lipschitz import spectral
-from llmrl.methods.lesr.program import (
-    REJECTIONS,
-    Rejected,
-    Rejection,
-    extract,
-    fingerprint,
-    validate,
-)
-from llmrl.methods.lesr.real_states import real_steps
+from llmrl.methods.lesr.program import REJECTIONS, Rejection, extract, validate
+from llmrl.methods.lesr.wrapper import PROGRAM
 from llmrl.methods.plain import vanilla
+from llmrl.methods.search.steps import real_steps
 from llmrl.runs import seeding
 from llmrl.runs.children import outcome_of, prepare, result_of, run_all
 from llmrl.runs.files import read_jsonl, write_text
 from llmrl.runs.identity import DONE
 
 if TYPE_CHECKING:
-    from llmrl.build import RunContext
     from llmrl.config import Config as Run
+    from llmrl.context import RunContext
 
 SAMPLE, FEEDBACK = "lesr.sample", "lesr.feedback"  # what the LLM is asked for
 FEEDBACK_TRIES = 3  # of an analysis
@@ -96,16 +93,16 @@ class Candidate:
         return "-".join(self.index.split("/")[:2])
 
 
-def check_task(env: Any) -> None:
-    """Raises ConfigError where an LLM could not be told what the state holds, or another program changes it already."""
-    task: Task = env.task
-    if task.observation is None or not task.has_text or not hasattr(env, "transform"):
+def check_task(run: "Run") -> None:
+    """Raises ConfigError where an LLM could not be told what the state holds, or a wrapper changes it already."""
+    task: Task = run.env.task
+    if task.observation is None or not task.has_text:
         raise ConfigError(
             "method=lesr tells an LLM what each dimension of the state means, but env.task.observation of "
             f"{task.name} is not written. Write it in the environment's yaml, or choose a task that has it: llmrl list"
         )
-    if env.transform is not None:
-        raise ConfigError("method=lesr finds a transform by itself: leave env.transform, or use method=vanilla with it")
+    if run.wrapper is not None:
+        raise ConfigError("method=lesr finds its wrapper by itself: use wrapper=none, or method=vanilla with it")
 
 
 class LESRSearch(Method[Config]):
@@ -144,10 +141,11 @@ METHOD = LESRSearch
 class _Search:
     def __init__(self, ctx: "RunContext") -> None:
         self.ctx, self.config = ctx, ctx.cfg.method
-        check_task(ctx.cfg.env)
+        check_task(ctx.cfg)
         ctx.rehearse()  # an agent that cannot act or learn here says so before the LLM is asked
         env = ctx.env("eval")
-        self.states, self.rewards = real_steps(env, self.config.states, self.config.seed)
+        steps = real_steps(env, self.config.states, self.config.seed)
+        self.states, self.rewards = steps.states, steps.rewards
         env.close()
         task = ctx.cfg.env.task
         if len(task.observation) != self.states.shape[1]:
@@ -233,15 +231,15 @@ class _Search:
 
     def _place(self, candidate: Candidate, number: int) -> Path:
         """The directory of a candidate's training, with what it is to run."""
-        cfg, own = self.ctx.cfg, self.config
-        transform = Transform(
+        own = self.config
+        wrapper = lesr_wrapper.Config(
             artifact=str(self._file(candidate.name)), w=own.w, state=own.state, reward=own.reward, form=own.form,
             record=None if own.lipschitz == "spectral_norm" else own.lipschitz, scaled=own.scaled, drop=(),
         )  # fmt: skip
+        cfg = wrapped(self.ctx.cfg, wrapper)
         child = dataclasses.replace(
             cfg,
             method=vanilla.Config(),
-            env=dataclasses.replace(cfg.env, transform=transform),
             seed=seeding.integer(own.seed, "candidate", candidate.name, number),
             choices=cfg.choices | {"method": "vanilla"},
             log=dataclasses.replace(cfg.log, progress=False, wandb="off"),
@@ -272,11 +270,11 @@ class _Search:
 
     def _lipschitz(self, place: Path) -> list[float]:
         if self.config.lipschitz != "spectral_norm":
-            return result_of(place)["transform"]["lipschitz"]
+            return result_of(place)["wrapper"]["lipschitz"]
         import torch
 
         state = torch.load(place / "agent.pt", map_location="cpu", weights_only=True)
-        width = self.states.shape[1] + result_of(place)["transform"]["features"]
+        width = self.states.shape[1] + result_of(place)["wrapper"]["features"]
         return spectral(critic_weights(state), width).tolist()
 
     # --- feedback and choice ----------------------------------------------------------------------------------------

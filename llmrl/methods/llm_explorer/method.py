@@ -29,8 +29,8 @@ from llmrl.llm.tries import REPEATED, Tries
 from llmrl.runs import seeding
 
 if TYPE_CHECKING:
-    from llmrl.build import RunContext
-    from llmrl.envs.base import Task
+    from llmrl.context import RunContext
+    from llmrl.contracts.env import Task
 
 PROMPTS = Path(__file__).with_name("prompts")
 Sampler = Literal["random", "linspace", "authors_stride"]
@@ -75,7 +75,7 @@ class LLMExplorerMethod(Method[Config]):
         agent = ctx.agent()
         config = ctx.cfg.method
         llm = ctx.llm if self.reads(config) else None
-        explorer = LLMExplorer(agent.explorer(), llm, config, ctx.cfg.env.task, ctx.action_space, seed=ctx.cfg.seed)
+        explorer = LLMExplorer(agent.explorer(), llm, config, ctx.cfg.env.task, agent.action_space, seed=ctx.cfg.seed)
         try:
             result = ctx.train(agent, explorer)
             explorer.on_training_end(result["env_steps"])

@@ -8,7 +8,7 @@ from llmrl.contracts.method import Method
 from llmrl.replay.dataset import Timeouts, load_minari, minari_file
 
 if TYPE_CHECKING:
-    from llmrl.build import RunContext
+    from llmrl.context import RunContext
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from llmrl.checks import PathText
 from llmrl.contracts.method import Method
+from llmrl.runs.kept_wrapper import kept
 
 if TYPE_CHECKING:
-    from llmrl.build import RunContext
+    from llmrl.context import RunContext
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,10 @@ class Pretrained(Method[Config]):
     trains = False
 
     def run(self, ctx: "RunContext") -> dict[str, Any]:
-        agent, clock = ctx.trained(Path(ctx.cfg.method.run), ctx.env("eval"))
-        ctx.evaluate(agent, clock, end=True)
+        source = Path(ctx.cfg.method.run)
+        wrapper = kept(source) if ctx.cfg.wrapper is None else None  # that of the source, unless this run has one
+        agent, clock = ctx.trained(source, ctx.env("eval", wrapper))
+        ctx.evaluate(agent, clock, wrapper, end=True)
         told = {"run": ctx.cfg.method.run, **asdict(clock)}
         return {"env_steps": 0, "updates": 0, "episodes": 0, "pretrained": told}
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from llmrl.contracts.method import Method
 
 if TYPE_CHECKING:
-    from llmrl.build import RunContext
+    from llmrl.context import RunContext
 
 
 @dataclass(frozen=True)

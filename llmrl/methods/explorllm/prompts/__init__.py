@@ -1,4 +1,4 @@
-"""What ExploRLLM asks an LLM for: a planner, a pick program and a place program (section 6 of the specification). The
+"""What ExploRLLM asks an LLM for: a planner, a pick program and a place program (docs/papers/explorllm.md). The
 texts are ours and stand in prompts/*.txt; each is one user message, with pictures of crops where the model sees them.
 """
 

@@ -1,4 +1,4 @@
-"""KALM's grounded language model (arXiv 2404.09248; kalm.md, section 5): a causal language model is
+"""KALM's grounded language model (arXiv 2404.09248; docs/papers/kalm.md): a causal language model is
 trained on rollouts and their goals in words until it can imagine the ones from the others.
 
 The run's directory is the artifact: model.json names the model, weights.safetensors holds what was trained of it.
@@ -27,7 +27,7 @@ from llmrl.runs import seeding
 from llmrl.runs.files import read_json, write_bytes, write_json
 
 if TYPE_CHECKING:
-    from llmrl.build import RunContext
+    from llmrl.context import RunContext
 
 PRODUCT, WEIGHTS = "model.json", "weights.safetensors"
 Task = Annotated[Literal[0, 1, 2, 3], Whole]
@@ -66,6 +66,7 @@ def check(run: Run, config: Config, key: str) -> None:
 
 
 class KALMModel(Method[Config]):
+    suites = ("clevr_robot",)
     artifact = "kalm_model"  # its directory is outputs/artifacts/kalm_model/<id>
 
     @classmethod

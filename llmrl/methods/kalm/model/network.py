@@ -1,4 +1,4 @@
-"""A language model that reads and writes states and actions beside words (kalm.md, section 5.1).
+"""A language model that reads and writes states and actions beside words (docs/papers/kalm.md).
 
 A sequence has positions. Each holds a token, a state, an action, or a part of a sentence's vector, and what stands
 there is embedded by its own module. What a position holds is predicted from the hidden state of the position before:

@@ -1,4 +1,4 @@
-"""The four training tasks (kalm.md, section 5.2) and their batches.
+"""The four training tasks (docs/papers/kalm.md) and their batches.
 
     0 generation   goal -> the whole rollout                        loss: states and actions
     1 dynamics     state, action -> the next state                  loss: that state

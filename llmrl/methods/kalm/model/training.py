@@ -1,4 +1,4 @@
-"""Training a grounded language model, and what it is measured by (kalm.md, sections 5.2 and 5.3)."""
+"""Training a grounded language model, and what it is measured by (docs/papers/kalm.md)."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""KALM's imagined rollouts (arXiv 2404.09248; kalm.md, section 6): the grounded language model plays
+"""KALM's imagined rollouts (arXiv 2404.09248; docs/papers/kalm.md): the grounded language model plays
 the goals of a tier in its head.
 
 The run's directory is the artifact: a Minari dataset like that of the real rollouts (methods/kalm/data), which also
@@ -26,12 +26,12 @@ from llmrl.runs import seeding
 from llmrl.runs.files import read_json, write_json, writing
 
 if TYPE_CHECKING:
-    from llmrl.build import RunContext
+    from llmrl.context import RunContext
 
 PRODUCT = FILE
 METRICS = "metrics.json"
 TRIES = 3  # calls for the further sentences of a goal
-PAPER = {"base": 5600, "rephrase": 5600, "easy": 72_400, "hard": 1680}  # rollouts (section 6); base: ours
+PAPER = {"base": 5600, "rephrase": 5600, "easy": 72_400, "hard": 1680}  # rollouts; base: ours
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class Config:
 
 
 class KALMRollouts(Method[Config]):
+    suites = ("clevr_robot",)
     artifact = "kalm_rollouts"  # its directory is outputs/artifacts/kalm_rollouts/<id>
 
     @classmethod

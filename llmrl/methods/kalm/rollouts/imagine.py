@@ -1,5 +1,5 @@
 """A grounded language model imagines rollouts: action, state, action, state, … until the goal is reached on imagined
-states (kalm.md, section 6)."""
+states (docs/papers/kalm.md)."""
 
 from typing import Any
 

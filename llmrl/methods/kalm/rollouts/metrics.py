@@ -10,9 +10,9 @@ from llmrl.envs.clevr_robot import goals as g
 from llmrl.envs.clevr_robot.model import BALLS, RADIUS, Table, at_rest, xy_of
 from llmrl.envs.clevr_robot.rollouts import Rollouts
 
-# A ball's middle at rest, m (section 2.2). The walls are soft: 0.01 m more is where none of our real states lies.
+# A ball's middle at rest, m. The walls are soft: 0.01 m more is where none of our real states lies.
 BOX_X, BOX_Y, SOFT = (-0.47, 0.47), (-0.17, 0.57), 0.01
-MAX_MOVE = 0.449  # m, the farthest that a ball moved in one of the authors' real steps (section 13)
+MAX_MOVE = 0.449  # m, the farthest that a ball moved in one of the authors' real steps
 APART = 2 * RADIUS  # m; balls can ride up over each other, so a few real states have less
 
 

@@ -1,5 +1,5 @@
-"""What LESR tells the LLM: the first prompt, the feedback on trained programs, and the next round's prompt (section 4
-of the specification). The texts are ours and stand in prompts/*.txt; all are plain user messages.
+"""What LESR tells the LLM: the first prompt, the feedback on trained programs, and the next round's prompt
+(docs/papers/lesr.md). The texts are ours and stand in prompts/*.txt; all are plain user messages.
 """
 
 import re
@@ -11,7 +11,7 @@ from string import Template
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from llmrl.envs.base import Task
+    from llmrl.contracts.env import Task
     from llmrl.methods.lesr.search import Config
 
 PROMPTS = Path(__file__).parent

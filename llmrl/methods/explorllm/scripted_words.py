@@ -1,5 +1,4 @@
-"""`llm=scripted` for sentences. ExploRLLM: finds the things that a sentence names, by their words, in the prompt. KALM:
-says a goal once more, with another beginning."""
+"""`llm=scripted` for ExploRLLM's sentences: finds the things that a sentence names, by their words, in the prompt."""
 
 import json
 import re
@@ -18,26 +17,6 @@ def plan(messages: list[dict], index: str) -> str:
     bowls = {things[i].split()[0]: i for i in range(3, 6)}
     steps = [{"pick": i, "place": bowls.get(things[i].split()[0], 3)} for i in range(3)]
     return f"(A scripted answer, by no language model.) {json.dumps(steps)}"
-
-
-OPENINGS = (
-    "Please",
-    "Be so kind as to",
-    "I would like you to",
-    "What about this:",
-    "Your next task:",
-    "Now",
-    "Do this for me:",
-)
-
-
-def rephrase(messages: list[dict], index: str) -> str:
-    """The goal in its own words behind n different openings."""
-    text = messages[-1]["content"]
-    goal, n = _first(r"This is the goal: (.+)\.\n", text), int(_first(r"Write (\d+) ", text))
-    again = [" ".join(["once more,"] * (i // len(OPENINGS)) + [goal[0].lower() + goal[1:]]) for i in range(n)]
-    lines = [f"{OPENINGS[i % len(OPENINGS)]} {words}" for i, words in enumerate(again)]
-    return "\n".join(["A scripted answer, by no language model.", *lines])
 
 
 def _read(messages: list[dict]) -> tuple[list[str], str]:
@@ -61,4 +40,4 @@ def _shared(name: str, sentence: str) -> int:
     )  # fmt: skip
 
 
-RULES = {"explorllm.goal": goal, "explorllm.plan": plan, "kalm.rephrase": rephrase}
+RULES = {"explorllm.goal": goal, "explorllm.plan": plan}

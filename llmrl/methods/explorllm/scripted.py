@@ -1,11 +1,13 @@
 """`llm=scripted` for ExploRLLM: our own programs. A planner for each horizon, one program for places, and six for picks
 of very different quality, one of them broken, so that scoring has something to tell apart.
 
-The picks follow the kinds that the paper's figure shows (section 6.2 of the specification): edges, flat, a box, and the
+The picks follow the kinds that the paper's figure shows (docs/papers/explorllm.md): edges, flat, a box, and the
 distance inside the outer contour, raw and clipped. None of them knows of holes, as the paper's winner does not.
 """
 
 import re
+
+from llmrl.methods.explorllm import scripted_words
 
 ORDER = ("edge", "flat", "broken", "box", "peaked", "clipped")  # of the picks, by the call's number
 
@@ -184,4 +186,9 @@ def place_map(picked, bowl):
     return overlap / overlap.sum()
 """
 
-RULES = {"explorllm.planner": planner, "explorllm.affordance": affordance, "explorllm.place": place_map}
+RULES = {
+    "explorllm.planner": planner,
+    "explorllm.affordance": affordance,
+    "explorllm.place": place_map,
+    **scripted_words.RULES,
+}

@@ -37,14 +37,14 @@ def program(tmp_path):
 
 
 def environment(path: Path, role: str, *overrides: str):
-    args = [*PENDULUM, f"env.transform.artifact={path}", *overrides]
+    args = [*PENDULUM, "wrapper=lesr", f"wrapper.artifact={path}", *overrides]
     return build.make_env(from_node(compose(args)), role)
 
 
 def test_an_empty_pair_without_weight_is_plain_td3_bit_for_bit(llmrl_run, program, tmp_path):
     plain = llmrl_run(*PENDULUM, "compute.outputs=plain")
     path = program(IDENTITY)
-    paired = llmrl_run(*PENDULUM, f"env.transform.artifact={path}", "env.transform.w=0", "compute.outputs=paired")
+    paired = llmrl_run(*PENDULUM, "wrapper=lesr", f"wrapper.artifact={path}", "wrapper.w=0", "compute.outputs=paired")
     assert (plain.code, paired.code) == (0, 0), paired.err
     a, b = only_run(tmp_path / "plain"), only_run(tmp_path / "paired")
     assert a.name != b.name  # another run, which comes to the same
@@ -55,8 +55,8 @@ def test_an_empty_pair_without_weight_is_plain_td3_bit_for_bit(llmrl_run, progra
 @pytest.mark.parametrize("form", ["state", "next_state", "potential"])
 @pytest.mark.parametrize("reward", ["add", "replace"])
 def test_the_agent_is_paid_as_the_form_says(program, form, reward):
-    env = environment(program(PAIR), "train", f"env.transform.form={form}", f"env.transform.reward={reward}",
-                      "env.transform.w=0.3")  # fmt: skip
+    env = environment(program(PAIR), "train", f"wrapper.form={form}", f"wrapper.reward={reward}",
+                      "wrapper.w=0.3")  # fmt: skip
     s, _ = env.reset(seed=3)
     assert s.shape == (5,) and s[3] == np.float32(s[0] * s[1])
     action = np.array([1.0], np.float32)
@@ -83,23 +83,23 @@ def test_an_evaluation_is_paid_the_tasks_own_reward(program):
 def test_the_source_alone_and_dropped_dimensions(program):
     path = program(PAIR)
     augmented, _ = environment(path, "eval").reset(seed=1)
-    source, _ = environment(path, "eval", "env.transform.state=source").reset(seed=1)
-    dropped, _ = environment(path, "eval", "env.transform.drop=[0,2]").reset(seed=1)
+    source, _ = environment(path, "eval", "wrapper.state=source").reset(seed=1)
+    dropped, _ = environment(path, "eval", "wrapper.drop=[0,2]").reset(seed=1)
     assert np.array_equal(source, augmented[:3]) and np.array_equal(dropped, augmented[[1, 3, 4]])
 
 
 def test_constants_of_the_augmented_state_are_recorded_and_logged(llmrl_run, program, tmp_path):
-    done = llmrl_run(*PENDULUM, f"env.transform.artifact={program(PAIR)}", "env.transform.record=episode")
+    done = llmrl_run(*PENDULUM, "wrapper=lesr", f"wrapper.artifact={program(PAIR)}", "wrapper.record=episode")
     assert done.code == 0, done.err
-    facts = json.loads((only_run(tmp_path) / "result.json").read_text())["transform"]
+    facts = json.loads((only_run(tmp_path) / "result.json").read_text())["wrapper"]
     assert facts["features"] == 2 and len(facts["lipschitz"]) == 5 and min(facts["lipschitz"]) > 0
     assert {"gate", "rlimits"} <= set(facts["sandbox"])
     assert facts["mean_abs_intrinsic"] > 0 and facts["mean_abs_reward"] > 0 and facts["not_finite"] == 0
 
 
-def test_an_interrupted_run_with_a_transform_ends_byte_for_byte_like_another(lives, program):  # noqa: F811
+def test_an_interrupted_run_with_a_wrapper_ends_byte_for_byte_like_another(lives, program):  # noqa: F811
     """Stopped at the top of every third pass: within episodes, at their ends, and so on."""
-    overrides = [*PENDULUM, f"env.transform.artifact={program(PAIR)}", "env.transform.record=episode"]
+    overrides = [*PENDULUM, "wrapper=lesr", f"wrapper.artifact={program(PAIR)}", "wrapper.record=episode"]
     config = from_node(compose([*overrides, "method=llm_explorer", "method.m=5", "agent.replay_size=24"]))
     expected = uninterrupted(lives, config)
     while not (life := lives(config, "stopped", at=3)).live():
@@ -109,35 +109,28 @@ def test_an_interrupted_run_with_a_transform_ends_byte_for_byte_like_another(liv
     assert slots[0]["env"]["recorder"]["episodes"] == 5
 
 
-def test_short_for_the_artifact(program):
-    path = program(PAIR)
-    short = from_node(compose([*PENDULUM, f"env.transform={path}"]))
-    long = from_node(compose([*PENDULUM, f"env.transform.artifact={path}"]))
-    assert short.env.transform == long.env.transform and short.env.transform.w == 0.02
-
-
 @pytest.mark.parametrize("code, told", [
     ("def revise_state(s)\n    return s\n", "syntax"),
     ("import os\ndef revise_state(s):\n    return s\n", "forbidden_import"),
     ("def revise_state(s):\n    return s[17]\n", "raised"),
 ])  # fmt: skip
 def test_a_program_that_cannot_be_used_is_refused_before_training(llmrl_run, program, tmp_path, code, told):
-    done = llmrl_run(*PENDULUM, f"env.transform={program(code)}")
-    assert done.code == 2 and "env.transform.artifact" in done.err and told in done.err
+    done = llmrl_run(*PENDULUM, "wrapper=lesr", f"wrapper.artifact={program(code)}")
+    assert done.code == 2 and "wrapper.artifact" in done.err and told in done.err
     assert not list(tmp_path.rglob("metrics.jsonl"))
 
 
 def test_a_program_that_fails_on_some_state_ends_the_run_by_name(llmrl_run, program, tmp_path):
     code = "def revise_state(s):\n    return s if s[2] < 0.3 else s[99:100][0]\n"
-    done = llmrl_run(*PENDULUM, f"env.transform={program(code)}")
+    done = llmrl_run(*PENDULUM, "wrapper=lesr", f"wrapper.artifact={program(code)}")
     assert done.code == 1 and SandboxFailure.__name__ in done.err and "raised" in done.err
 
 
 def test_pictures_have_no_state_vector(llmrl_run, program):
-    done = llmrl_run(*TINY["dqn"], "env=atari/freeway", f"+env.transform={program(PAIR)}")
-    assert done.code == 2 and "transform" in done.err
+    done = llmrl_run(*TINY["dqn"], "env=atari/freeway", "wrapper=lesr", f"wrapper.artifact={program(PAIR)}")
+    assert done.code == 2 and "wrapper=lesr" in done.err and "state vector" in done.err
 
 
 def test_nothing_is_there(llmrl_run):
-    done = llmrl_run(*PENDULUM, "env.transform=nowhere.py")
+    done = llmrl_run(*PENDULUM, "wrapper=lesr", "wrapper.artifact=nowhere.py")
     assert done.code == 2 and "nowhere.py" in done.err

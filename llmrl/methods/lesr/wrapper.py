@@ -1,25 +1,42 @@
-"""A function pair under an agent: F appends features to the state, G pays an intrinsic reward (LESR).
+"""LESR's function pair under an agent: F appends features to the state, G pays an intrinsic reward.
 
 The pair is a program, `revise_state(s)` and `intrinsic_reward(updated_s)`, which a language model or a person wrote. It
 runs in the sandbox, with one call per new state: (F(s), G(F(s))) is kept until the step that leaves s is paid.
 """
 
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrl.checks import ConfigError
-from llmrl.envs.base import PROGRAM, Role, Transform
+from llmrl.checks import ConfigError, NonNegative, NonNegativeInt, PathText
+from llmrl.contracts.env import Role, Wrapper
 from llmrl.llm.sandbox import Sandbox, SandboxFailure
 from llmrl.methods.lesr.lipschitz import Recorder
 from llmrl.methods.lesr.program import ENTRY, defined
-from llmrl.methods.lesr.purity import Asked
+from llmrl.methods.search.purity import Asked
+
+PROGRAM = "transform.py"  # the function pair in the directory of an artifact, and of a run that trained with one
 
 
-class Transformed(gym.Wrapper):
+@dataclass(frozen=True)
+class Config:
+    """conf/wrapper/lesr.yaml"""
+
+    artifact: PathText = field(metadata={"identity": "content", "key": "wrapper.artifact", "file": PROGRAM})
+    w: NonNegative
+    state: Literal["augmented", "source"]
+    reward: Literal["add", "replace"]
+    form: Literal["state", "next_state", "potential"]
+    record: Literal["episode", "cumulative", "discounted_return"] | None
+    scaled: bool
+    drop: tuple[NonNegativeInt, ...]
+
+
+class LESRWrapper(Wrapper):
     """The state s becomes (s, F(s)); in training the reward r becomes r + w G, and constants are recorded.
 
     What is the task's own reward stands in info["reward_env"], w G in info["reward_intrinsic"]. Values of a program
@@ -27,14 +44,14 @@ class Transformed(gym.Wrapper):
     used, SandboxFailure where it fails on a state or is found impure (purity.py).
     """
 
-    def __init__(self, env: gym.Env, transform: Transform, role: Role, *, gamma: float) -> None:
-        super().__init__(env)
-        self._transform, self._gamma = transform, gamma
+    def __init__(self, env: gym.Env, config: Config, role: Role, *, gamma: float) -> None:
+        super().__init__(env, config, role, gamma=gamma)
+        self._config, self._gamma = config, gamma
         self._training = role == "train"
         space = env.observation_space
         if not isinstance(space, gym.spaces.Box) or len(space.shape) != 1:
-            raise ConfigError(f"env.transform: works on a state vector, but this environment observes {space}")
-        source = Path(transform.artifact)
+            raise ConfigError(f"wrapper=lesr: works on a state vector, but this environment observes {space}")
+        source = Path(config.artifact)
         file = source / PROGRAM if source.is_dir() else source
         try:
             code = file.read_text(encoding="utf-8")
@@ -43,15 +60,15 @@ class Transformed(gym.Wrapper):
             features, _ = self._program.step(np.asarray(env.reset(seed=0)[0], np.float64))
         except (OSError, UnicodeDecodeError) as error:
             why = getattr(error, "strerror", None) or "it is no text in UTF-8"
-            raise ConfigError(f"env.transform.artifact: {file} cannot be read ({why})") from error
+            raise ConfigError(f"wrapper.artifact: {file} cannot be read ({why})") from error
         except SandboxFailure as failure:
-            raise ConfigError(f"env.transform.artifact: {file}: {failure.name}: {failure.detail}") from failure
+            raise ConfigError(f"wrapper.artifact: {file}: {failure.name}: {failure.detail}") from failure
         self._n_features = features.size
         d = space.shape[0]
-        if beyond := [i for i in transform.drop if i >= d]:
-            raise ConfigError(f"env.transform.drop: there is no dimension {beyond[0]}, the state has {d}")
-        seen = range(d + features.size if transform.state == "augmented" else d)
-        self._kept = np.array([i for i in seen if i not in transform.drop])
+        if beyond := [i for i in config.drop if i >= d]:
+            raise ConfigError(f"wrapper.drop: there is no dimension {beyond[0]}, the state has {d}")
+        seen = range(d + features.size if config.state == "augmented" else d)
+        self._kept = np.array([i for i in seen if i not in config.drop])
         low = np.concatenate([space.low, np.full(features.size, -np.inf)])[self._kept].astype(space.dtype)
         high = np.concatenate([space.high, np.full(features.size, np.inf)])[self._kept].astype(space.dtype)
         self.observation_space = gym.spaces.Box(low, high, dtype=space.dtype)
@@ -59,8 +76,8 @@ class Transformed(gym.Wrapper):
         self._g = 0.0  # G(F(s))
         self._sums = np.zeros(4)  # of ended episodes: env_steps, |r|, |w G|, values that were not finite
         self._episode = np.zeros(4)
-        recording = self._training and transform.record is not None
-        self.recorder = _recorder(transform, gamma) if recording else None
+        recording = self._training and config.record is not None
+        self.recorder = _recorder(config, gamma) if recording else None
 
     def reset(self, **kwargs: Any) -> tuple[NDArray, dict]:
         obs, info = self.env.reset(**kwargs)
@@ -76,7 +93,7 @@ class Transformed(gym.Wrapper):
             return self._state[self._kept], reward, terminated, truncated, info
         # r + w G(F(s)) (the paper, with s before the step), or one of the two other forms
         paid = {"state": g, "next_state": self._g, "potential": self._gamma * self._g * (not terminated) - g}
-        bonus = self._transform.w * paid[self._transform.form]
+        bonus = self._config.w * paid[self._config.form]
         own = float(info.get("reward_env", reward))
         self._episode[:3] += 1, abs(own), abs(bonus)
         if self.recorder is not None:
@@ -86,7 +103,7 @@ class Transformed(gym.Wrapper):
             self._episode[:] = 0
             if self.recorder is not None:
                 self.recorder.end_episode()
-        learned = bonus if self._transform.reward == "replace" else float(reward) + bonus
+        learned = bonus if self._config.reward == "replace" else float(reward) + bonus
         return self._state[self._kept], learned, terminated, truncated, info | {
             "reward_env": own, "reward_intrinsic": bonus}  # fmt: skip
 
@@ -134,7 +151,10 @@ class Transformed(gym.Wrapper):
         super().close()
 
 
-def _recorder(transform: Transform, gamma: float) -> Recorder:
-    if transform.record == "discounted_return":
-        return Recorder("episode", transform.scaled, "discounted_return", gamma)
-    return Recorder(transform.record, transform.scaled, "reward", gamma)
+WRAPPER = LESRWrapper
+
+
+def _recorder(config: Config, gamma: float) -> Recorder:
+    if config.record == "discounted_return":
+        return Recorder("episode", config.scaled, "discounted_return", gamma)
+    return Recorder(config.record, config.scaled, "reward", gamma)

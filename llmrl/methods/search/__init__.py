@@ -1,0 +1,1 @@
+"""What searches over programs that an LLM writes have in common: LESR's, Eureka's."""

@@ -1,0 +1,38 @@
+"""Steps that a task really makes, for the checks of a program before anything is trained."""
+
+from typing import NamedTuple
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from llmrl.runs import seeding
+from llmrl.runs.evaluate import uniform_policy
+
+EPISODE_STEPS = 100  # of the rollouts, so that there are resets among them
+
+
+class Steps(NamedTuple):
+    """n steps of a random policy."""
+
+    states: NDArray[np.float64]  # (n, d)
+    actions: NDArray[np.float64]  # (n, *action)
+    next_states: NDArray[np.float64]  # (n, d)
+    rewards: NDArray[np.float64]  # (n,)
+
+
+def real_steps(env: gym.Env, n: int, seed: int) -> Steps:
+    """n steps from a random policy, resets among them."""
+    act, rng = uniform_policy(env.action_space), seeding.generator(seed, "real_states")
+    rows: list[tuple[NDArray, NDArray, NDArray, float]] = []
+    episode = 0
+    while len(rows) < n:
+        obs, _ = env.reset(seed=seeding.integer(seed, "real_states", episode))
+        episode += 1
+        for _ in range(min(EPISODE_STEPS, n - len(rows))):
+            state, action = np.array(obs, np.float64), act(obs[None], rng)[0]
+            obs, reward, terminated, truncated, _ = env.step(action)
+            rows.append((state, np.array(action, np.float64), np.array(obs, np.float64), float(reward)))
+            if terminated or truncated:
+                break
+    return Steps(*(np.array(column) for column in zip(*rows)))
