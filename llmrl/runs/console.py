@@ -26,7 +26,7 @@ class TrainingProgress:
         self._enabled = enabled
         self._facts: dict[str, Any] = {}
         self._line_at = self._waiting_at = 0.0
-        self._speed = (time.monotonic(), None, 0.0)
+        self._speed: tuple[float, int | None, float] = (time.monotonic(), None, 0.0)
         self._console = Console(file=sys.stderr, highlight=False)  # a file, so that rich asks what it can encode
         self._bar: Progress | None = None
 
@@ -114,8 +114,9 @@ def print_result(directory: Path, result: dict[str, Any], *, title: str) -> None
     if random:
         told = f"{len(random['returns'])} episodes, the same cases"
         lines.append(("random policy", f"{mean_and_interval(random['returns'])}   ({told})"))
-    for rule in (key for key in last or {} if key.startswith("success")):
-        lines.append((rule.replace("_", ", "), f"{share_and_interval(last[rule])}   (share of these episodes)"))
+    for rule, reached in (last or {}).items():
+        if rule.startswith("success"):
+            lines.append((rule.replace("_", ", "), f"{share_and_interval(reached)}   (share of these episodes)"))
     if llm := result.get("llm"):
         failures = _failures(llm, result.get("llm_explorer", {}))
         unknown = llm.get("calls_without_price")
