@@ -1,4 +1,4 @@
-"""Where the yaml files and the published numbers are. Imports nothing heavy: `list`, `--help` and completion live on it.
+"""Where the yaml files and published numbers are. Imports nothing heavy: `list`, `--help` and completion live on it.
 
 `LLMRL_PATH=/my/lab` (several with ':') adds a directory that looks like the project: its conf/ is searched too, its
 agents/, methods/ and envs/ for modules and published numbers, its published/ for more numbers. That is how a file and a

@@ -1,6 +1,6 @@
 """Numbers that others published: each with its source, and empty where nobody has seen it.
 
-A file lies with what it belongs to: methods/<paper>/published.csv, envs/published/<suite>.csv (conf_files.py finds them).
+They lie with what they belong to: methods/<paper>/published.csv, envs/published/<suite>.csv.
 """
 
 import csv
@@ -116,4 +116,6 @@ def atari_reference() -> dict[str, tuple[float, float]]:
     cells = [c for c in published().values() if (c.paper, c.table) == ("atari", "reference")]
     scores = {(c.env, c.column): c.value for c in cells if c.value is not None}
     envs = dict.fromkeys(c.env for c in cells)  # a file of the user's may know one of the two alone
-    return {e: (scores[e, "random"], scores[e, "human"]) for e in envs if {(e, "random"), (e, "human")} <= scores.keys()}
+    return {
+        e: (scores[e, "random"], scores[e, "human"]) for e in envs if {(e, "random"), (e, "human")} <= scores.keys()
+    }

@@ -1,7 +1,7 @@
 """Runs a grid on this machine: one process per run, some side by side, one BLAS thread each, GPUs in turn.
 
-A run that fails stops no other. SIGINT (ctrl-C) and SIGTERM end all of them politely: each gets SIGTERM and writes a
-checkpoint, and the same command goes on. The processes have groups of their own, so ctrl-C reaches them only from here.
+A run that fails stops no other. On SIGINT (ctrl-C) and SIGTERM each gets SIGTERM and writes a checkpoint; the same
+command goes on. The processes have groups of their own, so ctrl-C reaches them only from here.
 """
 
 import asyncio
@@ -23,16 +23,16 @@ class Job:
 
     name: str  # for people
     argv: tuple[str, ...]
-    gpu: bool = False  # whether it wants one
+    gpu: bool = False  # whether it needs one
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process ended, and the last it said."""
+    """How a process ended, and its last line."""
 
     job: Job
     outcome: str
-    said: str
+    last_line: str
 
 
 def llmrl_run(overrides: Sequence[str]) -> tuple[str, ...]:
@@ -52,18 +52,18 @@ def gpus() -> list[str]:
     return [str(number) for number, line in enumerate(listed.splitlines()) if line.startswith("GPU ")]
 
 
-def execute(jobs: Sequence[Job], parallel: int, devices: Sequence[str], tell: Callable[[Ended], None]) -> list[Ended]:
-    """Carries out all jobs, `parallel` at a time; `tell` hears of each end. Jobs that a signal kept from starting are
-    not in what is returned."""
-    return asyncio.run(_Pool(parallel, devices, tell).run(jobs))
+def execute(jobs: Sequence[Job], parallel: int, devices: Sequence[str], report: Callable[[Ended], None]) -> list[Ended]:
+    """Carries out all jobs, `parallel` at a time, and reports each end. Jobs that a signal kept from starting are not
+    in what is returned."""
+    return asyncio.run(_Pool(parallel, devices, report).run(jobs))
 
 
 class _Pool:
-    def __init__(self, parallel: int, devices: Sequence[str], tell: Callable[[Ended], None]) -> None:
-        self.devices, self.tell = devices, tell
-        self.seats: asyncio.Queue[int] = asyncio.Queue()
-        for seat in range(parallel):
-            self.seats.put_nowait(seat)
+    def __init__(self, parallel: int, devices: Sequence[str], report: Callable[[Ended], None]) -> None:
+        self.devices, self.report = devices, report
+        self.slots: asyncio.Queue[int] = asyncio.Queue()
+        for slot in range(parallel):
+            self.slots.put_nowait(slot)
         self.running: set[asyncio.subprocess.Process] = set()
         self.stopping = False
 
@@ -81,20 +81,20 @@ class _Pool:
                 process.terminate()
 
     async def carry_out(self, job: Job) -> Ended | None:
-        seat = await self.seats.get()
+        slot = await self.slots.get()
         try:
             if self.stopping:
                 return None
-            ended = await self.one(job, seat)
+            ended = await self.one(job, slot)
         finally:
-            self.seats.put_nowait(seat)
-        self.tell(ended)
+            self.slots.put_nowait(slot)
+        self.report(ended)
         return ended
 
-    async def one(self, job: Job, seat: int) -> Ended:
+    async def one(self, job: Job, slot: int) -> Ended:
         env = os.environ | THREADS
         if job.gpu and self.devices:
-            env["CUDA_VISIBLE_DEVICES"] = self.devices[seat % len(self.devices)]
+            env["CUDA_VISIBLE_DEVICES"] = self.devices[slot % len(self.devices)]
         process = await asyncio.create_subprocess_exec(
             *job.argv, env=env, process_group=0, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -105,7 +105,9 @@ class _Pool:
         out, _ = await process.communicate()
         self.running.discard(process)
         lines = out.decode(errors="replace").strip().splitlines()
-        return Ended(job, self.outcome(process.returncode), lines[-1] if lines else f"exit code {process.returncode}")
+        return Ended(
+            job, self.outcome(process.returncode or 0), lines[-1] if lines else f"exit code {process.returncode}"
+        )
 
     def outcome(self, code: int) -> str:
         if code == 0:

@@ -1,6 +1,6 @@
 "use strict";
 // Tables sort and filter; what an LLM read and answered is built when it is unfolded. Texts only ever become text
-// nodes: an LLM's answer is never taken for HTML.
+// nodes: an LLM's answer is never parsed as HTML.
 
 function element(tag, className, text) {
   const made = document.createElement(tag);
@@ -36,15 +36,15 @@ function sort(table, column) {
   head.setAttribute("aria-sort", rising ? "ascending" : "descending");
 }
 
-function filter(table, words, told) {
-  const wanted = words.toLowerCase().split(/\s+/).filter(Boolean);
-  let shown = 0;
+function filter(table, words, count) {
+  const needed = words.toLowerCase().split(/\s+/).filter(Boolean);
+  let visible = 0;
   for (const row of table.tBodies[0].rows) {
     const text = row.textContent.toLowerCase();
-    row.hidden = !wanted.every((word) => text.includes(word));
-    shown += !row.hidden;
+    row.hidden = !needed.every((word) => text.includes(word));
+    visible += !row.hidden;
   }
-  told.textContent = `${shown} of ${table.tBodies[0].rows.length} rows`;
+  count.textContent = `${visible} of ${table.tBodies[0].rows.length} rows`;
 }
 
 for (const table of document.querySelectorAll("table.sortable")) {
@@ -80,40 +80,47 @@ function transcript(data) {
   });
 }
 
-function vector(data, values) {
+// --- details beside a transcript ------------------------------------------------------------------------------------
+
+function bars(column, values) {
   const box = element("div", "vector");
   const largest = Math.max(...values.map(Math.abs)) || 1;
   values.forEach((value, i) => {
     const track = element("span", "track"), fill = element("span", "fill");
-    const share = data.vector === "bias" ? Math.abs(value) / largest / 2 : value; // a bias grows from the middle
+    const share = column.signed ? Math.abs(value) / largest / 2 : value; // signed bars grow from the middle
     fill.style.width = `${100 * share}%`;
-    fill.style.left = data.vector === "bias" ? `${value < 0 ? 50 - 100 * share : 50}%` : "0";
+    fill.style.left = column.signed ? `${value < 0 ? 50 - 100 * share : 50}%` : "0";
     track.append(fill);
-    box.append(element("span", "", data.actions[i]), element("span", "value", value.toFixed(4)), track);
+    box.append(element("span", "", column.bars[i] ?? ""), element("span", "value", value.toFixed(4)), track);
   });
   return box;
 }
 
-function episodes(data) {
+function cellOf(column, value) {
+  if (typeof value === "number") return element("td", "number", value);
+  if (!Array.isArray(value)) return element("td", column.bars.length ? "" : "wide", value);
+  const cell = element("td");
+  cell.append(bars(column, value));
+  return cell;
+}
+
+function details(data, number) {
+  const { columns, rows } = data.details[number];
   const table = element("table"), head = table.createTHead().insertRow(), body = table.createTBody();
-  for (const name of ["after episode", "env_steps", "return", "told of the episode", "described as", "answered", "explored with"]) {
-    const th = element("th", "", name);
+  for (const column of columns) {
+    const th = element("th", "", column.head);
     th.scope = "col";
     head.append(th);
   }
-  for (const one of data.episodes) {
+  for (const one of rows) {
     const row = body.insertRow();
     if (one.gap) {
       const cell = row.insertCell();
-      cell.colSpan = 7;
+      cell.colSpan = columns.length;
       cell.textContent = one.gap;
       continue;
     }
-    for (const number of [one.episode, one.env_steps, one.return]) row.append(element("td", "number", number));
-    row.append(element("td", "wide", one.shown), element("td", "wide", one.description));
-    row.append(element("td", "wide", [...one.answers, ...one.rejected.map((why) => `not usable: ${why}`)].join("\n")));
-    const used = row.insertCell();
-    used.append(one.vector ? vector(data, one.vector) : element("span", "", "no usable answer"));
+    one.cells.forEach((value, i) => row.append(cellOf(columns[i], value)));
   }
   const scroll = element("div", "scroll");
   scroll.tabIndex = 0;
@@ -121,12 +128,13 @@ function episodes(data) {
   return [scroll];
 }
 
-const builders = { transcript, episodes };
-for (const details of document.querySelectorAll("details[data-build]")) {
-  details.addEventListener("toggle", () => {
-    if (details.dataset.built) return;
-    details.dataset.built = "yes";
-    const data = JSON.parse(document.getElementById(details.dataset.from).textContent);
-    details.append(...builders[details.dataset.build](data));
+const builders = { transcript, details };
+for (const unfolding of document.querySelectorAll("details[data-build]")) {
+  unfolding.addEventListener("toggle", () => {
+    if (unfolding.dataset.built) return;
+    unfolding.dataset.built = "yes";
+    const data = JSON.parse(document.getElementById(unfolding.dataset.from).textContent);
+    const [build, number] = unfolding.dataset.build.split(" ");
+    unfolding.append(...builders[build](data, number));
   });
 }

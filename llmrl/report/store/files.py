@@ -1,4 +1,4 @@
-"""The files of one run, read with suspicion: a corrupt line is named by file and number, and never becomes a number."""
+"""The files of one run, checked as they are read: a corrupt line is named by file and number, and is never a number."""
 
 import json
 import os
@@ -47,17 +47,17 @@ class Train:
 
 
 def json_object(path: Path) -> dict:
-    """A file that always has to be there and to hold an object. Raises DamagedFile."""
+    """The object in a file. Raises DamagedFile where the file is missing or holds something else."""
     try:
         value = read_json(path)
     except FileNotFoundError:
         raise DamagedFile(f"{path}: is missing; the run never began, or its directory was deleted in part") from None
     except json.JSONDecodeError as error:
-        raise DamagedFile(f"{path}, line {error.lineno}: no JSON ({error.msg})") from None
+        raise DamagedFile(f"{path}, line {error.lineno}: not JSON ({error.msg})") from None
     except UnicodeDecodeError as error:
-        raise DamagedFile(f"{path}: no text ({error.reason} at byte {error.start})") from None
+        raise DamagedFile(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
     if not isinstance(value, dict):
-        raise DamagedFile(f"{path}, line 1: no JSON object")
+        raise DamagedFile(f"{path}, line 1: not a JSON object")
     return value
 
 
@@ -84,7 +84,7 @@ def rows(path: Path, whole: bool, tail: int | None = None) -> list[dict]:
             parsed.append(None)
         if not isinstance(parsed[-1], dict):
             number += 1 + path.read_bytes()[:start].count(b"\n")
-            raise DamagedFile(f"{path}, line {number}: no JSON object: {line[:60].decode(errors='replace')!r}")
+            raise DamagedFile(f"{path}, line {number}: not a JSON object: {line[:60].decode(errors='replace')!r}")
     return parsed
 
 
@@ -116,7 +116,7 @@ def evaluations(
             returns = [r + [np.nan] * (max(widths) - len(r)) for r in returns]
         evals = Evals(np.array(steps, np.int64), np.array(returns, np.float64))
     except (KeyError, TypeError, ValueError) as error:
-        raise DamagedFile(f"{path}, line {line}: no evaluation ({type(error).__name__}: {error})") from None
+        raise DamagedFile(f"{path}, line {line}: not an evaluation ({type(error).__name__}: {error})") from None
     if key == "returns" and (bad := ~np.isclose(evals.means, means, rtol=1e-9, atol=1e-9)).any():
         raise DamagedFile(f"{path}, line {lines[int(bad.argmax())]}: return_mean is not the mean of returns")
     if (back := np.diff(evals.steps) <= 0).any():
@@ -167,13 +167,13 @@ def _mean(episodes: list[dict]) -> Mean:
 
 
 def llm_usage(path: Path, config: dict) -> dict[str, Any] | None:
-    """What an unfinished run has asked for so far."""
+    """The LLM usage of an unfinished run so far."""
     if not path.exists():
         return None
     try:
         return {"model": config.get("llm", {}).get("model"), **Transcript(path, read_only=True).usage()}
     except (ReplayError, KeyError, TypeError) as error:
-        named = str(error) if isinstance(error, ReplayError) else f"{path}: no transcript ({error})"
+        named = str(error) if isinstance(error, ReplayError) else f"{path}: not a transcript ({error})"
         raise DamagedFile(named) from None
 
 

@@ -5,7 +5,8 @@ import io
 from collections.abc import Sequence
 
 from llmrl.report.stats import Estimate
-from llmrl.report.tables import MIXED, OTHER_CPU, READ, SCRIPTED, UNITS, Made, Shown
+from llmrl.report.tables.caption import MIXED, OTHER_CPU, SCRIPTED, SEEN_MARKS
+from llmrl.report.tables.fill import CellResult, FilledTable
 
 HEAD = (
     "row",
@@ -24,14 +25,14 @@ RIGHT = range(2, 11)  # columns of numbers
 NOTHING = ""
 
 
-def lines(made: Made) -> list[tuple[str, ...]]:
+def lines(filled: FilledTable) -> list[tuple[str, ...]]:
     """A line per cell, then the statistics over rows."""
-    return [_line(cell, made.table.metric) for cell in (*made.cells, *made.summaries)]
+    return [_line(cell, filled) for cell in (*filled.cells, *filled.summaries)]
 
 
-def shape(made: Made) -> list[tuple[str, ...]]:
+def shape(filled: FilledTable) -> list[tuple[str, ...]]:
     """The paper's shape: rows by columns, ours (published); head first. Empty where a list says as much."""
-    cells = (*made.cells, *made.summaries)
+    cells = (*filled.cells, *filled.summaries)
     rows, columns = list(dict.fromkeys(c.row for c in cells)), list(dict.fromkeys(c.column for c in cells))
     if len(rows) < 2 or len(columns) < 2:
         return []
@@ -39,23 +40,23 @@ def shape(made: Made) -> list[tuple[str, ...]]:
     return [("", *columns), *((row, *(_short(at[row, column]) for column in columns)) for row in rows)]
 
 
-def _short(cell: Shown) -> str:
+def _short(cell: CellResult) -> str:
     ours = number(cell.ours.value) + cell.marks if cell.ours else cell.missing
     known = cell.published is not None and cell.published.value is not None
     return f"{ours} ({theirs(cell)})" if known else ours
 
 
-def theirs(cell: Shown) -> str:
-    """The published number, marked where it does not stand so in the source."""
+def theirs(cell: CellResult) -> str:
+    """The published number, marked where the source does not say it verbatim."""
     if cell.published is None:
         return NOTHING
     if cell.published.value is None:
         return "not known"
-    return number(cell.published.value) + READ.get(cell.published.seen, "")
+    return number(cell.published.value) + SEEN_MARKS.get(cell.published.seen, "")
 
 
-def _line(cell: Shown, metric: str) -> tuple[str, ...]:
-    unit = f" [{UNITS[cell.metric]}]" if cell.metric != metric else ""
+def _line(cell: CellResult, filled: FilledTable) -> tuple[str, ...]:
+    unit = f" [{filled.units[cell.metric]}]" if cell.metric != filled.table.metric else ""
     return (
         cell.row, cell.column + unit, number(cell.ours.value) + cell.marks if cell.ours else cell.missing,
         interval(cell.ours), str(cell.n), theirs(cell), estimate(cell.difference, sign=True),
@@ -65,7 +66,8 @@ def _line(cell: Shown, metric: str) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def usd(cell: Shown) -> str:
+def usd(cell: CellResult) -> str:
+    """Dollars; "unknown" where a price is."""
     if cell.usd is None:
         return NOTHING if cell.ours is None else "unknown"
     return f"{cell.usd:.2f}" if cell.usd == 0 or cell.usd >= 0.005 else f"{cell.usd:.2g}"
@@ -77,25 +79,31 @@ def number(value: float, *, sign: bool = False) -> str:
     return f"{value:{'+' if sign else ''},.{digits}f}"
 
 
-def interval(made: Estimate | None) -> str:
-    return NOTHING if made is None or made.low is None else f"[{number(made.low)}, {number(made.high)}]"
+def interval(found: Estimate | None) -> str:
+    """[low, high], where there is one."""
+    if found is None or found.low is None or found.high is None:
+        return NOTHING
+    return f"[{number(found.low)}, {number(found.high)}]"
 
 
-def estimate(made: Estimate | None, *, sign: bool = False) -> str:
-    return NOTHING if made is None else f"{number(made.value, sign=sign)} {interval(made)}".strip()
+def estimate(found: Estimate | None, *, sign: bool = False) -> str:
+    """value [low, high]"""
+    return NOTHING if found is None else f"{number(found.value, sign=sign)} {interval(found)}".strip()
 
 
-def verdicts(made: Made) -> list[str]:
+def verdicts(filled: FilledTable) -> list[str]:
     """Claims with their verdicts, and after them each rule once."""
-    told = [f"{v.claim.text} ({v.claim.better} above {v.claim.than}): {v.verdict}; {v.numbers}" for v in made.verdicts]
-    return told + list(dict.fromkeys(v.rule for v in made.verdicts))
+    texts = [
+        f"{v.claim.text} ({v.claim.better} above {v.claim.than}): {v.verdict}; {v.numbers}" for v in filled.verdicts
+    ]
+    return texts + list(dict.fromkeys(v.rule for v in filled.verdicts))
 
 
-def markdown(made: Made) -> str:
-    tables = [t for t in (shape(made), [HEAD, *lines(made)]) if t]
-    parts = [f"# {made.table.title}", *(_markdown_table(t) for t in tables), "\n".join(made.caption)]
-    if made.verdicts:
-        parts.append("\n".join(f"- {line}" for line in verdicts(made)))
+def markdown(filled: FilledTable) -> str:
+    tables = [t for t in (shape(filled), [HEAD, *lines(filled)]) if t]
+    parts = [f"# {filled.table.title}", *(_markdown_table(t) for t in tables), "\n".join(filled.caption)]
+    if filled.verdicts:
+        parts.append("\n".join(f"- {line}" for line in verdicts(filled)))
     return "\n\n".join(parts) + "\n"
 
 
@@ -105,11 +113,11 @@ def _markdown_table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in ruled)
 
 
-def latex(made: Made) -> str:
+def latex(filled: FilledTable) -> str:
     """A table environment for \\usepackage{booktabs}."""
-    head, *rows = [[escaped(cell) for cell in row] for row in (HEAD, *lines(made))]
+    head, *rows = [[escaped(cell) for cell in row] for row in (HEAD, *lines(filled))]
     body = "\n".join(f"    {' & '.join(row)} \\\\" for row in rows)
-    caption = " ".join(escaped(sentence) for sentence in made.caption)
+    caption = " ".join(escaped(sentence) for sentence in filled.caption)
     return (
         "\\begin{table}\n  \\centering\n  \\caption{" + caption + "}\n"
         "  \\begin{tabular}{ll" + "r" * (len(HEAD) - 2) + "}\n    \\toprule\n"
@@ -131,12 +139,12 @@ CSV = ("row", "column", "metric", "ours", "low", "high", "n", "published", "publ
        "env_steps_total", "usd", "scripted", "mixed_code", "mixed_processors", "missing", "runs")  # fmt: skip
 
 
-def as_csv(made: Made) -> str:
+def as_csv(filled: FilledTable) -> str:
     """All digits; an empty field is no number. `runs`: the runs' own scores."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(CSV)
-    for cell in (*made.cells, *made.summaries):
+    for cell in (*filled.cells, *filled.summaries):
         known = cell.published
         writer.writerow([
             cell.row, cell.column, cell.metric, *_three(cell.ours), cell.n, known.value if known else None,
@@ -150,5 +158,5 @@ def as_csv(made: Made) -> str:
     return out.getvalue()
 
 
-def _three(made: Estimate | None) -> tuple[float | None, float | None, float | None]:
-    return (None, None, None) if made is None else (made.value, made.low, made.high)
+def _three(found: Estimate | None) -> tuple[float | None, float | None, float | None]:
+    return (None, None, None) if found is None else (found.value, found.low, found.high)

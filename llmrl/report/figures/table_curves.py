@@ -5,22 +5,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from llmrl.checks import ConfigError
-from llmrl.report.grid import DONE_RUN, Cell, Table, standing
-from llmrl.report.groups import counted
-from llmrl.report.plots import (
-    INTERVAL,
-    draw_runs,
-    legend,
-    name_left,
-    panels_for,
-    styles_for,
-    thousands,
-    units,
-)
+from llmrl.report.figures.curves import draw_runs
+from llmrl.report.figures.style import INTERVAL, legend, name_left, panels_for, styles_for, thousands, units
 from llmrl.report.published import published
-from llmrl.report.run_files import evaluations
-from llmrl.report.store import RunRecord
-from llmrl.report.tables import SUCCESS, UNITS
+from llmrl.report.store.files import evaluations
+from llmrl.report.store.groups import counted
+from llmrl.report.store.record import RunRecord
+from llmrl.report.tables.definition import Table
+from llmrl.report.tables.grid import DONE_RUN, Cell, standing
+from llmrl.report.tables.metrics import RATES, known
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,15 +24,15 @@ def curves(
     table: Table, paper: str | None, cells: Sequence[Cell], found: Mapping[tuple[int, str], RunRecord]
 ) -> "Figure":
     """Greedy evaluations over training, of the runs so far, in what the table measures (the return, where that is no
-    rate of success). Raises ConfigError where there is none yet."""
-    metric = table.metric if table.metric in SUCCESS else "return"
+    rate of success). Raises ConfigError where no run has one yet."""
+    metric = table.metric if table.metric in RATES else "return"
     runs = {}
     for cell in cells:
         suite = table.suite(cell.row, cell.column)
         there = [_measured(found[run.key], metric, suite) for run in cell.runs if run.key in found]
         runs[cell.row, cell.column] = [run for run in there if len(run.evals.steps)]
     if not any(runs.values()):
-        raise ConfigError("no run of this table has an evaluation yet: there is no learning curve to draw")
+        raise ConfigError("no run of this table has an evaluation yet")
     rows = list(dict.fromkeys(cell.row for cell in cells))
     columns = list(dict.fromkeys(cell.column for cell in cells))
     styles = styles_for(columns)
@@ -60,7 +53,7 @@ def curves(
         axes.set_title(name, loc="left", fontsize=10)
         axes.set_xlabel(units(run for found in runs.values() for run in found) or "env_steps")
         axes.xaxis.set_major_formatter(lambda x, _: thousands(x))
-    name_left(panels, f"{UNITS[metric]}, greedy evaluation")
+    name_left(panels, f"{known()[metric].unit}, greedy evaluation")
     legend(figure, panels, f"ours: mean over runs; band: {INTERVAL}", _counts(cells, runs))
     return figure
 
@@ -100,9 +93,9 @@ def _same_axes(ours: "Axes", theirs: "Axes") -> None:
 
 def _counts(cells: Sequence[Cell], runs: Mapping[tuple[str, str], Sequence[RunRecord]]) -> dict[str, str]:
     """What `counted` says of each column of ours."""
-    told = {}
+    texts = {}
     for column in dict.fromkeys(cell.column for cell in cells):
         mine = [runs[cell.row, column] for cell in cells if cell.column == column]
         unfinished = sum(standing(run) != DONE_RUN for row in mine for run in row)
-        told[column] = counted(list(map(len, mine)), unfinished, mine)
-    return told
+        texts[column] = counted(list(map(len, mine)), unfinished, mine)
+    return texts

@@ -1,4 +1,4 @@
-"""The runs that a plot or a page is made of: found below the paths that were named, gathered into what is averaged.
+"""The runs of a figure or a page: found below the given paths, gathered into groups that are averaged.
 
 A group is all runs of one setting, which differ by their seed alone. Runs that differ in anything else that can change
 a result stand in groups of their own, and the group's name says by what.
@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from llmrl.checks import ConfigError
-from llmrl.report.store import RUN_NAME, RunRecord, load
+from llmrl.report.store.loading import load
+from llmrl.report.store.reading import RUN_NAME
+from llmrl.report.store.record import RunRecord
 from llmrl.runs.files import read_json
 from llmrl.runs.identity import DONE
 
@@ -24,7 +26,7 @@ SCRIPTED = "scripted LLM"
 class Group:
     """The runs of one setting in one environment, in order of their seeds."""
 
-    name: str  # llm_explorer-dqn, and whatever tells it from other groups: "llm_explorer-dqn · method.k=4"
+    name: str  # llm_explorer-dqn, and whatever distinguishes it: "llm_explorer-dqn · method.k=4"
     env: str
     runs: tuple[RunRecord, ...]
 
@@ -34,12 +36,12 @@ class Group:
 
     @property
     def scripted(self) -> bool:
-        """Whether no language model answered, but a rule."""
+        """Whether a rule answered, not a language model."""
         return any((run.llm or {}).get("model") == "scripted" for run in self.runs)
 
     @property
     def label(self) -> str:
-        """The name, marked where the LLM was none."""
+        """The name, marked where a rule answered."""
         return f"{self.name} ({SCRIPTED})" if self.scripted else self.name
 
     @property
@@ -62,8 +64,8 @@ def counted(sizes: Sequence[int], unfinished: int, panels: Iterable[Sequence[Run
     runs that a panel merges."""
     other = sorted({what for runs in panels for what in mixed(runs)})
     spread = f"{min(sizes)}" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
-    told = [f"{unfinished} unfinished"] * bool(unfinished) + [f"different {' and '.join(other)}"] * bool(other)
-    return f", n\u00a0=\u00a0{spread}" + (f" ({'; '.join(told)})" if told else "")
+    notes = [f"{unfinished} unfinished"] * bool(unfinished) + [f"different {' and '.join(other)}"] * bool(other)
+    return f", n\u00a0=\u00a0{spread}" + (f" ({'; '.join(notes)})" if notes else "")
 
 
 def select(paths: Iterable[Path]) -> list[RunRecord]:
@@ -72,13 +74,13 @@ def select(paths: Iterable[Path]) -> list[RunRecord]:
     for path in paths:
         path = Path(os.path.abspath(path))
         if not path.is_dir():
-            raise ConfigError(f"there is no directory {path}. Runs lie in outputs/<study>/; `llmrl status` lists them")
+            raise ConfigError(f"there is no directory {path}; `llmrl status` lists the runs in outputs/<study>/")
         studies: defaultdict[Path, set[str]] = defaultdict(set)  # by the directory outputs/ that they lie in
         for folder in dict.fromkeys(run.parents[2] for run in _runs(path)):  # outputs/<study>
             outputs = _outputs(folder)
             studies[outputs].add(str(folder.relative_to(outputs)))
         if not studies:
-            raise ConfigError(f"no run below {path}. Runs lie in outputs/<study>/; `llmrl status` lists them")
+            raise ConfigError(f"there is no run below {path}; `llmrl status` lists the runs in outputs/<study>/")
         for outputs, names in studies.items():
             found |= {r.path: r for r in load(outputs, studies=names) if r.path.is_relative_to(path)}
     return list(found.values())
@@ -125,8 +127,8 @@ def gather(records: Iterable[RunRecord]) -> list[Group]:
         keys = sorted({k for runs in envs.values() for k in differing([settings[r.path] for r in runs])})
         for env, runs in envs.items():
             for run in runs:
-                told = [f"{key}={settings[run.path][key]}" for key in keys if key in settings[run.path]]
-                groups[env, " · ".join([family, *told])].append(run)
+                own = [f"{key}={settings[run.path][key]}" for key in keys if key in settings[run.path]]
+                groups[env, " · ".join([family, *own])].append(run)
     return [Group(n, e, tuple(sorted(runs, key=lambda r: r.seed))) for (e, n), runs in sorted(groups.items())]
 
 
@@ -136,7 +138,7 @@ def _rank(record: RunRecord) -> tuple[bool, int]:
 
 def differing(settings: Iterable[Mapping[str, str]]) -> list[str]:
     """The keys whose values are not the same in all of these, sorted. A missing one is a value as well, except where a
-    part of the configuration is null as a whole: then that part's key tells it, and not all that lies below."""
+    part of the configuration is null as a whole: then that part's key alone differs, not all that lies below."""
     settings = list(settings)
     keys = sorted({key for one in settings for key in one})
     return [key for key in keys if len({one.get(key) for one in settings if not _parts_above(key) & one.keys()}) > 1]

@@ -1,4 +1,4 @@
-"""The learning curve of one run, as a picture: greedy evaluations, training episodes, the random policy."""
+"""The learning curve of one run: greedy evaluations, training episodes, the random policy."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from llmrl.runs.files import read_json, read_jsonl
 
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#999999"  # told apart by colour-blind readers (Okabe and Ito)
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#999999"  # distinct for colour-blind readers (Okabe and Ito)
 
 
 def draw_curve(directory: Path) -> Path | None:

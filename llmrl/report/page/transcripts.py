@@ -1,23 +1,24 @@
-"""What the page holds of an LLM's transcripts: as data, that page.js turns into text when someone unfolds it."""
+"""Transcripts and what unfolds beside them, as data that page.js turns into text when someone unfolds it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from llmrl.checks import raised
+from llmrl.contracts.report import Details, PaperReport, Value
 from llmrl.llm.transcript import Transcript
-from llmrl.report.refreshes import Refresh, action_names, refreshes, vector_name
-from llmrl.report.store import RunRecord
+from llmrl.report.store.record import RunRecord
 
-MAX_SHOWN = 200  # calls and episodes of a run: the first and the last hundred
-MAX_TEXT = 6_000  # characters of one message or answer
+MAX_ROWS = 200  # calls of a run, rows of details: the first and the last hundred
+MAX_TEXT = 6_000  # characters of one text
 LIMITS = (
-    f"Of a run the first and last {MAX_SHOWN // 2} calls and episodes are here, of a text {MAX_TEXT:,} characters; "
-    "its llm.jsonl holds all."
+    f"A run's first and last {MAX_ROWS // 2} calls and rows are here, and of a text {MAX_TEXT:,} characters; its "
+    "llm.jsonl holds all."
 )
 
 
 def llm_data(record: RunRecord) -> dict[str, Any] | None:
-    """Calls and episodes of a run, as plain values; None where it has asked no LLM. Raises DamagedFile or ReplayError
-    where metrics.jsonl or llm.jsonl is corrupt."""
+    """The calls of a run, as plain values; None where it has asked no LLM. Raises ReplayError where llm.jsonl is
+    corrupt."""
     path = record.path / "llm.jsonl"
     if not path.exists():
         return None
@@ -26,21 +27,35 @@ def llm_data(record: RunRecord) -> dict[str, Any] | None:
         return None
     texts: dict[str, int] = {}  # each once: most calls share their system message
     calls = _ends(list(transcript.calls.values()), "calls", lambda call: _call(call, transcript, texts))
-    asked = [r for r in refreshes(record) if r.shown]
-    n = next((len(r.vector) for r in asked if r.vector), 0)
-    return {
-        "calls": calls, "texts": list(texts), "n_calls": len(transcript.calls), "n_episodes": len(asked),
-        "episodes": _ends(asked, "episodes", _episode), "vector": vector_name(record),
-        "actions": action_names(record, n),
-    }  # fmt: skip
+    return {"calls": calls, "texts": list(texts), "n_calls": len(transcript.calls)}
+
+
+def details_of(record: RunRecord, papers: Mapping[str, PaperReport]) -> tuple[list[dict[str, Any]], list[str]]:
+    """What the papers unfold beside the transcript, as plain values, and why one of them cannot."""
+    found, problems = [], []
+    for paper, report in papers.items():
+        try:
+            if details := report.details(record):
+                found.append(_plain(details))
+        except Exception as error:  # noqa: BLE001 (it may be anybody's code)
+            problems.append(f"no details from the report of {paper}: {raised(error)}")
+    return found, problems
+
+
+def _plain(details: Details) -> dict[str, Any]:
+    def plain(value: Value) -> Any:
+        return _cut(value) if isinstance(value, str) else value
+
+    rows = _ends(details.rows, "rows", lambda row: {"cells": list(map(plain, row))})
+    return {"title": details.title, "columns": [column._asdict() for column in details.columns], "rows": rows}
 
 
 def _ends(rows: Sequence[Any], what: str, make: Callable[[Any], dict]) -> list[dict]:
-    """The first and the last of many rows, and between them how many are not shown."""
-    half, left_out = MAX_SHOWN // 2, len(rows) - MAX_SHOWN
+    """The first and the last of many rows, and between them how many are left out."""
+    half, left_out = MAX_ROWS // 2, len(rows) - MAX_ROWS
     if left_out <= 0:
         return [make(row) for row in rows]
-    gap = {"gap": f"… {left_out:,} {what} in between are not shown here; llm.jsonl holds them"}
+    gap = {"gap": f"… {left_out:,} {what} in between are left out; llm.jsonl holds them"}
     return [*map(make, rows[:half]), gap, *map(make, rows[-half:])]
 
 
@@ -60,7 +75,7 @@ def _call(call: dict, transcript: Transcript, texts: dict[str, int]) -> dict[str
 
 
 def _content(content: Any) -> str:
-    """A message's text; of a message in parts, images are named only."""
+    """A message's text; of a message in parts, images by their type alone."""
     if isinstance(content, str):
         return content
     return "\n".join(str(part.get("text", f"[{part.get('type', 'part')}]")) for part in content)
@@ -73,11 +88,3 @@ def _noted(text: str, texts: dict[str, int]) -> int:
 def _cut(text: str) -> str:
     rest = len(text) - MAX_TEXT
     return text if rest <= 0 else f"{text[:MAX_TEXT]}\n… {rest:,} more characters are in llm.jsonl"
-
-
-def _episode(refresh: Refresh) -> dict[str, Any]:
-    return {
-        "episode": refresh.episode, "env_steps": refresh.env_steps, "return": refresh.episode_return,
-        "shown": _cut(refresh.shown), "description": _cut(refresh.description),
-        "answers": [_cut(answer) for answer in refresh.answers], "rejected": refresh.rejected, "vector": refresh.vector,
-    }  # fmt: skip
