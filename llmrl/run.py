@@ -320,7 +320,7 @@ def after_done(directory: RunDirectory, ctx: Any) -> None:
     The run is finished, whatever goes wrong here."""
 
     def draw() -> None:
-        from llmrl.report.curve import draw_curve
+        from llmrl.report.figures.run_curve import draw_curve
 
         draw_curve(directory.path)
 

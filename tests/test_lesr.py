@@ -210,7 +210,7 @@ def children(directory: Path) -> list[SimpleNamespace]:
 
 
 def test_the_report_tells_what_a_search_tried_rejected_and_chose(searched):
-    from llmrl.report.searches import tried
+    from llmrl.methods.lesr.report import tried
 
     directory = searched("experiment=lesr/mujoco", fails="SandboxFailure: raised")
     rows = tried(SimpleNamespace(path=directory, result=read_json(directory / "result.json")))
