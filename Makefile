@@ -3,7 +3,7 @@ VENV   ?= .venv
 PYTHON ?= python3
 BIN    := $(VENV)/bin
 
-.PHONY: run setup test test-learn test-all lint bench mutate setup-render
+.PHONY: run setup test test-learn test-all lint types bench mutate setup-render
 
 run: setup
 	$(BIN)/llmrl run experiment=quickstart
@@ -29,6 +29,9 @@ test-all: test test-learn
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
 
 bench: setup
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,bench]"

@@ -1,8 +1,8 @@
-"""Where the yaml files are, and what they offer. Imports nothing heavy: `list`, `--help` and completion live on it.
+"""Where the yaml files and published numbers are. Imports nothing heavy: `list`, `--help` and completion live on it.
 
-`LLMRL_PATH=/my/lab` (several with ':') adds a directory that looks like the project: its conf/ is searched too,
-its agents/, methods/ and envs/ for modules, its published/ for numbers. That is how a file and a yaml outside this
-package become an agent.
+`LLMRL_PATH=/my/lab` (several with ':') adds a directory that looks like the project: its conf/ is searched too, its
+agents/, methods/ and envs/ for modules and published numbers, its published/ for more numbers. That is how a file and a
+yaml outside this package become an agent, and a folder becomes a paper.
 """
 
 import os
@@ -84,6 +84,17 @@ def group_file(group: str, choice: str) -> Path | None:
         if (file := root / group / f"{choice}.yaml").exists():
             return file
     return None
+
+
+def published_files() -> list[Path]:
+    """The csv files of published numbers (report/published.py): of papers, of suites, then the others of LLMRL_PATH."""
+    import llmrl.envs
+    import llmrl.methods
+
+    patterns = [(Path(folder), "*/published.csv") for folder in llmrl.methods.__path__]
+    patterns += [(Path(folder), "published/*.csv") for folder in llmrl.envs.__path__]
+    patterns += [(root, "published/*.csv") for root in extra_roots()]
+    return [file for folder, pattern in patterns for file in sorted(folder.glob(pattern))]
 
 
 def folder_of(choices: Mapping[str, str]) -> str:

@@ -1,7 +1,7 @@
 """Our environments by their Gymnasium ids: importing this module registers them, and so does importing llmrl after
 gymnasium. They are made from the values of conf/ and what the call says otherwise."""
 
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium as gym
 
@@ -10,7 +10,7 @@ from llmrl.conf_files import conf_root
 
 
 def pick_place(
-    *, role: str = "eval", render_mode: str | None = None, objects: str = "letters", **values: Any
+    *, role: Literal["train", "eval"] = "eval", render_mode: str | None = None, objects: str = "letters", **values: Any
 ) -> gym.Env:
     """`llmrl/PickPlace-v0`. values: keys of conf/env/pick_place/, such as mode and horizon; objects: "letters" or
     "blocks"; role: "train" leaves hopeless actions out. Raises ConfigError for a wrong value."""

@@ -17,7 +17,7 @@ def plain(node: Any, chosen: dict[str, Any]) -> dict[str, Any]:
     """The composed node as plain containers, with the names of what was chosen, which it does not hold itself. Raises
     ConfigError where something has no value, or a choice is none."""
     try:
-        values = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+        values: Any = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise ConfigError(_of_a_value(error)) from error
     if "choices" in values:
@@ -106,7 +106,7 @@ def _names(args: Sequence[str]) -> set[str]:
     except Exception:  # noqa: BLE001 (a suggestion is not worth an error of its own)
         return set()
     inner = {name for name in node.hydra.runtime.choices if name in inner_groups("env")}
-    tree = OmegaConf.to_container(node, resolve=False)
+    tree: Any = OmegaConf.to_container(node, resolve=False)
     return {*_keys({key: value for key, value in tree.items() if key not in ("hydra", "sheets")}), *GROUPS, *inner}
 
 

@@ -40,7 +40,7 @@ def side(values: ArrayLike) -> tuple[float, int]:
 def half_width(values: ArrayLike) -> float | None:
     """Half of the interval of the mean; None below 3 values."""
     low, high = around(0.0, [side(values)])
-    return None if low is None else (high - low) / 2
+    return None if low is None or high is None else (high - low) / 2
 
 
 def mean_and_interval(values: Sequence[float]) -> str:

@@ -82,7 +82,7 @@ class Streams:
         """Puts the streams of before in their place. What somebody prints to ours later is dropped."""
         sys.stdout, sys.stderr = self._before
         for stream in self._ours:
-            if isinstance(stream, Text):
+            if isinstance(stream, Text) and isinstance(stream.buffer, Descriptor):
                 stream.flush()
                 stream.buffer.end()
 

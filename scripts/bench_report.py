@@ -24,8 +24,10 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np  # noqa: E402
+from llmrl.report.loading import load  # noqa: E402
 
-from llmrl.report import stats, store  # noqa: E402
+from llmrl.report import stats  # noqa: E402
+from llmrl.report.store.index import SETTLED_S  # noqa: E402
 
 VARIANTS = 50  # of evaluation files; the runs take turns
 EPISODES = 10
@@ -101,10 +103,10 @@ def main() -> None:
     try:
         if not (outputs / "bench").exists():
             make_runs(outputs, args.runs, args.evaluations)
-            time.sleep(store.SETTLED_S)  # younger files are not indexed
+            time.sleep(SETTLED_S)  # younger files are not indexed
         shutil.rmtree(outputs / ".index", ignore_errors=True)
         for what in ("first load", "second load, with the index"):
-            records = timed(f"{what} of {args.runs:,} runs", lambda: store.load(outputs))
+            records = timed(f"{what} of {args.runs:,} runs", lambda: load(outputs))
         assert len(records) == args.runs and all(r.evals.returns.shape == (args.evaluations, EPISODES) for r in records)
     finally:
         if not args.keep:

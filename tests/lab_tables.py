@@ -10,7 +10,7 @@ from conftest import SHORT, TINY
 
 from llmrl.commands.cells import identify
 from llmrl.conf_files import extra_roots, group_file
-from llmrl.report import grid
+from llmrl.report.tables import definition, grid
 from llmrl.runs.files import write_json
 
 CODE = {"version": "0.1.0", "commit": "c" * 40}
@@ -34,22 +34,22 @@ def written_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     extra_roots.cache_clear()
 
-    def write(name: str = "small", **changes) -> grid.Table:
+    def write(name: str = "small", **changes) -> definition.Table:
         file = tmp_path / "lab" / "conf" / "table" / "lab" / f"{name}.yaml"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(TABLE | changes))
-        return grid.read(file)
+        return definition.read(file)
 
     yield write
     extra_roots.cache_clear()
 
 
-def cells_of(table: grid.Table, seeds: Sequence[int] | None = None, extra: Sequence[str] = ()) -> list[grid.Cell]:
+def cells_of(table: definition.Table, seeds: Sequence[int] | None = None, extra: Sequence[str] = ()) -> list[grid.Cell]:
     return grid.cells(table, list(table.rows), list(table.columns), seeds or table.seeds, extra, identify)
 
 
 @functools.cache
-def identified(overrides: tuple[str, ...], seeds: tuple[int, ...]) -> tuple[grid.Wanted, ...]:
+def identified(overrides: tuple[str, ...], seeds: tuple[int, ...]) -> tuple[grid.PlannedRun, ...]:
     """`identify`, once for equal runs of the package's tables."""
     return identify(overrides, seeds)
 
@@ -57,7 +57,7 @@ def identified(overrides: tuple[str, ...], seeds: tuple[int, ...]) -> tuple[grid
 @functools.cache
 def overrides_of(name: str, *extra: str) -> list[tuple[str, ...]]:
     """What each cell of the package's table is composed from, which takes no composing."""
-    table = grid.read(group_file("table", name))
+    table = definition.read(group_file("table", name))
     asked: list[tuple[str, ...]] = []
 
     def noted(overrides: Sequence[str], seeds: Sequence[int]) -> tuple[None]:
@@ -72,7 +72,7 @@ def lines(*rows: dict) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-def make_run(run: grid.Wanted, train: Sequence[float] = (1.0,), *, greedy: float = 5.0, status: str = "DONE",
+def make_run(run: grid.PlannedRun, train: Sequence[float] = (1.0,), *, greedy: float = 5.0, status: str = "DONE",
              study: str | None = None, code: dict = CODE, llm: dict | None = None, env_steps_per_s: float = 100.0,
              host: str = "elsewhere") -> Path:  # fmt: skip
     """A run directory as `llmrl run` leaves it, with these training returns and this last evaluation."""

@@ -18,6 +18,7 @@ from llmrl.config import from_node
 from llmrl.context import RunContext
 from llmrl.methods.lesr import method as lesr
 from llmrl.methods.lesr import search as lesr_search
+from llmrl.methods.search import candidates
 from llmrl.runs.files import write_json
 from llmrl.runs.stop import Stop
 
@@ -114,7 +115,7 @@ class Search:
                     torch.save({"critic": weights | {"nets.0.0.bias": torch.ones(1)}}, place / "agent.pt")
                 write_json(place / "status.json", {"status": "DONE"})
 
-        monkeypatch.setattr(lesr_search, "run_all", run_all)
+        monkeypatch.setattr(candidates, "run_all", run_all)
         log = SimpleNamespace(timing=lambda row: None)
         context = RunContext(self.config, directory, Stop(), log, lambda *_: None)
         context.llm = self.llm

@@ -20,8 +20,8 @@ from llmrl.llm.client import BudgetReached, LLMUnavailable
 from llmrl.llm.job import Job
 from llmrl.llm.transcript import ReplayMismatch, ReplayMissing, Transcript
 from llmrl.methods.llm_explorer.method import LLMExplorer
-from llmrl.report.groups import select
-from llmrl.report.refreshes import over_training, refreshes
+from llmrl.methods.llm_explorer.report import over_training, refreshes
+from llmrl.report.store.groups import select
 from llmrl.runs.files import read_json, read_jsonl, write_json
 
 ASKS = ["method=llm_explorer", "method.asynchronous=true", "llm=openai_compatible", "llm.model=some-model",

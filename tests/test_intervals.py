@@ -8,8 +8,10 @@ from conftest import ROOT
 from scipy import stats as scipy_stats
 
 from llmrl import intervals
-from llmrl.report import claims, stats
-from llmrl.report.grid import Claim
+from llmrl.report import stats
+from llmrl.report.tables import claims
+from llmrl.report.tables.definition import Claim
+from llmrl.report.tables.means import average, mean_of, relative_gain
 
 
 @pytest.mark.parametrize("values, told", [
@@ -76,7 +78,7 @@ def judged(ours, base, **options):
     rows = [f"task {i}" for i in range(len(ours))]
     scores = {(row, "ours"): noisy(m) for row, m in zip(rows, ours)}
     scores |= {(row, "base"): noisy(m) for row, m in zip(rows, base)}
-    return claims.judge(ON_AVERAGE, scores, rows, **options)
+    return claims.judge(ON_AVERAGE, claims.means_of(scores), rows, **options)
 
 
 def test_rows_of_different_scales_are_compared_by_their_relative_gains():
@@ -98,8 +100,9 @@ def test_the_mean_of_relative_gains_has_the_interval_that_simulation_gives():
     trials, hits = 400, 0
     for _ in range(trials):
         pairs = [(rng.normal(130, 10, 5), rng.normal(100, 10, 5)), (rng.normal(13, 1, 5), rng.normal(10, 1, 5))]
-        value, low, high = claims.mean_gain(pairs)
-        assert low < value < high
+        found = average([relative_gain(mean_of((r, 0), x), mean_of((r, 1), y)) for r, (x, y) in enumerate(pairs)])
+        low, high = found.interval
+        assert low < found.value < high
         hits += low <= 0.3 <= high
     assert 0.91 <= hits / trials <= 0.99
 
@@ -107,7 +110,7 @@ def test_the_mean_of_relative_gains_has_the_interval_that_simulation_gives():
 def test_a_row_whose_divisor_may_be_nothing_leaves_the_claim_undecided():
     scores = {("a", "ours"): [5.0, 6.0, 7.0], ("a", "base"): [-1.0, 0.5, 1.0]}
     scores |= {("b", "ours"): noisy(9.0), ("b", "base"): noisy(3.0)}
-    found = claims.judge(ON_AVERAGE, scores, ["a", "b"], one_scale=False)
+    found = claims.judge(ON_AVERAGE, claims.means_of(scores), ["a", "b"], one_scale=False)
     assert found.verdict == "undecided" and "no relative gain in a" in found.numbers
 
 

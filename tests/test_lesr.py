@@ -16,6 +16,7 @@ from conftest import ROOT, SHORT, TINY, below, compose, only_run, status
 from llmrl.config import from_node
 from llmrl.methods.lesr import method as lesr
 from llmrl.methods.lesr import search as lesr_search
+from llmrl.methods.search import candidates
 from llmrl.runs.children import outcome_of
 from llmrl.runs.files import read_json, read_jsonl, write_json, write_text
 
@@ -175,7 +176,7 @@ def searched(tmp_path, monkeypatch):
         return [outcome_of(directory) for directory in directories]
 
     scores: dict = {}
-    monkeypatch.setattr(lesr_search, "run_all", train)
+    monkeypatch.setattr(candidates, "run_all", train)
 
     def search(*overrides: str, fails: str = "") -> Path:
         from llmrl.context import RunContext
@@ -209,7 +210,7 @@ def children(directory: Path) -> list[SimpleNamespace]:
 
 
 def test_the_report_tells_what_a_search_tried_rejected_and_chose(searched):
-    from llmrl.report.searches import tried
+    from llmrl.methods.lesr.report import tried
 
     directory = searched("experiment=lesr/mujoco", fails="SandboxFailure: raised")
     rows = tried(SimpleNamespace(path=directory, result=read_json(directory / "result.json")))

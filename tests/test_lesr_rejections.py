@@ -12,9 +12,10 @@ from test_presets_lesr import ONE, SMALL
 from llmrl.config import from_node
 from llmrl.llm.program_text import Rejected
 from llmrl.methods.lesr import method as lesr
-from llmrl.methods.lesr import program, scripted
+from llmrl.methods.lesr import scripted
 from llmrl.methods.lesr import search as lesr_search
 from llmrl.methods.lesr.program import DEFAULT_REJECT, REJECTIONS, Rejection
+from llmrl.methods.search import candidates, checks
 from llmrl.runs.seeding import generator
 
 DOCS = Path(__file__).parents[1] / "docs" / "papers" / "lesr.md"
@@ -47,7 +48,7 @@ def test_the_defaults_are_those_of_the_yaml_and_ignoring_a_feature_is_not_among_
 @pytest.mark.parametrize("name", SWITCHED)
 def test_each_rejection_is_made_where_it_is_asked_for_and_else_not(name, monkeypatch):
     if name == "too_slow":
-        monkeypatch.setattr(program, "SECONDS_PER_STATE", 1e-5)  # a tenth of what the loop takes at the least
+        monkeypatch.setattr(checks, "SECONDS_PER_STATE", 1e-5)  # a tenth of what the loop takes at the least
     code, facts = SWITCHED[name]
     assert reason(code, reject=[name]) == RECORDED.get(name, name)
     found = check(code, reject=[other for other in get_args(Rejection) if other != name])
@@ -107,7 +108,7 @@ def searched(tmp_path, monkeypatch, replies, *overrides):
     from llmrl.runs.stop import Stop
 
     given = iter(replies)
-    monkeypatch.setattr(lesr_search, "run_all", trained)
+    monkeypatch.setattr(candidates, "run_all", trained)
     monkeypatch.setitem(scripted.RULES, "lesr.sample", lambda messages, index: f"```python\n{next(given)}```")
     config = lesr.search_of(from_node(compose(["experiment=lesr/mujoco", *SMALL, *overrides])))
     log = RunLog(tmp_path)

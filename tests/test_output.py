@@ -15,7 +15,7 @@ from command_line import in_process  # noqa: F401 (the fixture `llmrl`)
 from conftest import CART_POLE, ROOT, only_run, status
 
 import llmrl.evaluation
-import llmrl.report.curve
+import llmrl.report.figures.run_curve
 import llmrl.run
 import llmrl.runs.console
 import llmrl.runs.lifecycle
@@ -277,7 +277,7 @@ def raising(error):
 
 
 @pytest.mark.parametrize(("owner", "name", "error"), [
-    (llmrl.report.curve, "draw_curve", OSError(errno.ENOSPC, "No space left on device")),
+    (llmrl.report.figures.run_curve, "draw_curve", OSError(errno.ENOSPC, "No space left on device")),
     (llmrl.runs.console, "print_result", MemoryError()),
     (llmrl.run, "show_result", ConfigError("no")),
 ])  # fmt: skip
@@ -292,7 +292,7 @@ def test_a_finished_training_is_done_whatever_comes_after(owner, name, error, ll
 @pytest.mark.parametrize("end", [KeyboardInterrupt(), SystemExit(143)])
 def test_who_is_ended_after_done_is_done(end, llmrl_run, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(llmrl.report.curve, "draw_curve", raising(end))
+        patch.setattr(llmrl.report.figures.run_curve, "draw_curve", raising(end))
         with pytest.raises(type(end)):
             llmrl.run.run_node(llmrl_node(tmp_path), [])
     directory = only_run(tmp_path)

@@ -100,12 +100,12 @@ def test_a_number_of_ones_own_stands_beside_ours(own):
 
 
 @pytest.mark.parametrize(("line", "message"), [
-    (",,,,,,,1.5,,,,verbatim,,", "line 3: a number without a source"),
-    ("own,1,Corridor,Other,,,,1;5,,,,verbatim,s,", "line 3: value is no number: '1;5'"),
-    ("own,1,Corridor,Other,,,,nan,,,,verbatim,s,", "line 3: value is no number: 'nan'"),
-    ("own,1,Corridor,Other,,,,1,,1.5,,verbatim,s,", "line 3: n is no number: '1.5'"),
+    (",,,,,,,1.5,,,,verbatim,,", "line 3: a number needs a source"),
+    ("own,1,Corridor,Other,,,,1;5,,,,verbatim,s,", "line 3: value is not a number: '1;5'"),
+    ("own,1,Corridor,Other,,,,nan,,,,verbatim,s,", "line 3: value is not a number: 'nan'"),
+    ("own,1,Corridor,Other,,,,1,,1.5,,verbatim,s,", "line 3: n is not a number: '1.5'"),
     ("own,1,Corridor,Mine,,,,1,,,,verbatim,s,", r"line 3: own / 1 / Corridor / Mine is given twice \(also.*, line 2\)"),
-    ("llm_explorer,4,Freeway,DQN,,,,1,,,,verbatim,s,", r"line 3: .*DQN is given twice \(.*llm_explorer.csv, line"),
+    ("llm_explorer,4,Freeway,DQN,,,,1,,,,verbatim,s,", r"line 3: .* given twice \(.*llm_explorer/published.csv, line"),
 ])  # fmt: skip
 def test_a_wrong_line_of_ones_own_is_named(own, line, message):
     with open(own / "published" / "own.csv", "a") as file:

@@ -13,8 +13,11 @@ from command_line import in_process  # noqa: F401 (the fixture llmrl)
 from made_runs import answered, make_run
 
 from llmrl.checks import ConfigError
-from llmrl.report import page, page_llm
-from llmrl.report.groups import select
+from llmrl.papers import reports
+from llmrl.report.figures.kinds import kinds
+from llmrl.report.page import transcripts, videos
+from llmrl.report.page.write import write
+from llmrl.report.store.groups import select
 
 HOSTILE = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>"
 
@@ -32,7 +35,7 @@ def study(outputs: Path) -> Path:
 
 
 def written(outputs: Path, directory: Path) -> Path:
-    return page.write(select([directory]), outputs / "report.html", title=f"{HOSTILE} & study")
+    return write(select([directory]), outputs / "report.html", title=f"{HOSTILE} & study")
 
 
 # --- without a browser ------------------------------------------------------------------------------------------------
@@ -66,7 +69,7 @@ def test_nothing_of_a_run_becomes_an_element(tmp_path):
     with_llm = 2
     assert tags.count("script") == 1 + with_llm
     without_search = 1  # none of these runs is LESR's
-    assert tags.count("img") == len(page.CAPTIONS) - without_search
+    assert tags.count("img") == len(kinds()) - without_search
 
 
 def test_a_summary_row_says_n_and_interval(tmp_path):
@@ -85,21 +88,23 @@ def test_an_unfinished_run_counts_in_no_mean(tmp_path):
 
 
 def test_large_videos_are_linked(tmp_path, monkeypatch):
-    monkeypatch.setattr(page, "MAX_VIDEO_MB", 0.0005)
+    monkeypatch.setattr(videos, "MAX_VIDEO_MB", 0.0005)
     text = written(tmp_path, study(tmp_path)).read_text()
     assert "<video" not in text
     assert 'href="main/llm_explorer-dqn/classic-cart_pole/s0-00000001/video/episode-0.mp4"' in text
 
 
 def test_long_transcripts_are_cut_and_say_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(page_llm, "MAX_SHOWN", 2)
-    monkeypatch.setattr(page_llm, "MAX_TEXT", 10)
+    monkeypatch.setattr(transcripts, "MAX_ROWS", 2)
+    monkeypatch.setattr(transcripts, "MAX_TEXT", 10)
     llm = [line for episode in (1, 2, 3) for line in answered(episode, [0.5, 0.5], answer="x" * 15)]
     make_run(tmp_path, method="llm_explorer", llm=llm)
-    data = page_llm.llm_data(select([tmp_path])[0])
+    (record,) = select([tmp_path])
+    data = transcripts.llm_data(record)
     assert [call.get("gap", "call") for call in data["calls"]] == [
-        "call", "… 4 calls in between are not shown here; llm.jsonl holds them", "call"]  # fmt: skip
-    assert [one.get("episode") for one in data["episodes"]] == [1, None, 3]
+        "call", "… 4 calls in between are left out; llm.jsonl holds them", "call"]  # fmt: skip
+    (details,), _ = transcripts.details_of(record, reports().found)
+    assert [one.get("cells", [None])[0] for one in details["rows"]] == [1, None, 3]
     assert "xxxxxxxxxx\n… 5 more characters are in llm.jsonl" in data["texts"]
 
 
@@ -108,7 +113,7 @@ def test_damaged_runs_are_named(tmp_path):
     damaged = make_run(tmp_path, seed=1)
     (damaged / "eval.jsonl").write_text("<b>\n")
     text = written(tmp_path, tmp_path).read_text()
-    assert f"Left out, damaged: {damaged / 'eval.jsonl'}, line 1: no JSON object: &#x27;&lt;b&gt;&#x27;" in text
+    assert f"Left out, damaged: {damaged / 'eval.jsonl'}, line 1: not a JSON object: &#x27;&lt;b&gt;&#x27;" in text
     shutil.rmtree(damaged.parent / "s0-00000001")
     with pytest.raises(ConfigError, match="damaged"):
         written(tmp_path, tmp_path)
@@ -233,7 +238,7 @@ def test_a_transcript_unfolds_and_an_answer_stays_text(opened):
 
 
 def test_the_case_study_says_what_was_read_answered_and_used(opened):
-    details = all_of(opened, "details[data-build=episodes]")[0]
+    details = all_of(opened, "details[data-build^=details]")[0]
     details.find_element("css selector", "summary").click()
     rows = [[cell.text for cell in all_of(row, "td")] for row in built(opened, details, "tbody tr")]
     assert rows[0][:6] == ["1", "10", "1", "return 1", "described 1", HOSTILE]

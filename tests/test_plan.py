@@ -12,9 +12,11 @@ from conftest import ROOT, Process, only_run, run_directories, status
 from lab_tables import cells_of, make_run, written_lab  # noqa: F401 (the fixture lab)
 
 from llmrl.commands.plan import job_of
-from llmrl.report import cost, executor, grid
-from llmrl.report.executor import Job, execute
-from llmrl.report.store import load
+from llmrl.report.plan import executor
+from llmrl.report.plan.executor import Job, execute
+from llmrl.report.plan.forecast import Forecast
+from llmrl.report.store.loading import load
+from llmrl.report.tables import grid
 
 
 def states(out):
@@ -68,27 +70,27 @@ def test_only_the_seed_differs_between_the_runs_of_a_cell(lab):
 def forecast(cells):
     wanted = grid.runs_of(cells)
     records = load(wanted[0].outputs)
-    return cost.Forecast(wanted, grid.find(wanted, records), records)
+    return Forecast(wanted, grid.find(wanted, records), records)
 
 
 def test_hours_come_from_runs_like_these_on_this_machine(lab):
     cells = cells_of(lab(rows={"CartPole": []}))[:1]
     make_run(cells[0].runs[0], env_steps_per_s=0.01, host="another")
-    assert "Time: unknown" in forecast(cells).told()
+    assert "Time: unknown" in forecast(cells).text()
     make_run(cells[0].runs[1], status="INTERRUPTED", env_steps_per_s=0.5, host=socket.gethostname())
-    told = forecast(cells).told()
+    told = forecast(cells).text()
     assert "Left: 90 env_steps in 2 runs." in told  # half of one, and a whole one
     assert f"Time: {90 / 0.5 / 3600:.2f} h" in told
 
 
 def test_dollars_come_from_runs_with_the_same_model(lab):
     cells = cells_of(lab(rows={"CartPole": []}), extra=["llm=gpt-4o-mini"])
-    assert "LLM:  unknown for 3 of 6 runs and stages, 0.00 usd for the others" in forecast(cells).told()
+    assert "LLM:  unknown for 3 of 6 runs and stages, 0.00 usd for the others" in forecast(cells).text()
     usage = {"model": "gpt-4o-mini", "calls": 3, "usd": 1.5, "calls_without_price": 0}
     make_run(cells[1].runs[0], llm=usage)
-    assert "LLM:  3.00 usd (" in forecast(cells).told()
+    assert "LLM:  3.00 usd (" in forecast(cells).text()
     other = cells_of(lab(rows={"CartPole": []}), extra=["llm=gpt-4o"])[1:]
-    assert "LLM:  unknown" in forecast(other).told()
+    assert "LLM:  unknown" in forecast(other).text()
 
 
 LESR = ["experiment=lesr/hopper", "llm=gpt-4o-mini", "study=lab"]
@@ -96,12 +98,12 @@ LESR = ["experiment=lesr/hopper", "llm=gpt-4o-mini", "study=lab"]
 
 def test_what_runs_share_is_in_every_total_once(lab):
     cells = cells_of(lab(rows={"Hopper": []}, base=LESR, columns={"LESR": []}))
-    told = forecast(cells).told()
+    told = forecast(cells).text()
     assert "Left: 180,000 env_steps in 3 runs, and 180,000 env_steps of what they share (1)." in told
     assert "Time: unknown" in told and "LLM:  unknown" in told
     usage = {"model": "gpt-4o-mini", "calls": 12, "usd": 1.5, "calls_without_price": 0}
     make_run(cells[0].runs[0], llm=usage, env_steps_per_s=50.0, host=socket.gethostname())
-    told = forecast(cells).told()  # the search itself is not there any more: it is made, and paid, once
+    told = forecast(cells).text()  # the search itself is not there any more: it is made, and paid, once
     assert "Left: 120,000 env_steps in 2 runs, and 180,000 env_steps of what they share (1)." in told
     assert f"Time: {300_000 / 50 / 3600:.2f} h (" in told and "LLM:  1.50 usd (" in told
 
@@ -109,7 +111,7 @@ def test_what_runs_share_is_in_every_total_once(lab):
 def test_what_is_measured_in_updates_or_rollouts_says_so(llmrl, lab):
     base = ["experiment=kalm/clevr_quick", "study=lab"]
     cells = cells_of(lab(rows={"rephrase": []}, base=base, columns={"BC": []}))
-    told = forecast(cells).told()
+    told = forecast(cells).text()
     assert ("Left: 18,000 updates in 3 runs, and 4,800 rollouts and 600 updates of what they share (3).") in told
     out = llmrl("plan", "lab/small").out
     assert "0 of 6,000 updates" in out and "4,000 rollouts" in out and "600 updates" in out
@@ -119,7 +121,7 @@ def test_a_price_that_nobody_knows_is_no_price_for_the_forecast(lab):
     cells = cells_of(lab(rows={"CartPole": []}), extra=["llm=gpt-4o-mini"])
     usage = {"model": "gpt-4o-mini", "calls": 3, "usd": 0.0, "calls_without_price": 3}  # as older runs have it
     make_run(cells[1].runs[0], llm=usage)
-    assert "LLM:  unknown for 2 of 5 runs and stages" in forecast(cells).told()
+    assert "LLM:  unknown for 2 of 5 runs and stages" in forecast(cells).text()
 
 
 def test_a_run_that_was_begun_goes_on_in_its_study(lab):
@@ -152,7 +154,7 @@ def job(code, name="job", gpu=False):
 
 
 def outcomes(ended):
-    return {end.job.name: (end.outcome, end.said) for end in ended}
+    return {end.job.name: (end.outcome, end.last_line) for end in ended}
 
 
 def test_a_run_that_fails_stops_no_other():
@@ -169,9 +171,9 @@ def test_one_thread_each_and_gpus_in_turn(monkeypatch):
     show = "import os; print(os.environ['OMP_NUM_THREADS'], os.environ['CUDA_VISIBLE_DEVICES'])"
     assert executor.gpus() == ["4", "7"]
     (cpu,) = execute([job(show)], 1, executor.gpus(), lambda end: None)
-    assert cpu.said == "1 4,7"
+    assert cpu.last_line == "1 4,7"
     one = Job("one", (sys.executable, "-c", show), gpu=True)
-    assert {end.said for end in execute([one], 1, executor.gpus(), lambda end: None)} == {"1 4"}
+    assert {end.last_line for end in execute([one], 1, executor.gpus(), lambda end: None)} == {"1 4"}
 
 
 def test_two_at_a_time_get_different_gpus(tmp_path):
@@ -183,7 +185,7 @@ def test_two_at_a_time_get_different_gpus(tmp_path):
     first = job(f"open('{a}', 'w').close(); open('{b}').close(); {show}", "first", gpu=True)
     second = job(f"open('{a}').close(); open('{b}', 'w').close(); {show}", "second", gpu=True)
     ended = execute([first, second], 2, ["0", "1"], lambda end: None)
-    assert sorted(end.said for end in ended) == ["0", "1"]
+    assert sorted(end.last_line for end in ended) == ["0", "1"]
 
 
 def test_a_missing_driver_means_no_gpu(monkeypatch, tmp_path):

@@ -8,9 +8,14 @@ from command_line import in_process  # noqa: F401 (the fixture llmrl)
 from made_runs import answered, make_run
 
 from llmrl.checks import ConfigError
-from llmrl.report import plots
-from llmrl.report.groups import differing, gather, select
-from llmrl.report.refreshes import over_training, refreshes
+from llmrl.methods.lesr.report import lipschitz
+from llmrl.methods.llm_explorer.report import exploration, over_training, refreshes
+from llmrl.report.figures.bars import bars
+from llmrl.report.figures.curves import curves
+from llmrl.report.figures.kinds import kinds
+from llmrl.report.figures.profile import profile
+from llmrl.report.figures.style import SCORES, save
+from llmrl.report.store.groups import differing, gather, select
 from llmrl.runs.files import read_json, write_json
 
 # --- what belongs together --------------------------------------------------------------------------------------------
@@ -73,7 +78,7 @@ def test_the_line_is_the_mean_over_runs_as_far_as_all_have_come(tmp_path):
     make_run(tmp_path, seed=0, returns=(1.0, 2.0, 3.0))
     make_run(tmp_path, seed=1, returns=(3.0, 6.0), status="INTERRUPTED")
     make_run(tmp_path, seed=2, returns=(2.0, 4.0), status="INTERRUPTED")
-    figure = plots.curves(gather(select([tmp_path])))
+    figure = curves(gather(select([tmp_path])))
     assert drawn(figure)["vanilla-dqn"].tolist() == [[0, 2], [100, 4]]
     (band,) = figure.axes[0].collections
     # Student's t of n = 3: 2 ± 4.3027 · 1/√3 at 0, 4 ± 4.3027 · 2/√3 at 100, as the table beside it says
@@ -87,16 +92,16 @@ def test_the_line_is_the_mean_over_runs_as_far_as_all_have_come(tmp_path):
 def test_two_runs_have_neither_band_nor_error_bar(tmp_path):
     make_run(tmp_path)
     make_run(tmp_path, seed=1, returns=(3.0, 6.0, 9.0))
-    bars = plots.bars(gather(select([tmp_path]))).axes[0]
-    assert len(bars.containers) == 1 and bars.containers[0].patches[0].get_height() == 6.0  # of bars; none of errors
-    assert not plots.curves(gather(select([tmp_path]))).axes[0].collections
+    axes = bars(gather(select([tmp_path]))).axes[0]
+    assert len(axes.containers) == 1 and axes.containers[0].patches[0].get_height() == 6.0  # of bars; none of errors
+    assert not curves(gather(select([tmp_path]))).axes[0].collections
 
 
 def test_a_panel_per_environment_and_one_colour_per_method(tmp_path):
     for env in ("classic/cart_pole", "classic/pendulum"):
         for method in ("vanilla", "other"):
             make_run(tmp_path, env=env, method=method)
-    figure = plots.curves(gather(select([tmp_path])))
+    figure = curves(gather(select([tmp_path])))
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["classic/cart_pole", "classic/pendulum"]
     colours = [{line.get_label(): line.get_color() for line in axes.get_lines()} for axes in figure.axes]
     assert colours[0] == colours[1] and colours[0]["vanilla-dqn"] != colours[0]["other-dqn"]
@@ -104,10 +109,10 @@ def test_a_panel_per_environment_and_one_colour_per_method(tmp_path):
 
 def test_a_long_legend_takes_no_room_from_the_panels(tmp_path):
     make_run(tmp_path)
-    alone = plots.curves(gather(select([tmp_path])))
+    alone = curves(gather(select([tmp_path])))
     for i in range(20):
         make_run(tmp_path, method=f"method_{i}")
-    many = plots.curves(gather(select([tmp_path])))
+    many = curves(gather(select([tmp_path])))
     heights = []
     for figure in (alone, many):
         figure.draw_without_rendering()
@@ -125,7 +130,7 @@ def test_a_part_that_is_null_is_named_and_not_all_that_lies_below_it():
 
 def test_the_scripted_llm_is_marked(tmp_path):
     make_run(tmp_path, method="llm_explorer", llm=answered(1, [0.5, 0.5]))
-    assert "llm_explorer-dqn (scripted LLM)" in drawn(plots.curves(gather(select([tmp_path]))))
+    assert "llm_explorer-dqn (scripted LLM)" in drawn(curves(gather(select([tmp_path]))))
 
 
 # --- bars and profiles ------------------------------------------------------------------------------------------------
@@ -135,14 +140,14 @@ def test_bars_show_finished_runs_alone(tmp_path):
     make_run(tmp_path, seed=0, returns=(0.0, 4.0))
     make_run(tmp_path, seed=1, returns=(0.0, 8.0))
     make_run(tmp_path, seed=2, returns=(0.0, 100.0), status="INTERRUPTED")
-    axes = plots.bars(gather(select([tmp_path]))).axes[0]
+    axes = bars(gather(select([tmp_path]))).axes[0]
     assert [bar.get_height() for bar in axes.patches] == [6.0]
 
 
 def test_a_profile_counts_runs_above_a_threshold(tmp_path):
     make_run(tmp_path, seed=0, returns=(0.0, 2.5))
     make_run(tmp_path, seed=1, returns=(0.0, 4.5))  # the best: 1; the other one is (2.5 - 0.5) / (4.5 - 0.5) = 0.5
-    figure = plots.profile(gather(select([tmp_path])))
+    figure = profile(gather(select([tmp_path])))
     line = drawn(figure)["vanilla-dqn"]
     assert [float(np.interp(x, *line.T)) for x in (0.1, 0.4, 0.6, 0.9)] == [1.0, 1.0, 0.5, 0.5]
     assert "0: random policy, 1: best run here" in figure.axes[0].get_xlabel()
@@ -150,7 +155,7 @@ def test_a_profile_counts_runs_above_a_threshold(tmp_path):
 
 def test_atari_is_human_normalised(tmp_path):
     make_run(tmp_path, env="atari/freeway", returns=(0.0, 29.6))  # a human's score there; a random policy's is 0
-    figure = plots.profile(gather(select([tmp_path])))
+    figure = profile(gather(select([tmp_path])))
     line = drawn(figure)["vanilla-dqn"]
     assert [float(np.interp(x, *line.T)) for x in (0.97, 1.03)] == [1.0, 0.0]
     assert "1: human" in figure.axes[0].get_xlabel()
@@ -160,7 +165,7 @@ def test_a_profile_needs_shared_tasks(tmp_path):
     make_run(tmp_path, method="a")
     make_run(tmp_path, method="b", env="classic/pendulum")
     with pytest.raises(ConfigError, match="same tasks"):
-        plots.profile(gather(select([tmp_path])))
+        profile(gather(select([tmp_path])))
 
 
 # --- exploration ------------------------------------------------------------------------------------------------------
@@ -174,7 +179,7 @@ def test_each_vector_counts_from_the_end_of_its_episode(tmp_path):
     assert steps.tolist() == [0, 20, 40]
     assert vectors.tolist() == [[0.5, 0.5], [0.9, 0.1], [0.5, 0.5]]  # uniform first, and after a failure
     told = refreshes(record)
-    assert [(r.episode, r.episode_return, r.shown, r.description) for r in told] == [
+    assert [(r.episode, r.episode_return, r.episode_text, r.description) for r in told] == [
         (2, 2.0, "return 2", "described 2"),
         (4, 4.0, "return 4", "described 4"),
     ]
@@ -183,21 +188,21 @@ def test_each_vector_counts_from_the_end_of_its_episode(tmp_path):
 
 def test_exploration_names_the_actions(tmp_path):
     make_run(tmp_path, method="llm_explorer", llm=answered(2, [0.9, 0.1]))
-    axes = plots.exploration(gather(select([tmp_path]))).axes[0]
+    axes = exploration(gather(select([tmp_path]))).axes[0]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["0 left", "1 right"]
     assert axes.get_ylabel() == "probability of exploring"
 
 
 def test_a_bias_is_drawn_as_lines(tmp_path):
     make_run(tmp_path, method="llm_explorer", agent="td3", llm=answered(5, [0.2, -0.1], name="bias"))
-    axes = plots.exploration(gather(select([tmp_path]))).axes[0]
+    axes = exploration(gather(select([tmp_path]))).axes[0]
     assert axes.get_lines()[0].get_xydata().tolist() == [[0, 0], [50, 0.2], [200, 0.2]]
 
 
 def test_runs_without_an_llm_have_no_such_plot(tmp_path):
     make_run(tmp_path)
     with pytest.raises(ConfigError, match="llm_explorer"):
-        plots.exploration(gather(select([tmp_path])))
+        exploration(gather(select([tmp_path])))
 
 
 # --- source and augmented state ---------------------------------------------------------------------------------------
@@ -233,7 +238,7 @@ def make_searched(outputs, search="artifacts/lesr/0a1b", env="classic/pendulum",
 
 def test_the_chosen_programs_constants_stand_by_dimension_source_first(tmp_path):
     make_searched(tmp_path)
-    figure = plots.lipschitz(gather(select([tmp_path])))
+    figure = lipschitz(gather(select([tmp_path])))
     axes = figure.axes[0]
     kinds = {c.get_label(): [(bar.get_y() + 0.35, bar.get_width()) for bar in c] for c in axes.containers}
     assert kinds == {
@@ -252,14 +257,14 @@ def test_the_chosen_programs_constants_stand_by_dimension_source_first(tmp_path)
 def test_a_search_that_runs_share_is_drawn_once(tmp_path):
     for seed, search in ((0, "lesr/0a1b"), (1, "lesr/0a1b"), (2, "lesr/2c3d")):
         make_searched(tmp_path, search, seed=seed)
-    titles = [axes.get_title(loc="left") for axes in plots.lipschitz(gather(select([tmp_path]))).axes]
+    titles = [axes.get_title(loc="left") for axes in lipschitz(gather(select([tmp_path]))).axes]
     assert ["0a1b" in titles[0], "2c3d" in titles[1]] == [True, True] and len(titles) == 2
 
 
 def test_runs_without_a_search_have_no_constants(tmp_path):
     make_run(tmp_path)
     with pytest.raises(ConfigError, match="method=lesr"):
-        plots.lipschitz(gather(select([tmp_path])))
+        lipschitz(gather(select([tmp_path])))
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
@@ -271,7 +276,7 @@ def test_the_command_writes_png_and_pdf(llmrl, tmp_path):
     done = llmrl("plot", "outputs/main", "outputs/lesr")
     assert done.code == 0, done.err
     names = {path.name for path in (tmp_path / "outputs/main/plots").iterdir()}
-    assert names == {f"{kind}.{ending}" for kind in plots.PLOTS for ending in ("png", "pdf")}
+    assert names == {f"{kind}.{ending}" for kind in kinds() for ending in ("png", "pdf")}
     assert (tmp_path / "outputs/main/plots/curves.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "outputs/main/plots/curves.pdf").read_bytes().startswith(b"%PDF")
 
@@ -293,14 +298,14 @@ def test_the_command_names_damaged_runs(llmrl, tmp_path):
     assert done.code == 0 and "s1-00000001/metrics.jsonl: is missing" in done.err
 
 
-def test_the_kinds_that_the_command_knows_are_all():
-    from llmrl.commands.plot import KINDS, SCORES
+def test_the_scores_that_the_command_knows_are_all():
+    from llmrl.commands import plot
 
-    assert set(KINDS) == set(plots.PLOTS) and set(SCORES) == set(plots.SCORES)
+    assert set(plot.SCORES) == set(SCORES)
 
 
 def test_config_and_identity_stay_untouched(tmp_path):
     path = make_run(tmp_path)
     before = read_json(path / "config.json"), sorted(p.name for p in path.iterdir())
-    plots.save(plots.curves(gather(select([tmp_path]))), tmp_path / "plots", "curves")
+    save(curves(gather(select([tmp_path]))), tmp_path / "plots", "curves")
     assert before == (read_json(path / "config.json"), sorted(p.name for p in path.iterdir()))

@@ -13,7 +13,7 @@ from llmrl.commands.cells import table_of
 from llmrl.conf_files import options
 from llmrl.config import from_node
 from llmrl.methods.lesr.method import search_of
-from llmrl.report import grid
+from llmrl.report.tables import grid
 
 SIZES = {"HalfCheetah": 17, "Hopper": 11, "Walker2d": 17, "Ant": 27, "Swimmer": 8}  # as the authors'
 ROBOTICS = {

@@ -7,8 +7,8 @@ import pytest
 from test_presets_llm_explorer import cell, difference
 
 from llmrl.commands.cells import table_of
-from llmrl.report import grid
 from llmrl.report.published import published
+from llmrl.report.tables import grid
 
 cell = cache(cell)
 BASE = {"short": "20 %", "long": "30 %"}

@@ -24,6 +24,7 @@ from llmrl.contracts.replay import Step
 from llmrl.methods.lesr import method as lesr
 from llmrl.methods.lesr import scripted as scripted_lesr
 from llmrl.methods.lesr import search as lesr_search
+from llmrl.methods.search import candidates
 from llmrl.runs.children import outcome_of
 from llmrl.runs.files import read_json, read_jsonl, write_json, write_text
 from llmrl.runs.log import RunLog
@@ -154,7 +155,7 @@ def searched(tmp_path_factory):
         return config, directory
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lesr_search, "run_all", trained)
+        patch.setattr(candidates, "run_all", trained)
         yield search
 
 

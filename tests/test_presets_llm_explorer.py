@@ -19,8 +19,9 @@ from llmrl.commands.cells import table_of
 from llmrl.conf_files import group_file, options
 from llmrl.contracts.explorer import Clock, EpisodeSummary
 from llmrl.methods.llm_explorer.method import Config as Method
-from llmrl.report import grid, tables
 from llmrl.report.published import published
+from llmrl.report.tables import grid
+from llmrl.report.tables.metrics import Score
 from llmrl.runs.files import read_json, read_jsonl
 
 NAMES = [
@@ -55,7 +56,7 @@ def test_there_is_a_table_for_every_experiment_of_the_paper():
 @pytest.mark.parametrize("name", NAMES)
 def test_a_table_is_read_and_its_presets_are_there(name):
     table = table_of(name)
-    tables.Score.parse(table.score)
+    Score.parse(table.score)
     assert table.seeds == (0, 1, 2) and table.score == "train_last_100"
     for line in (*table.rows.values(), *table.columns.values()):
         for override in line.set:

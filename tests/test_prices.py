@@ -7,8 +7,9 @@ from command_line import in_process  # noqa: F401 (the fixture llmrl)
 from made_runs import make_run
 
 from llmrl.llm.transcript import Transcript
-from llmrl.report import page, store
-from llmrl.report.groups import select
+from llmrl.report.page.write import write
+from llmrl.report.store.groups import select
+from llmrl.report.store.record import dollars
 from llmrl.runs.console import print_result
 from llmrl.runs.files import read_json, write_json
 
@@ -38,7 +39,7 @@ def test_status_page_and_console_say_unknown(llmrl, tmp_path, capfd):
     assert "2 calls of scripted, USD unknown (2 calls without a known price)" in capfd.readouterr().out
     lines = [line for line in llmrl("status", str(tmp_path)).out.splitlines() if "vanilla-dqn" in line]
     assert len(lines) == 2 and all(re.search(r" 2 +0 +unknown", line) for line in lines)
-    html = page.write(select([tmp_path]), tmp_path / "report.html", "study").read_text()
+    html = write(select([tmp_path]), tmp_path / "report.html", "study").read_text()
     assert "unknown" in re.search(r"summary-table.*?</table>", html, re.DOTALL)[0]
     assert re.search(r"id=\"llm\".*?</table>", html, re.DOTALL)[0].count(">unknown<") == 2
-    assert [store.dollars(record.llm) for record in select([tmp_path])] == [None, None]
+    assert [dollars(record.llm) for record in select([tmp_path])] == [None, None]

@@ -130,7 +130,7 @@ def test_an_update_writes_back_what_it_was_given():
     (batch,) = buffer.batches(1, rng, CPU)
     assert batch.weight.dtype == torch.float32 and batch.weight.max() == 1
     buffer.after(batch, {"priority": torch.arange(8.0)})
-    expected = {i: (j + SMALLEST) ** 0.5 for j, i in enumerate(batch.index)}
+    expected = {i: (j + SMALLEST) ** 0.5 for j, i in enumerate(batch.places)}
     assert {i: buffer.tree.leaves[i] for i in expected} == pytest.approx(expected)
 
 

@@ -6,9 +6,13 @@ from command_line import in_process  # noqa: F401 (the fixture llmrl)
 from lab_tables import cells_of, make_run, written_lab  # noqa: F401 (the fixture lab)
 from made_runs import make_run as made_by_hand
 
-from llmrl.report import figures, grid, page, plots, render, tables
-from llmrl.report.groups import gather, select
-from llmrl.report.store import load
+from llmrl.report.figures.curves import curves
+from llmrl.report.figures.table_curves import curves as table_curves
+from llmrl.report.page.write import write
+from llmrl.report.store.groups import gather, select
+from llmrl.report.store.loading import load
+from llmrl.report.tables import grid, render
+from llmrl.report.tables.fill import fill
 from llmrl.runs.files import read_json, write_json
 from llmrl.runs.identity import RunDirectory
 from llmrl.runs.processor import processor, processor_name
@@ -55,12 +59,12 @@ def test_a_table_marks_a_cell_that_merges_runs_of_two_processors(lab):
         for run in cell.runs:
             made_on(make_run(run), AMD if number and run.seed == 2 else INTEL)
     found = grid.find(grid.runs_of(cells), load(cells[0].runs[0].outputs))
-    made = tables.make(table, "lab/small", cells, found)
+    made = fill(table, "lab/small", cells, found)
     assert [cell.marks for cell in made.cells[:2]] == ["", "*"]
     assert any(sentence.startswith("* runs of different processors") for sentence in made.caption)
     assert any("AMD EPYC, AVX2" in sentence and "Intel Xeon, AVX512" in sentence for sentence in made.caption)
     assert ",1," in render.as_csv(made).splitlines()[2]
-    (legend,) = figures.curves(table, None, cells, found).legends
+    (legend,) = table_curves(table, None, cells, found).legends
     assert [text.get_text() for text in legend.get_texts()] == [
         "DQN, n\u00a0=\u00a00 to 3", "LLM, n\u00a0=\u00a00 to 3 (different processors)"]  # fmt: skip
 
@@ -69,9 +73,9 @@ def test_plots_page_and_status_say_it_too(llmrl, tmp_path):
     for seed, cpu in enumerate((INTEL, INTEL, AMD)):
         made_on(made_by_hand(tmp_path, seed=seed), cpu)
     groups = gather(select([tmp_path]))
-    (label, *_) = [text.get_text() for text in plots.curves(groups).legends[0].get_texts()]
+    (label, *_) = [text.get_text() for text in curves(groups).legends[0].get_texts()]
     assert label == "vanilla-dqn, n\u00a0=\u00a03 (different processors)"
-    html = page.write(select([tmp_path]), tmp_path / "report.html", "study").read_text()
+    html = write(select([tmp_path]), tmp_path / "report.html", "study").read_text()
     assert "mixes runs of different processors: AMD EPYC" in html
     assert "runs of different processors: Intel Xeon" in llmrl("status", str(tmp_path)).out
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from llmrl.checks import ConfigError
-from llmrl.conf_files import conf_root
-from llmrl.report.published import COLUMNS, DIRECTORY, atari_reference, lookup, published
+from llmrl.conf_files import conf_root, published_files
+from llmrl.report.published import COLUMNS, atari_reference, lookup, published, read
 
 ROW = {
     "paper": "p",
@@ -21,11 +21,12 @@ ROW = {
 
 
 def write(directory: Path, *rows: dict, columns: list[str] = COLUMNS) -> Path:
-    with open(directory / "p.csv", "w", newline="") as file:
+    path = directory / "p.csv"
+    with open(path, "w", newline="") as file:
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
         writer.writerows(rows)
-    return directory
+    return path
 
 
 def test_a_number_is_found_by_paper_table_row_and_column():
@@ -35,8 +36,8 @@ def test_a_number_is_found_by_paper_table_row_and_column():
 
 
 def test_a_number_that_nobody_has_seen_is_none(tmp_path):
-    write(tmp_path, ROW | {"value": ""})
-    assert lookup("p", "1", "r", "c", directory=tmp_path).value is None
+    (cell,) = read(write(tmp_path, ROW | {"value": ""})).values()
+    assert cell.value is None
     assert lookup("llm_explorer", "2", "human-normalised score", "GPT-4o").value is None
 
 
@@ -59,31 +60,30 @@ def test_an_unknown_key_says_what_there_is(key, message):
 @pytest.mark.parametrize(
     "second, message",
     [
-        ({"row": "s", "source": " "}, r"p\.csv, line 3: a number without a source"),
-        ({"row": "s", "seen": ""}, r"p\.csv, line 3: seen says how the number was read: verbatim, digitised"),
+        ({"row": "s", "source": " "}, r"p\.csv, line 3: a number needs a source"),
+        ({"row": "s", "seen": ""}, r"p\.csv, line 3: seen must be how the number was read .verbatim, digitised"),
         ({"row": "s", "seen": "guessed"}, r"line 3: .*not 'guessed'"),
-        ({"row": "s", "value": "1,5"}, r"p\.csv, line 3: value is no number: '1,5'"),
+        ({"row": "s", "value": "1,5"}, r"p\.csv, line 3: value is not a number: '1,5'"),
         ({}, r"p\.csv, line 3: p / 1 / r / c is given twice"),
     ],
 )
 def test_a_wrong_row_is_named_by_file_and_line(tmp_path, second, message):
-    write(tmp_path, ROW, ROW | second)
+    file = write(tmp_path, ROW, ROW | second)
     with pytest.raises(ConfigError, match=message):
-        published(tmp_path)
+        read(file)
 
 
 def test_a_comma_without_quotes_is_seen(tmp_path):
-    write(tmp_path, ROW)
-    file = tmp_path / "p.csv"
+    file = write(tmp_path, ROW)
     file.write_text(file.read_text().rstrip() + ",too much\n")
-    with pytest.raises(ConfigError, match="line 2: 14 columns"):
-        published(tmp_path)
+    with pytest.raises(ConfigError, match="line 2: 14 columns expected"):
+        read(file)
 
 
 def test_other_columns_are_refused(tmp_path):
-    write(tmp_path, {"paper": "p", "value": "1"}, columns=["paper", "value"])
+    file = write(tmp_path, {"paper": "p", "value": "1"}, columns=["paper", "value"])
     with pytest.raises(ConfigError, match="line 1: the columns must be"):
-        published(tmp_path)
+        read(file)
 
 
 def test_the_reference_has_the_26_games_of_our_configuration():
@@ -112,8 +112,8 @@ def test_freeway_without_seeing_it_is_normalised_by_the_same_reference():
 
 
 def test_every_number_stands_beside_a_source():
-    files = list(DIRECTORY.glob("*.csv"))
-    assert len(files) >= 3
+    papers = {file.parent.name for file in published_files() if file.name == "published.csv"}
+    assert {"explorllm", "kalm", "lesr", "llm_explorer"} <= papers
     assert all(cell.source and cell.metric and cell.unit for cell in published().values())
 
 

@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -17,7 +19,7 @@ YAML = sorted((ROOT / "conf").rglob("*.yaml"))
 MAX_FILE, MAX_FUNCTION = 400, 60  # lines
 
 # A part of the package may import these other parts. No arrow points back: agents know no environment and no logger,
-# report/ no training. (A method derives the configuration of what it builds on.)
+# report/ no training and no paper. (A method derives the configuration of what it builds on.)
 LEAVES = {"checks", "conf_files", "intervals", "streams"}
 ALLOWED = {
     "contracts": {"checks"},
@@ -26,13 +28,15 @@ ALLOWED = {
     "agents": {"contracts", "checks", "explore", "replay"},
     "envs": {"contracts", "checks"},
     "llm": {"checks", "runs"},
+    "papers": {"contracts", "checks", "methods"},  # of methods the folders alone
     "methods": {"contracts", "checks", "config", "envs", "explore", "llm", "loops", "replay", "runs"},
+    "methods/report": {"contracts", "llm", "report", "runs", *LEAVES},  # of a paper: no method, since these know torch
     "loops": {"contracts", "checks", "agents", "explore", "replay", "runs", "streams"},
-    "runs": {"contracts", "checks", "conf_files", "explore", "intervals", "replay"},
+    "runs": {"contracts", "checks", "conf_files", "explore", "intervals", "papers", "replay"},
     "runs/artifacts": {"checks", "config"},
     "runs/kept_wrapper": {"config"},
     "runs/lifecycle": {"build", "checks", "config", "context", "contracts", "llm", "report"},
-    "report": {"config", "llm", "runs", *LEAVES},
+    "report": {"config", "contracts", "llm", "papers", "runs", *LEAVES},
     "config": {"contracts", "agents", "envs", "llm", "methods", *LEAVES},
     "build": {"contracts", "config", "envs", "limits", "runs", *LEAVES},
     "evaluation": {"build", "contracts", "config", "envs", "loops", "runs"},
@@ -82,6 +86,11 @@ def part(path: Path) -> str:
     return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
+def is_paper_report(path: Path) -> bool:
+    """methods/<paper>/report.py"""
+    return part(path) == "methods" and path.name == "report.py"
+
+
 def named(path: Path) -> str:
     return str(path.relative_to(PACKAGE).with_suffix(""))
 
@@ -90,7 +99,7 @@ def named(path: Path) -> str:
 def test_imports_point_one_way(path):
     ours = {name.split(".")[1] for name in imports(path) if name.startswith("llmrl.")}
     parts = {p for p in ours if (PACKAGE / p).is_dir() or (PACKAGE / f"{p}.py").exists()}
-    room = named(path) if named(path) in ALLOWED else part(path)
+    room = "methods/report" if is_paper_report(path) else named(path) if named(path) in ALLOWED else part(path)
     if room in ALLOWED:
         assert parts - {part(path)} <= ALLOWED[room]
 
@@ -115,8 +124,15 @@ def test_who_may_import(package):
 
 def test_report_knows_no_torch():
     for path in FILES:
-        if part(path) == "report":
+        if part(path) == "report" or is_paper_report(path):
             assert "torch" not in {name.split(".")[0] for name in imports(path)}, path
+
+
+def test_the_papers_reports_load_no_torch_and_no_matplotlib():
+    code = "import sys, llmrl.report.page.write, llmrl.papers as p; print(*p.reports().found, file=sys.stderr); "
+    code += "sys.exit(bool({'torch', 'matplotlib'} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "lesr" in done.stderr, done.stderr
 
 
 def test_heavy_packages_are_imported_where_they_are_used():

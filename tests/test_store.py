@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from conftest import CART_POLE
 
-from llmrl.report import store
-from llmrl.report.run_files import DamagedFile
+from llmrl.report.store import index, reading
+from llmrl.report.store.files import DamagedFile
+from llmrl.report.store.loading import load
+from llmrl.report.store.record import RunRecord, score
 from llmrl.runs.files import read_json, write_json
 
 LONG_AGO = 1_700_000_000
@@ -57,8 +59,8 @@ def age(outputs: Path) -> None:
         os.utime(path, (LONG_AGO, LONG_AGO))
 
 
-def only(outputs: Path) -> store.RunRecord:
-    (record,) = store.load(outputs)
+def only(outputs: Path) -> RunRecord:
+    (record,) = load(outputs)
     return record
 
 
@@ -66,9 +68,9 @@ def index_of(outputs: Path) -> Path:
     return outputs / ".index" / "main.npz"
 
 
-def told(a: store.RunRecord, b: store.RunRecord) -> bool:
+def told(a: RunRecord, b: RunRecord) -> bool:
     """Whether two records hold the same."""
-    same = all(getattr(a, name) == getattr(b, name) for name in [*store.FACTS, "path"])
+    same = all(getattr(a, name) == getattr(b, name) for name in [*index.FACTS, "path"])
     steps = np.array_equal(a.evals.steps, b.evals.steps)
     return same and steps and np.array_equal(a.evals.returns, b.evals.returns, equal_nan=True)
 
@@ -100,11 +102,11 @@ def test_scores(tmp_path):
     evals = [evaluation(i, [v, v]) for i, v in zip((0, 5, 10, 20), (1.0, 9.0, 2.0, 4.0))]
     make_run(tmp_path, evals=evals, train=episodes(250))
     record = only(tmp_path)
-    assert store.score(record, "last") == 4
-    assert store.score(record, "best") == 9
-    assert store.score(record, "mean_last_k", k=2) == 3
-    assert store.score(record, "mean_last_k", k=100) == 4
-    assert store.score(record, "train_last_100") == pytest.approx(200.5)  # 151 … 250
+    assert score(record, "last") == 4
+    assert score(record, "best") == 9
+    assert score(record, "mean_last_k", k=2) == 3
+    assert score(record, "mean_last_k", k=100) == 4
+    assert score(record, "train_last_100") == pytest.approx(200.5)  # 151 … 250
     assert record.train.returns.tolist() == list(range(1, 251))
     assert record.steps_per_s == 100
 
@@ -131,14 +133,14 @@ def test_a_run_without_evaluations_has_no_score(tmp_path):
     make_run(tmp_path, evals=[], train=[])
     record = only(tmp_path)
     assert not record.damaged
-    assert store.score(record, "last") is None and store.score(record, "train_last_100") is None
+    assert score(record, "last") is None and score(record, "train_last_100") is None
 
 
 def test_mixed_versions_are_told(tmp_path):
     other = {"version": "0.1.0", "commit": "d" * 40, "patch_sha": "abc"}
     make_run(tmp_path, codes=(CODE, other, CODE))
     make_run(tmp_path, seed=1, codes=(other,))
-    first, second = store.load(tmp_path)
+    first, second = load(tmp_path)
     assert first.codes == ("c" * 10, "d" * 10 + "+abc") and first.code == "c" * 10
     assert second.codes == ("d" * 10 + "+abc",)
 
@@ -164,10 +166,10 @@ def test_only_runs_count_and_each_once(tmp_path):
     shutil.copytree(run, run / "children" / "s0-11111111")
     (tmp_path / "sb3" / "mujoco-hopper" / "s0").mkdir(parents=True)
     (tmp_path / "README.md").write_text("")
-    assert [r.study for r in store.load(tmp_path)] == ["group/inner", "main"]
-    assert [r.study for r in store.load(tmp_path, studies=["group/inner"])] == ["group/inner"]
-    assert store.load(tmp_path, studies=["other"]) == []
-    assert store.load(tmp_path / "nowhere") == []
+    assert [r.study for r in load(tmp_path)] == ["group/inner", "main"]
+    assert [r.study for r in load(tmp_path, studies=["group/inner"])] == ["group/inner"]
+    assert load(tmp_path, studies=["other"]) == []
+    assert load(tmp_path / "nowhere") == []
 
 
 # --- damage -----------------------------------------------------------------------------------------------------------
@@ -185,18 +187,23 @@ GOOD = json.dumps(evaluation(10, [1.0, 2.0]))
 @pytest.mark.parametrize(
     "file, line, text, says",
     [
-        ("eval.jsonl", 3, "\x00\x00\x00", "eval.jsonl, line 3: no JSON object"),
-        ("eval.jsonl", 3, GOOD[:40], "eval.jsonl, line 3: no JSON object"),
-        ("eval.jsonl", 3, GOOD + GOOD, "eval.jsonl, line 3: no JSON object"),
-        ("eval.jsonl", 3, f"{GOOD}, {GOOD}", "eval.jsonl, line 3: no JSON object"),
-        ("eval.jsonl", 3, "", "eval.jsonl, line 3: no JSON object"),
-        ("eval.jsonl", 3, '{"env_steps": 10}', "eval.jsonl, line 3: no evaluation"),
+        ("eval.jsonl", 3, "\x00\x00\x00", "eval.jsonl, line 3: not a JSON object"),
+        ("eval.jsonl", 3, GOOD[:40], "eval.jsonl, line 3: not a JSON object"),
+        ("eval.jsonl", 3, GOOD + GOOD, "eval.jsonl, line 3: not a JSON object"),
+        ("eval.jsonl", 3, f"{GOOD}, {GOOD}", "eval.jsonl, line 3: not a JSON object"),
+        ("eval.jsonl", 3, "", "eval.jsonl, line 3: not a JSON object"),
+        ("eval.jsonl", 3, '{"env_steps": 10}', "eval.jsonl, line 3: not an evaluation"),
         ("eval.jsonl", 3, GOOD.replace("[1.0", "[7.0"), "eval.jsonl, line 3: return_mean is not the mean"),
-        ("eval.jsonl", 3, GOOD.replace("1.0, 2.0", ""), "eval.jsonl, line 3: no evaluation (ValueError: no episode)"),
+        (
+            "eval.jsonl",
+            3,
+            GOOD.replace("1.0, 2.0", ""),
+            "line 3: not an evaluation (ValueError: no episode)",
+        ),
         ("eval.jsonl", 3, GOOD.replace("[1.0", "[NaN"), "eval.jsonl, line 3: return_mean is not the mean"),
         ("eval.jsonl", 4, GOOD, "eval.jsonl, line 4: env_steps do not rise"),
-        ("metrics.jsonl", 2, "no row", "metrics.jsonl, line 2: no JSON object"),
-        ("status.json", 2, "?", "status.json, line 2: no JSON"),
+        ("metrics.jsonl", 2, "no row", "metrics.jsonl, line 2: not a JSON object"),
+        ("status.json", 2, "?", "status.json, line 2: not JSON"),
         ("config.json", 1, "[", "config.json, line"),
         ("result.json", 1, "[]", "result.json, line"),
     ],
@@ -204,11 +211,11 @@ GOOD = json.dumps(evaluation(10, [1.0, 2.0]))
 def test_a_corrupt_line_is_named_and_the_run_gives_no_number(tmp_path, file, line, text, says):
     make_run(tmp_path)
     spoil_line(make_run(tmp_path, seed=1) / file, line, text)
-    whole, damaged = store.load(tmp_path)
-    assert not whole.damaged and store.score(whole, "last") == pytest.approx(20.15)
+    whole, damaged = load(tmp_path)
+    assert not whole.damaged and score(whole, "last") == pytest.approx(20.15)
     assert damaged.damaged and any(says in what for what in damaged.damage), damaged.damage
     assert (damaged.method, damaged.agent, damaged.env, damaged.seed) == ("vanilla", "td3", "mujoco/hopper", 1)
-    assert all(store.score(damaged, kind) is None for kind in ("last", "best", "mean_last_k", "train_last_100"))
+    assert all(score(damaged, kind) is None for kind in ("last", "best", "mean_last_k", "train_last_100"))
     assert not len(damaged.evals.steps) and damaged.random is None
 
 
@@ -227,12 +234,12 @@ def test_the_line_number_is_the_files_though_only_its_end_was_read(tmp_path):
     assert "metrics.jsonl, line 1999:" in only(tmp_path).damage[0]
 
 
-@pytest.mark.parametrize("name", [*store.ALWAYS, *store.WHEN_DONE])
+@pytest.mark.parametrize("name", [*reading.ALWAYS, *reading.WHEN_DONE])
 def test_a_directory_deleted_half_way_is_shown(tmp_path, name):
     (make_run(tmp_path) / name).unlink()
     record = only(tmp_path)
     assert any(f"{name}: is missing" in what for what in record.damage)
-    assert record.env == "mujoco/hopper" and store.score(record, "last") is None
+    assert record.env == "mujoco/hopper" and score(record, "last") is None
 
 
 def test_an_empty_directory_is_shown(tmp_path):
@@ -293,8 +300,8 @@ def test_a_run_that_just_starts_is_no_damage(tmp_path):
 def reads(monkeypatch) -> list[str]:
     """Names of the runs that are read from their files."""
     seen: list[str] = []
-    read = store._read_run
-    monkeypatch.setattr(store, "_read_run", lambda path, outputs: seen.append(path.name) or read(path, outputs))
+    read = reading.read_run
+    monkeypatch.setattr(reading, "read_run", lambda path, outputs: seen.append(path.name) or read(path, outputs))
     return seen
 
 
@@ -303,9 +310,9 @@ def test_a_second_load_reads_no_run_and_tells_the_same(tmp_path, reads):
     make_run(tmp_path, seed=1, evals=[])
     make_run(tmp_path, seed=2, study="other")
     age(tmp_path)
-    first = store.load(tmp_path)
+    first = load(tmp_path)
     assert len(reads) == 3
-    second = store.load(tmp_path)
+    second = load(tmp_path)
     assert len(reads) == 3
     assert all(told(a, b) for a, b in zip(first, second, strict=True))
 
@@ -313,38 +320,38 @@ def test_a_second_load_reads_no_run_and_tells_the_same(tmp_path, reads):
 def test_a_run_that_changed_is_read_again_and_one_that_went_is_gone(tmp_path, reads):
     paths = [make_run(tmp_path, seed=seed) for seed in range(3)]
     age(tmp_path)
-    store.load(tmp_path)
+    load(tmp_path)
     reads.clear()
     rows = (paths[1] / "eval.jsonl").read_text()
     (paths[1] / "eval.jsonl").write_text(rows + lines(evaluation(30, [7.0])))
     shutil.rmtree(paths[2])
-    first, second = store.load(tmp_path)
+    first, second = load(tmp_path)
     assert reads == [paths[1].name]
-    assert store.score(first, "last") == pytest.approx(20.15) and store.score(second, "last") == 7
+    assert score(first, "last") == pytest.approx(20.15) and score(second, "last") == 7
 
 
 def test_same_size_and_other_time_is_read_again(tmp_path, reads):
     path = make_run(tmp_path)
     age(tmp_path)
-    store.load(tmp_path)
+    load(tmp_path)
     size = (path / "eval.jsonl").stat().st_size
     rows = [evaluation(0, [0.0, 1.0], "random"), *(evaluation(x, [x + 0.3, x + 0.4]) for x in (0, 10, 20))]
     (path / "eval.jsonl").write_text(lines(*rows))
     os.truncate(path / "eval.jsonl", max(size, (path / "eval.jsonl").stat().st_size))
     os.utime(path / "eval.jsonl", (LONG_AGO + 1, LONG_AGO + 1))
-    store.load(tmp_path)
+    load(tmp_path)
     assert reads == [path.name] * 2
 
 
 def test_fresh_running_and_damaged_runs_are_never_indexed(tmp_path, reads):
     make_run(tmp_path)
-    store.load(tmp_path)
+    load(tmp_path)
     assert not index_of(tmp_path).exists()  # its files are younger than what a time stamp tells apart
     (make_run(tmp_path, seed=1) / "eval.jsonl").write_text("{\n")
     age(tmp_path)
-    store.load(tmp_path)
+    load(tmp_path)
     reads.clear()
-    store.load(tmp_path)
+    load(tmp_path)
     assert reads == ["s1-00000001"]
 
 
@@ -353,7 +360,7 @@ def test_a_wrong_index_is_made_anew(tmp_path, reads, harm, monkeypatch):
     make_run(tmp_path)
     age(tmp_path)
     if harm == "format":
-        monkeypatch.setattr(store, "FORMAT", 0)
+        monkeypatch.setattr(index, "FORMAT", 0)
     first = only(tmp_path)
     monkeypatch.undo() if harm == "format" else None
     file = index_of(tmp_path)
@@ -389,8 +396,8 @@ def test_outputs_that_cannot_be_written_load_all_the_same(tmp_path):
 def test_many_runs_are_read_by_several_processes_in_order(tmp_path, monkeypatch):
     for seed in range(6):
         make_run(tmp_path, seed=seed)
-    alone = store.load(tmp_path)
-    monkeypatch.setattr(store, "MANY", 1)
-    together = store.load(tmp_path)
+    alone = load(tmp_path)
+    monkeypatch.setattr(reading, "MANY", 1)
+    together = load(tmp_path)
     assert [r.seed for r in together] == list(range(6))
     assert all(told(a, b) for a, b in zip(alone, together, strict=True))

@@ -7,9 +7,11 @@ from command_line import in_process  # noqa: F401 (the fixture llmrl)
 from lab_tables import cells_of, make_run, written_lab  # noqa: F401 (the fixture lab)
 
 from llmrl.checks import ConfigError
-from llmrl.report import figures, grid, tables
+from llmrl.report.figures.table_curves import curves
 from llmrl.report.published import published
-from llmrl.report.store import load
+from llmrl.report.store.loading import load
+from llmrl.report.tables import grid
+from llmrl.report.tables.fill import fill
 from llmrl.runs.files import write_json
 
 EXPLORLLM = {
@@ -36,7 +38,7 @@ def test_ours_and_the_published_curves_stand_side_by_side(lab):
     for cell in cells:
         for run in cell.runs:
             with_evaluations(make_run(run), 0.0, 1.0 + run.seed, 4.0, 4.0)
-    ours, theirs = figures.curves(table, "explorllm", cells, found(cells)).axes
+    ours, theirs = curves(table, "explorllm", cells, found(cells)).axes
     assert [axes.get_title(loc="left") for axes in (ours, theirs)] == [
         "short horizon, ours",
         "short horizon, published",
@@ -59,7 +61,7 @@ def test_what_learns_nothing_is_a_level(lab):
             with_evaluations(path, 0.5, *([1.0, 1.0, 1.0] if cell.column == "learns" else []))
             if cell.column == "explore policy":
                 write_json(path / "status.json", {"status": "DONE", "env_steps": 0, "target_env_steps": 1})
-    ours, theirs = figures.curves(table, "explorllm", cells, found(cells)).axes
+    ours, theirs = curves(table, "explorllm", cells, found(cells)).axes
     level, curve = (next(x for x in ours.lines if x.get_label() == name) for name in ("explore policy", "learns"))
     assert list(level.get_ydata()) == [0.5, 0.5] and level.get_linestyle() == "--"
     assert list(curve.get_xdata()) == [0, 20, 40, 60]
@@ -77,7 +79,7 @@ def test_curves_are_of_what_the_table_measures(lab):
              "success": [4 * ends[i] > n for n in range(4)]}
             for i in range(2) for policy, ends in rates.items()]  # fmt: skip
     (make_run(cells[0].runs[0]) / "eval.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    figure = figures.curves(table, None, cells, found(cells))
+    figure = curves(table, None, cells, found(cells))
     drawn = {axes.get_title(loc="left"): list(axes.lines[0].get_ydata()) for axes in figure.axes}
     assert drawn == {"common, ours": rates["greedy"], "strange, ours": rates["greedy on strange"]}
     assert figure.axes[0].get_ylabel() == "success rate, greedy evaluation"
@@ -87,7 +89,7 @@ def test_without_an_evaluation_there_is_no_figure(lab):
     table = lab(**EXPLORLLM)
     cells = cells_of(table)
     with pytest.raises(ConfigError, match="no run of this table has an evaluation yet"):
-        figures.curves(table, "explorllm", cells, found(cells))
+        curves(table, "explorllm", cells, found(cells))
 
 
 def test_plot_takes_a_tables_name(lab, llmrl, tmp_path):
@@ -116,9 +118,7 @@ def test_a_column_may_show_another_suite_of_cases(lab):
                 {"policy": "greedy on unseen_letters", "returns": [0.5, 0.0], "return_mean": 0.25,
                  "success": [True, False]}]  # fmt: skip
         (path / "eval.jsonl").write_text("".join(json.dumps({"env_steps": 60, **row}) + "\n" for row in rows))
-    shown = {
-        c.column: c for c in tables.make(table, "lab/small", cells, found(cells), None).cells if c.row == "CartPole"
-    }
+    shown = {c.column: c for c in fill(table, "lab/small", cells, found(cells), None).cells if c.row == "CartPole"}
     assert shown["seen"].ours.value == 1.0
     assert shown["unseen letters"].ours.value == 0.5
     assert shown["returns there"].ours.value == 0.25

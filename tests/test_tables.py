@@ -10,9 +10,12 @@ from lab_tables import OTHER_CODE, TABLE, cells_of, make_run, written_lab  # noq
 from scipy import stats as scipy_stats
 
 from llmrl.checks import ConfigError
-from llmrl.report import claims, grid, render, tables
-from llmrl.report.grid import Claim
-from llmrl.report.store import load
+from llmrl.report.store.loading import load
+from llmrl.report.tables import claims, definition, grid, render
+from llmrl.report.tables.definition import Claim
+from llmrl.report.tables.fill import fill
+from llmrl.report.tables.means import average, mean_of
+from llmrl.report.tables.metrics import Score
 
 CALLED = {"model": "scripted", "calls": 4, "usd": 0.0, "prompt_tokens": 10, "completion_tokens": 2}
 ALIEN = {"rows": {"Alien": ["env=atari/alien"]}, "base": ["experiment=llm_explorer/atari_dqn", "llm=gpt-4o-mini"],
@@ -20,7 +23,7 @@ ALIEN = {"rows": {"Alien": ["env=atari/alien"]}, "base": ["experiment=llm_explor
 
 
 def made(table, cells, name="lab/small", score=None):
-    return tables.make(table, name, cells, grid.find(grid.runs_of(cells), load(cells[0].runs[0].outputs)), score)
+    return fill(table, name, cells, grid.find(grid.runs_of(cells), load(cells[0].runs[0].outputs)), score)
 
 
 def at(made, row, column):
@@ -104,14 +107,14 @@ def test_the_score_is_a_choice_that_the_caption_names(lab, score, value):
     make_run(cells[0].runs[0], [1.0, 3.0], greedy=5.0)
     shown = made(table, cells, score=score)
     assert at(shown, "CartPole", "DQN").ours.value == value
-    assert tables.Score.parse(score).told() in shown.caption[1]
+    assert Score.parse(score).text in shown.caption[1]
 
 
 def test_an_unknown_score_is_refused(lab):
     with pytest.raises(ConfigError, match="no `mean`.*mean_last_<k>"):
-        tables.Score.parse("mean")
+        Score.parse("mean")
     with pytest.raises(ConfigError, match="mean_last_0"):
-        tables.Score.parse("mean_last_0")
+        Score.parse("mean_last_0")
 
 
 def test_published_numbers_stand_beside_the_same_quantity_only(lab):
@@ -134,9 +137,10 @@ def test_a_published_number_that_nobody_has_seen_is_called_so(lab):
     table = lab(**ALIEN | {"columns": {"GPT-4o": []}}, published="2", summary=summary, seeds=[0])
     cells = cells_of(table)
     make_run(cells[0].runs[0])
-    summary = at(made(table, cells, "llm_explorer/any"), "human-normalised score", "GPT-4o")
+    filled = made(table, cells, "llm_explorer/any")
+    summary = at(filled, "human-normalised score", "GPT-4o")
     assert summary.published.value is None and summary.difference is None
-    assert render._line(summary, table.metric)[5] == "not known"
+    assert render._line(summary, filled)[5] == "not known"
 
 
 def test_a_summary_over_rows_wants_every_row(lab):
@@ -167,9 +171,10 @@ def test_the_last_tenth_stands_beside_the_last_hundred_episodes(lab):
     cells = cells_of(table)
     for run in cells[0].runs:  # 60 env_steps; make_run ends an episode at every one: the last tenth begins after 54
         make_run(run, [0.0] * 54 + [6.0 + run.seed] * 6)
-    cell = at(made(table, cells), "CartPole", "DQN")
+    filled = made(table, cells)
+    cell = at(filled, "CartPole", "DQN")
     assert cell.ours.value == pytest.approx(0.7) and cell.last_tenth.value == 7.0 and cell.last_tenth.low is not None
-    assert "7.00 [4.52, 9.48]" in render._line(cell, "return")
+    assert "7.00 [4.52, 9.48]" in render._line(cell, filled)
     alone = made(table, cells, score="train_last_tenth")
     assert at(alone, "CartPole", "DQN").ours.value == 7.0
 
@@ -206,7 +211,7 @@ HIGH, LOW = [10.0, 11.0, 12.0], [1.0, 2.0, 3.0]
     (HIGH, [], "undecided"),
 ])  # fmt: skip
 def test_a_claim_is_judged_by_the_interval_of_the_difference(ours, base, verdict):
-    judged = claims.judge(CLAIM, {("a", "ours"): ours, ("a", "base"): base}, ["a"])
+    judged = claims.judge(CLAIM, claims.means_of({("a", "ours"): ours, ("a", "base"): base}), ["a"])
     assert judged.verdict == verdict and "Rule" in judged.rule
     if min(len(ours), len(base)) < 3:
         assert "too few runs" in judged.numbers
@@ -216,9 +221,9 @@ def test_over_one_row_the_interval_is_welchs():
     import numpy as np
 
     x, y = np.array([3.0, 4.0, 8.0, 9.0]), np.array([1.0, 2.0, 2.5])
-    value, low, high = claims.mean_difference([(x, y)])
+    found = average([mean_of("ours", x) - mean_of("base", y)])
     expected = scipy_stats.ttest_ind(x, y, equal_var=False).confidence_interval(0.95)
-    assert (value, low, high) == pytest.approx((x.mean() - y.mean(), expected.low, expected.high))
+    assert (found.value, *found.interval) == pytest.approx((x.mean() - y.mean(), expected.low, expected.high))
 
 
 @pytest.mark.parametrize("over, third, verdict", [
@@ -226,7 +231,7 @@ def test_over_one_row_the_interval_is_welchs():
 ])  # fmt: skip
 def test_a_claim_about_every_row_and_about_most(over, third, verdict):
     scores = {(row, "ours"): HIGH for row in "abc"} | {(row, "base"): LOW for row in "ab"} | {("c", "base"): third}
-    assert claims.judge(Claim("t", "ours", "base", over), scores, list("abc")).verdict == verdict
+    assert claims.judge(Claim("t", "ours", "base", over), claims.means_of(scores), list("abc")).verdict == verdict
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
@@ -257,7 +262,7 @@ def test_the_command_prints_and_writes_markdown_latex_and_csv(llmrl, lab, tmp_pa
     (["lab/small", "--row", "CartPol"], "Did you mean `CartPole`?"),
     (["lab/small", "--score", "first"], "There are: train_last_100, last, best"),
     (["lab/small", "--set", "agent.gama=1"], "agent.gam"),
-    (["lab/small"], "nothing can be shown"),
+    (["lab/small"], "nothing to show"),
     ([], "name a table"),
 ])  # fmt: skip
 def test_what_cannot_be_shown_ends_with_2_and_says_why(llmrl, lab, args, told):
@@ -306,6 +311,6 @@ def test_every_key_of_a_table_is_in_the_documentation():
     from conftest import ROOT
 
     text = (ROOT / "docs" / "tables.md").read_text()
-    assert set(TABLE) <= {field.name for field in dataclasses.fields(grid.Table)}
-    for field in dataclasses.fields(grid.Table):
+    assert set(TABLE) <= {field.name for field in dataclasses.fields(definition.Table)}
+    for field in dataclasses.fields(definition.Table):
         assert f"`{field.name}`" in text

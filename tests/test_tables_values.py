@@ -8,8 +8,9 @@ from lab_tables import cells_of, make_run, written_lab  # noqa: F401
 from scipy import stats as distributions
 from test_tables import ALIEN, made
 
-from llmrl.report import claims, run_files
-from llmrl.report.grid import Claim
+from llmrl.report.store import files
+from llmrl.report.tables import claims
+from llmrl.report.tables.definition import Claim
 
 
 def test_a_summarys_difference_is_ours_minus_theirs_with_its_interval_moved(lab):
@@ -32,11 +33,15 @@ def test_a_summarys_difference_is_ours_minus_theirs_with_its_interval_moved(lab)
 ROWS = list("abcd")
 
 
+def verdict(claim, scores, rows):
+    return claims.judge(claim, claims.means_of(scores), rows).verdict
+
+
 def judged(shift, over="mean", spread=1.0):
     """Each row's runs have mean 1 + shift and standard deviation `spread`; n = 3."""
     ours = [1 + shift - spread, 1 + shift, 1 + shift + spread]
     scores = {(row, "ours"): ours for row in ROWS} | {(row, "base"): [1.0, 1.0, 1.0] for row in ROWS}
-    return claims.judge(Claim("t", "ours", "base", over), scores, ROWS).verdict
+    return verdict(Claim("t", "ours", "base", over), scores, ROWS)
 
 
 def test_the_interval_over_rows_is_as_wide_as_their_independence_makes_it():
@@ -63,18 +68,18 @@ def test_each_and_most_count_rows_that_are_surely_above_and_surely_below(above, 
     kinds = [5.0] * above + [-5.0] * below + [0.0] * (4 - above - below)
     scores = {(row, "ours"): [1 + k - 0.1, 1 + k, 1 + k + 0.1] for row, k in zip(ROWS, kinds)}
     scores |= {(row, "base"): [0.9, 1.0, 1.1] for row in ROWS}
-    for over, verdict in (("each", each), ("most", most)):
-        assert claims.judge(Claim("t", "ours", "base", over), scores, ROWS).verdict == verdict
+    for over, expected in (("each", each), ("most", most)):
+        assert verdict(Claim("t", "ours", "base", over), scores, ROWS) == expected
 
 
 def test_a_claim_of_some_rows_is_judged_on_these_and_wants_three_runs_of_each():
     scores = {(row, who): [1.0, 2.0, 3.0] for row in "ab" for who in ("ours", "base")}
     scores |= {("a", "ours"): [11.0, 12.0, 13.0]}
-    assert claims.judge(Claim("t", "ours", "base", "mean", ("a",)), scores, ["a", "b"]).verdict == "reproduced"
-    assert claims.judge(Claim("t", "base", "ours", "mean", ("a",)), scores, ["a", "b"]).verdict == "not reproduced"
+    assert verdict(Claim("t", "ours", "base", "mean", ("a",)), scores, ["a", "b"]) == "reproduced"
+    assert verdict(Claim("t", "base", "ours", "mean", ("a",)), scores, ["a", "b"]) == "not reproduced"
     scores["a", "base"] = [1.0, 2.0]
-    assert claims.judge(Claim("t", "ours", "base", "mean", ("a",)), scores, ["a", "b"]).verdict == "undecided"
-    assert claims.judge(Claim("t", "ours", "base", "mean", ("b",)), scores, ["a", "b"]).verdict == "undecided"
+    assert verdict(Claim("t", "ours", "base", "mean", ("a",)), scores, ["a", "b"]) == "undecided"
+    assert verdict(Claim("t", "ours", "base", "mean", ("b",)), scores, ["a", "b"]) == "undecided"
 
 
 # --- numbers of evaluations -------------------------------------------------------------------------------------------
@@ -93,7 +98,7 @@ def test_the_number_of_a_run_is_of_the_evaluations_that_are_asked_for(tmp_path):
     path.write_text("".join(json.dumps(row | {"return_mean": sum(row["returns"]) / 2}) + "\n" for row in rows))
 
     def number(key, suite, kind, k=5):
-        return run_files.evaluated(path, key, suite, kind, k)
+        return files.evaluated(path, key, suite, kind, k)
 
     assert [number("returns", None, kind) for kind in ("last", "best")] == [5.0, 9.0]
     assert [number("returns", None, "mean_last_k", k) for k in (1, 2, 3, 4, 9)] == [5.0, 4.5, 6.0, 5.0, 5.0]
@@ -108,7 +113,7 @@ def test_the_speed_of_a_run_is_the_median_of_what_was_measured(tmp_path):
     path = tmp_path / "timing.jsonl"
     speeds = [0.0, 10.0, 30.0, 20.0, 1000.0, 25.0]
     path.write_text("".join(json.dumps({"env_steps": 1, "env_steps_per_s": speed}) + "\n" for speed in speeds))
-    assert run_files.steps_per_s(path) == 25.0
+    assert files.steps_per_s(path) == 25.0
     path.write_text('{"updates": 1, "updates_per_s": 4.0}\n{"event": "x"}\n{"updates_per_s": 0.0}\n')
-    assert run_files.steps_per_s(path) == 4.0
-    assert run_files.steps_per_s(tmp_path / "none") is None
+    assert files.steps_per_s(path) == 4.0
+    assert files.steps_per_s(tmp_path / "none") is None

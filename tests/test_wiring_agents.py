@@ -139,7 +139,7 @@ def online(name: str, space: spaces.Space, actions: spaces.Space, settings: dict
         batches = (some_batch(space, actions, seed) for seed in range(3))
     for batch in batches:
         out = agent.update(batch)
-        if batch.index is not None:
+        if batch.places is not None:
             buffer.after(batch, out)
         losses.append(out["loss" if "loss" in out else "critic_loss"].item())
     obs = {key: part.numpy() for key, part in batch.obs.items()} if isinstance(batch.obs, dict) else batch.obs.numpy()

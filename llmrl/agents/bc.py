@@ -29,6 +29,8 @@ class Config:
 class BC(offline.TransitionAgent):
     """pi(. | s) = softmax of a network's logits."""
 
+    config: Config
+
     def __init__(self, config: Config, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
         sizes = (vector_size(self.observation_space), *config.hidden, int(self.action_space.n))

@@ -35,6 +35,8 @@ class BCQ(offline.TransitionAgent):
     """One network with two heads: Q(s, .), and G(. | s), which imitates the data and rules actions out. A copy of it
     gives the targets, and is renewed every `target_update_every` updates."""
 
+    config: Config
+
     def __init__(self, config: Config, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
         sizes = (vector_size(self.observation_space), *config.hidden, 2 * int(self.action_space.n))

@@ -32,6 +32,8 @@ class Config:
 class CQL(offline.TransitionAgent):
     """One network Q(s, .), and a copy of it that is renewed every `target_update_every` updates."""
 
+    config: Config
+
     def __init__(self, config: Config, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
         sizes = (vector_size(self.observation_space), *config.hidden, int(self.action_space.n))

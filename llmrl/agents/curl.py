@@ -35,16 +35,21 @@ class Config(rainbow.Config):
 class CURL(rainbow.Rainbow):
     """Rainbow, a projection head, and a slow copy of encoder and head that makes the keys."""
 
+    config: Config
+
     def __init__(self, config: Config, observation_space: Any, *args: Any, **kwargs: Any) -> None:
         if not is_frames(observation_space):
             raise ConfigError(f"CURL learns from frames, this task observes {observation_space}: use agent=rainbow")
         super().__init__(config, observation_space, *args, **kwargs)
+        encoder = self.q.convolutions
+        assert encoder is not None  # it observes frames
         with initialised_by(self.gen):
-            self.head = ContrastiveHead(
-                self.q.convolutions.size, config.contrastive_hidden, config.contrastive_size
-            ).to(self.device)
+            self.head = ContrastiveHead(encoder.size, config.contrastive_hidden, config.contrastive_size).to(
+                self.device
+            )
         self.optimizer = self._optimizer(nn.ModuleList([self.q, self.head]))
-        self.momentum = Target(nn.ModuleList([self.q.convolutions, self.head]))
+        self.encoder = encoder
+        self.momentum = Target(nn.ModuleList([encoder, self.head]))
 
     def update(self, batch: Batch) -> Mapping[str, Tensor]:
         out = super().update(batch)
@@ -59,7 +64,7 @@ class CURL(rainbow.Rainbow):
 
     def _contrastive(self, frames: Tensor) -> Tensor:
         """InfoNCE (batch,): which of the keys is another crop of the same observation?"""
-        anchor = self.head(self.q.convolutions(random_shift(frames, self.config.shift, self.gen)))
+        anchor = self.head(self.encoder(random_shift(frames, self.config.shift, self.gen)))
         with torch.no_grad():
             encoder, head = self.momentum.net
             key = head(encoder(random_shift(frames, self.config.shift, self.gen)))

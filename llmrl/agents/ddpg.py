@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.nn import functional as F
@@ -47,7 +48,9 @@ class Config:
 class DDPG(Agent):
     """One actor mu(s), one critic Q(s, a), and a slow target of each. Critics see actions in environment units."""
 
-    actions: Literal["continuous"] = "continuous"
+    actions = "continuous"
+    config: Config
+    action_space: spaces.Box
     n_critics = 1
 
     def __init__(self, config: Config, *args: Any, **kwargs: Any) -> None:

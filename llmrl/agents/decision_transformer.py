@@ -43,12 +43,16 @@ class Config:
 class DecisionTransformer(offline.OfflineAgent):
     """Its observation is the history that envs/history.py keeps: state, action, earned, length."""
 
+    config: Config
+
     def __init__(self, config: Config, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
         seen = self.observation_space
         if not (isinstance(seen, spaces.Dict) and {"state", "action", "earned", "length"} == set(seen)):
             raise ConfigError(f"DecisionTransformer acts by what has happened so far, this task shows {seen} alone")
-        self.state_size = seen["state"].shape[1]
+        state = seen["state"]
+        assert isinstance(state, spaces.Box)
+        self.state_size = state.shape[1]
         with initialised_by(self.gen):
             self.net = Sequences(self.state_size, int(self.action_space.n), config).to(self.device)
         self.optimizer = Optimizer(self.net, config.learning_rate, config.max_grad_norm)
@@ -100,6 +104,9 @@ class Sequences(nn.Module):
     No dropout, which would draw from a generator that is nobody's; small data want a small network instead.
     """
 
+    target_return: Tensor  # the return that actions are conditioned on
+    unit: Tensor  # of returns
+
     def __init__(self, state_size: int, n_actions: int, config: Config) -> None:
         super().__init__()
         width = config.width
@@ -111,8 +118,8 @@ class Sequences(nn.Module):
         self.norm_in, self.norm_out = nn.LayerNorm(width), nn.LayerNorm(width)
         self.blocks = nn.ModuleList(Block(width, config.heads) for _ in range(config.layers))
         self.head = nn.Linear(width, n_actions)
-        self.register_buffer("target_return", torch.zeros(()))  # the return that actions are conditioned on
-        self.register_buffer("unit", torch.ones(()))  # of returns
+        self.register_buffer("target_return", torch.zeros(()))
+        self.register_buffer("unit", torch.ones(()))
 
     def forward(self, state: Tensor, action: Tensor, to_go: Tensor) -> Tensor:
         """(n, T, state), (n, T), (n, T) -> (n, T, n_actions) logits of each action, given all before it."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from llmrl.agents.nets import NumpyQ, Optimizer, QNetwork, Target, initialised_by, is_frames, tensors
+from llmrl.agents.nets import Noise, NumpyQ, Optimizer, QNetwork, Target, initialised_by, is_frames, tensors
 from llmrl.checks import Count, HalfOpenUnit, NonNegativeInt, Positive, Probability, SideBySide
 from llmrl.contracts.agent import Agent
 from llmrl.contracts.replay import Batch
@@ -58,7 +58,9 @@ class Config:
 class DQN(Agent):
     """One network Q(s, .), and a copy of it that is renewed every `target_update_every` updates."""
 
-    actions: Literal["discrete"] = "discrete"
+    actions = "discrete"
+    config: Config
+    action_space: spaces.Discrete
 
     def __init__(self, config: Config, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
@@ -106,7 +108,7 @@ class DQN(Agent):
             self.target.track(1.0)
         return {"loss": loss.detach(), "q": q.detach().mean()}
 
-    def _noise(self) -> list[tuple[Tensor, Tensor]] | None:
+    def _noise(self) -> list[Noise] | None:
         return self.q.draw(self.gen, self.device)
 
     def replay_buffer(self) -> UniformReplay | FrameReplay:

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
@@ -31,7 +32,8 @@ class Config:
 class Fixed(Agent):
     """pi(a | s) = p(a), the same when it trains and when it is evaluated."""
 
-    actions: Literal["discrete"] = "discrete"
+    actions = "discrete"
+    action_space: spaces.Discrete
 
     def __init__(self, config: Config, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
@@ -74,7 +76,7 @@ class NoReplay(ReplayBuffer):
     def num_updates(self, clock: Clock) -> int:
         return 0
 
-    def batches(self, n: int, rng: np.random.Generator, agent: Fixed) -> Iterator[Batch]:
+    def batches(self, n: int, rng: np.random.Generator, agent: Agent) -> Iterator[Batch]:
         return iter(())
 
     def after(self, batch: Batch, out: Mapping[str, Tensor]) -> None: ...

@@ -9,7 +9,7 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypeGuard, TypeVar
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from llmrl.checks import ConfigError
 # --- observations ---------------------------------------------------------------------------------------------------
 
 
-def is_frames(space: spaces.Space) -> bool:
+def is_frames(space: spaces.Space) -> TypeGuard[spaces.Box]:
     """Whether observations are stacks of uint8 frames (stack, height, width), for convolutions and FrameReplay."""
     return isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3
 
@@ -31,9 +31,10 @@ def is_frames(space: spaces.Space) -> bool:
 def vector_size(space: spaces.Space) -> int:
     """Numbers in one observation, a Box or a dict of Boxes."""
     parts = list(space.spaces.values()) if isinstance(space, spaces.Dict) else [space]
-    if not all(isinstance(part, spaces.Box) for part in parts):
+    boxes = [part for part in parts if isinstance(part, spaces.Box)]
+    if len(boxes) < len(parts):
         raise ConfigError(f"observations must be a Box or a Dict of Boxes, this task has {space}: wrap the environment")
-    return sum(math.prod(part.shape) for part in parts)
+    return sum(math.prod(box.shape) for box in boxes)
 
 
 def flatten(obs: Tensor | Mapping[str, Tensor]) -> Tensor:
@@ -75,6 +76,8 @@ class Adam(torch.optim.Adam):
     """torch's own. Its methods are wrapped for torch.compile, and the first call of a wrapped one imports the compiler,
     which takes as long as importing torch: here they are as they were written."""
 
+    grad_scale: Tensor  # what the fused step divides gradients by
+
     add_param_group = inspect.unwrap(torch.optim.Adam.add_param_group)
     state_dict = inspect.unwrap(torch.optim.Adam.state_dict)
     load_state_dict = inspect.unwrap(torch.optim.Adam.load_state_dict)
@@ -105,13 +108,17 @@ class Optimizer:
         self.adam.step()
 
 
-class Target:
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class Target(Generic[Network]):
     """A slow copy of a network."""
 
-    def __init__(self, online: nn.Module) -> None:
+    def __init__(self, online: Network) -> None:
         self.online = online
         self.net = copy.deepcopy(online).requires_grad_(False)
-        self.slow, self.fast = list(self.net.parameters()), list(online.parameters())
+        self.slow: list[Tensor] = list(self.net.parameters())
+        self.fast: list[Tensor] = list(online.parameters())
 
     @torch.no_grad()
     def track(self, tau: float) -> None:
@@ -127,12 +134,25 @@ class Target:
 # --- networks -------------------------------------------------------------------------------------------------------
 
 
+class Layers(nn.ModuleList, Generic[Network]):
+    """A ModuleList whose modules are all of one type."""
+
+    if TYPE_CHECKING:
+
+        def __iter__(self) -> Iterator[Network]: ...
+
+
+def lay_channels_last(module: nn.Module) -> None:
+    """In memory, as CPUs and GPUs convolve fastest."""
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+
+
 class MLP(nn.Module):
     """Linear layers with ReLU between them."""
 
     def __init__(self, sizes: Sequence[int]) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(n, m) for n, m in itertools.pairwise(sizes))
+        self.layers: Layers[nn.Linear] = Layers(nn.Linear(n, m) for n, m in itertools.pairwise(sizes))
 
     def forward(self, x: Tensor) -> Tensor:
         *hidden, last = self.layers
@@ -164,8 +184,9 @@ class NumpyCNN:
     def __init__(self, layers: Iterable[nn.Conv2d]) -> None:
         self.layers = []
         for conv in layers:
-            weight = conv.weight.detach().permute(0, 2, 3, 1).view(conv.out_channels, -1)  # it lies channels last
-            self.layers.append((weight.numpy().T, conv.bias.detach().numpy(), conv.kernel_size[0], conv.stride[0]))
+            weight, bias = (parameter.detach() for parameter in conv.parameters())
+            weight = weight.permute(0, 2, 3, 1).view(conv.out_channels, -1)  # it lies channels last
+            self.layers.append((weight.numpy().T, bias.numpy(), conv.kernel_size[0], conv.stride[0]))
 
     def __call__(self, frames: NDArray) -> NDArray:
         """(batch, stack, height, width) uint8 -> (batch, size)"""
@@ -196,6 +217,9 @@ class NumpyQ:
 
 class Actor(nn.Module):
     """mu(s) = middle + half_range * tanh(MLP(s)): deterministic actions inside a bounded Box."""
+
+    middle: Tensor
+    half_range: Tensor
 
     def __init__(self, obs_size: int, action_space: spaces.Box, hidden: Sequence[int]) -> None:
         super().__init__()
@@ -258,10 +282,10 @@ class NatureCNN(nn.Module):
     def __init__(self, shape: Sequence[int]) -> None:
         super().__init__()
         channels = [shape[0], *(n for n, _, _ in self.kernels)]
-        self.layers = nn.ModuleList(
+        self.layers: Layers[nn.Conv2d] = Layers(
             nn.Conv2d(n, m, size, stride=stride) for n, (m, size, stride) in zip(channels, self.kernels)
         )
-        self.to(memory_format=torch.channels_last)
+        lay_channels_last(self)
         with torch.no_grad():
             self.size = self(torch.zeros(1, *shape, dtype=torch.uint8)).shape[1]
 
@@ -299,9 +323,9 @@ class QNetwork(nn.Module):
         self.noisy = sigma0 is not None
         size = vector_size(space) if self.convolutions is None else self.convolutions.size
 
-        def stream(n_out: int) -> nn.ModuleList:
+        def stream(n_out: int) -> Layers[nn.Linear]:
             pairs = itertools.pairwise((size, *hidden, n_out))
-            return nn.ModuleList(nn.Linear(n, m) if sigma0 is None else NoisyLinear(n, m, sigma0) for n, m in pairs)
+            return Layers(nn.Linear(n, m) if sigma0 is None else NoisyLinear(n, m, sigma0) for n, m in pairs)
 
         self.advantage = stream(n_actions * atoms)  # without dueling these are the Q values
         self.value = stream(atoms) if dueling else None
@@ -324,7 +348,7 @@ class QNetwork(nn.Module):
         return value + advantage - advantage.mean(1, keepdim=True)
 
 
-def run_stream(layers: nn.ModuleList, x: Tensor, noise: list[Noise] | None) -> Tensor:
+def run_stream(layers: Layers[nn.Linear], x: Tensor, noise: list[Noise] | None) -> Tensor:
     """Linear or noisy layers with ReLU between them."""
     last = len(layers) - 1
     for i, layer in enumerate(layers):

@@ -11,6 +11,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from llmrl.agents.nets import lay_channels_last
 from llmrl.checks import ConfigError
 
 LANES = 8  # CPUs convolve eight channels as fast as six, and normalise and pool them three times as fast
@@ -46,15 +47,15 @@ def see(obs: Mapping[str, Tensor]) -> Seen:
 
 def encoder(space: spaces.Space, attention: str) -> nn.Module:
     """A new encoder for these observations. Raises ConfigError where they hold no image."""
-    parts = space.spaces if isinstance(space, spaces.Dict) else {}
-    if not {"rgb", "height", "in_hand"} <= parts.keys():
+    shapes = {key: part.shape or () for key, part in space.items()} if isinstance(space, spaces.Dict) else {}
+    if not {"rgb", "height", "in_hand"} <= shapes.keys():
         raise ConfigError(
             f"SACCrops needs observations with rgb, height and in_hand, this task has {space}: use agent=sac"
         )
-    goal = parts["goal"].shape[0] if "goal" in parts else 0
-    if "position" not in parts:
+    goal = shapes["goal"][0] if "goal" in shapes else 0
+    if "position" not in shapes:
         return ImageEncoder(1 + goal)
-    return CropEncoder(parts["position"].shape[0], 2 + 1 + goal + 1, attention)
+    return CropEncoder(shapes["position"][0], 2 + 1 + goal + 1, attention)
 
 
 class Block(nn.Module):
@@ -65,11 +66,12 @@ class Block(nn.Module):
         self.conv = nn.Conv2d(n_in, n_out, size, stride=2, padding=padding)
         self.norm = nn.BatchNorm2d(n_out)
         self.more, self.pool = -n_out % LANES, pool
-        self.to(memory_format=torch.channels_last)  # as its gradient will lie, which the fused Adam takes for granted
+        lay_channels_last(self)  # as its gradient will lie, which the fused Adam takes for granted
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, channels, height, width), of which those after the first n_in are zero -> the same with n_out."""
         conv = self.conv
+        assert conv.bias is not None
         weight = F.pad(conv.weight, (0, 0, 0, 0, 0, x.shape[1] - conv.in_channels, 0, self.more))
         x = F.conv2d(x, weight, self.filled(conv.bias), conv.stride, conv.padding)
         x = self.normalise(x)
@@ -80,6 +82,7 @@ class Block(nn.Module):
     def normalise(self, x: Tensor) -> Tensor:
         """By the batch's statistics, which move the running ones, while training; else by the running ones."""
         norm = self.norm
+        assert norm.running_mean is not None and norm.running_var is not None and norm.momentum is not None
         mean, variance = self.filled(norm.running_mean), self.filled(norm.running_var)
         weight, bias = self.filled(norm.weight), self.filled(norm.bias)
         x = F.batch_norm(x, mean, variance, weight, bias, self.training, norm.momentum, norm.eps)

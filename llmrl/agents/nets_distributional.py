@@ -8,7 +8,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from llmrl.agents.nets import NatureCNN, Noise, QNetwork, flatten, run_stream
+from llmrl.agents.nets import Layers, NatureCNN, Noise, QNetwork, flatten, run_stream
 
 
 class DataEfficientCNN(NatureCNN):
@@ -35,6 +35,9 @@ CONVOLUTIONS = {"nature": NatureCNN, "data_efficient": DataEfficientCNN, "pooled
 class CategoricalQNetwork(QNetwork):
     """Logits of p_i(s, a), the probability that the return is z_i (Bellemare et al. 2017, arXiv 1707.06887): noisy, and
     dueling per atom, logit_i(s, a) = V_i + A_i(a) - mean_a A_i (Hessel et al. 2018, "Dueling")."""
+
+    value: Layers[nn.Linear]
+    z: Tensor  # (atoms,)
 
     def __init__(
         self,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
 import torch
+from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
@@ -35,8 +36,11 @@ def mlp(sizes: Sequence[int], activation: Activation) -> MLP:
 class _Config(Protocol):
     """What the configuration of each of them holds."""
 
-    batch_size: int
-    evaluate: Evaluate
+    @property
+    def batch_size(self) -> int: ...
+
+    @property
+    def evaluate(self) -> Evaluate: ...
 
 
 class OfflineAgent(Agent):
@@ -45,6 +49,7 @@ class OfflineAgent(Agent):
     actions = "discrete"
     learns_from = "dataset"
     config: _Config
+    action_space: spaces.Discrete
 
     @abstractmethod
     def scores(self, obs: Any) -> Tensor:

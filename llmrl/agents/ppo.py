@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from gymnasium import spaces
@@ -41,7 +41,9 @@ class Config:
 class PPO(Agent):
     """A policy pi(a | s) and a value V(s), which share no layer. Gaussian actions are clipped when executed."""
 
-    actions: Literal["both"] = "both"
+    actions = "both"
+    config: Config
+    action_space: spaces.Discrete | spaces.Box
     clips_actions = True
 
     def __init__(self, config: Config, *args: Any, **kwargs: Any) -> None:
@@ -54,9 +56,12 @@ class PPO(Agent):
                 "env_steps ends before the first update; lower agent.n_steps, or raise the budget"
             )
         obs_size = vector_size(self.observation_space)
-        kind = CategoricalPolicy if isinstance(self.action_space, spaces.Discrete) else GaussianPolicy
+        self.policy: CategoricalPolicy | GaussianPolicy
         with initialised_by(self.gen):
-            self.policy = kind(obs_size, self.action_space, config.hidden).to(self.device)
+            if isinstance(self.action_space, spaces.Discrete):
+                self.policy = CategoricalPolicy(obs_size, self.action_space, config.hidden).to(self.device)
+            else:
+                self.policy = GaussianPolicy(obs_size, self.action_space, config.hidden).to(self.device)
             self.value = TanhMLP((obs_size, *config.hidden, 1), gain=1.0).to(self.device)
         both = nn.ModuleList([self.policy, self.value])
         self.optimizer = Optimizer(both, config.learning_rate, config.max_grad_norm, eps=config.adam_epsilon)
@@ -66,7 +71,7 @@ class PPO(Agent):
         with torch.inference_mode():
             x = flatten(tensors(obs, self.device))
             action = self.policy.sample(x, gen) if explore else self.policy.mode(x)
-        return action.cpu().numpy().reshape(-1, *self.action_space.shape)
+        return action.cpu().numpy().reshape(-1, *(self.action_space.shape or ()))
 
     def values(self, obs: Any) -> Tensor:
         """V(s): (batch, *obs) -> (batch,)"""
@@ -80,17 +85,18 @@ class PPO(Agent):
         self.updates += 1
         c = self.config
         log_prob, entropy = self.policy.log_prob(flatten(batch.obs), batch.action)
-        advantage = batch.advantage
+        advantage, old_log_prob, value_target = batch.advantage, batch.log_prob, batch.value_target
+        assert advantage is not None and old_log_prob is not None and value_target is not None  # a rollout's batch
         if len(advantage) > 1:  # a rollout's last minibatch may hold a single step
             advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
 
         # maximise min(rho A, clip(rho, 1 - eps, 1 + eps) A),  rho = pi(a | s) / pi_old(a | s)
-        log_rho = log_prob - batch.log_prob
+        log_rho = log_prob - old_log_prob
         rho = log_rho.exp()
         clipped = rho.clamp(1 - c.clip_range, 1 + c.clip_range)
         policy_loss = -torch.minimum(rho * advantage, clipped * advantage).mean()
         # minimise (V(s) - R)^2, and maximise the entropy
-        value_loss = F.mse_loss(self.values(batch.obs), batch.value_target)
+        value_loss = F.mse_loss(self.values(batch.obs), value_target)
         self.optimizer.step(policy_loss + c.vf_coef * value_loss - c.ent_coef * entropy)
 
         metrics = {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy}

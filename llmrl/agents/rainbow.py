@@ -6,15 +6,16 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
+from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from llmrl.agents.dqn import epsilon_schedule
-from llmrl.agents.nets import Optimizer, Target, initialised_by, is_frames, tensors
+from llmrl.agents.nets import Noise, Optimizer, Target, initialised_by, is_frames, tensors
 from llmrl.agents.nets_distributional import CategoricalQNetwork
 from llmrl.checks import Count, HalfOpenUnit, NonNegative, NonNegativeInt, Positive, Probability, SideBySide
 from llmrl.contracts.agent import Agent
-from llmrl.contracts.replay import Batch
+from llmrl.contracts.replay import Batch, OneStepRows
 from llmrl.explore.epsilon_greedy import EpsilonGreedy
 from llmrl.explore.unchanged import Unchanged
 from llmrl.replay.frames import FrameReplay
@@ -69,7 +70,9 @@ class Config:
 class Rainbow(Agent):
     """A network that gives a distribution of returns on the atoms z_i for every action, and a copy of it."""
 
-    actions: Literal["discrete"] = "discrete"
+    actions = "discrete"
+    config: Config
+    action_space: spaces.Discrete
 
     def __init__(self, config: Config, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
@@ -137,7 +140,7 @@ class Rainbow(Agent):
         share = (1 - (tz[:, None, :] - z[:, None]).abs_().div_(dz)).clamp_(0, 1)  # (batch, i, j)
         return (share @ next_p[:, :, None]).squeeze(2)
 
-    def _noise(self) -> list[tuple[Tensor, Tensor]]:
+    def _noise(self) -> list[Noise] | None:
         return self.q.draw(self.gen, self.device)
 
     def _optimizer(self, module: torch.nn.Module) -> Optimizer:
@@ -147,8 +150,11 @@ class Rainbow(Agent):
     def replay_buffer(self) -> PrioritizedReplay:
         c, obs, action = self.config, self.observation_space, self.action_space
         sampling = Sampling(c.batch_size, c.learning_starts, c.updates_per_env_step, c.gamma, with_replacement=True)
-        kind = FrameReplay if is_frames(obs) else UniformReplay
-        rows = kind(obs, action, capacity=c.replay_size, n_envs=c.n_envs, sampling=sampling)
+        rows: OneStepRows
+        if is_frames(obs):
+            rows = FrameReplay(obs, action, capacity=c.replay_size, n_envs=c.n_envs, sampling=sampling)
+        else:
+            rows = UniformReplay(obs, action, capacity=c.replay_size, n_envs=c.n_envs, sampling=sampling)
         return PrioritizedReplay(
             NStepReplay(rows, n=c.n_step, gamma=c.gamma),
             batch_size=c.batch_size,

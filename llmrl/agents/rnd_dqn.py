@@ -33,6 +33,8 @@ class Config(dqn.Config):
 class RNDDQN(dqn.DQN):
     """DQN, a random network f, and a network f^ that learns to predict it and is wrong where it has seldom been."""
 
+    config: Config
+
     def __init__(self, config: Config, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
         space, size = self.observation_space, config.rnd_size
@@ -108,11 +110,15 @@ class Embedding(nn.Module):
 class RunningMoments(nn.Module):
     """Mean and variance of all that was added, merged batch by batch (Chan et al. 1983)."""
 
+    count: Tensor
+    mean: Tensor
+    squares: Tensor  # sum of (x - mean)^2
+
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
         self.register_buffer("mean", torch.zeros(shape, dtype=torch.float64))
-        self.register_buffer("squares", torch.zeros(shape, dtype=torch.float64))  # sum of (x - mean)^2
+        self.register_buffer("squares", torch.zeros(shape, dtype=torch.float64))
 
     @torch.no_grad()
     def add(self, x: Tensor) -> None:

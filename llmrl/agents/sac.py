@@ -3,9 +3,10 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
+from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
@@ -13,7 +14,7 @@ from llmrl.agents.nets import Critics, Optimizer, Target, flatten, initialised_b
 from llmrl.agents.nets_gaussian import SquashedGaussian, Temperature
 from llmrl.checks import Count, HalfOpenUnit, NonNegativeInt, Positive, Probability, SideBySide
 from llmrl.contracts.agent import Agent
-from llmrl.contracts.replay import Batch
+from llmrl.contracts.replay import Batch, ReplayBuffer
 from llmrl.explore.gaussian import Gaussian
 from llmrl.replay.ring import Sampling
 from llmrl.replay.uniform import UniformReplay
@@ -49,8 +50,9 @@ class SAC(Agent):
     The networks know actions in -1 … 1, whatever the environment's units are, so that one target entropy serves all.
     """
 
-    actions: Literal["continuous"] = "continuous"
-    features = staticmethod(flatten)  # what the networks see of (batch, *obs)
+    actions = "continuous"
+    config: Config
+    action_space: spaces.Box
 
     def __init__(self, config: Config, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
@@ -66,6 +68,11 @@ class SAC(Agent):
         self.actor_optimizer, self.critic_optimizer = Optimizer(self.actor, rate), Optimizer(self.critic, rate)
         self.temperature_optimizer = Optimizer(self.temperature, rate)
         self.target_entropy = -float(self.action_size) if config.target_entropy is None else config.target_entropy
+
+    @staticmethod
+    def features(obs: Any) -> Any:
+        """What the networks see of (batch, *obs)."""
+        return flatten(obs)
 
     def networks(self) -> tuple[nn.Module, nn.Module]:
         """New ones: actor and critics. Whoever wants an encoder before them overrides this and `features`."""
@@ -113,7 +120,7 @@ class SAC(Agent):
     def _noise(self, x: Tensor, gen: Generator) -> Tensor:
         return normal((len(x), self.action_size), gen, self.device)
 
-    def replay_buffer(self) -> UniformReplay:
+    def replay_buffer(self) -> ReplayBuffer:
         c = self.config
         sampling = Sampling(c.batch_size, c.learning_starts, c.updates_per_env_step, c.gamma, c.sample_with_replacement)
         return UniformReplay(self.observation_space, self.action_space, capacity=c.replay_size, sampling=sampling)

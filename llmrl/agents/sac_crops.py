@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+from gymnasium import spaces
 from numpy.typing import NDArray
 from pydantic import BeforeValidator
 from torch import Generator, Tensor, nn
@@ -33,6 +34,8 @@ class Config(sac.Config):
 class SACCrops(sac.SAC):
     """SAC whose actor and critics begin with an encoder each."""
 
+    config: Config
+    observation_space: spaces.Dict
     features = staticmethod(see)
 
     def __init__(self, config: Config, *args: Any, **kwargs: Any) -> None:

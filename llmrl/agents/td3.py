@@ -27,6 +27,7 @@ class TD3(ddpg.DDPG):
     """DDPG and three additions: the smaller of two critics, smoothed target actions, and an actor that learns late."""
 
     n_critics = 2
+    config: Config
 
     def __init__(self, config: Config, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)

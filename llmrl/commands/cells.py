@@ -4,10 +4,14 @@ import argparse
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from llmrl.checks import ConfigError
 from llmrl.conf_files import group_file, options
-from llmrl.report import grid
+from llmrl.report.tables import definition, grid
+
+if TYPE_CHECKING:
+    from llmrl.config import Config
 
 
 def arguments(command: str) -> argparse.ArgumentParser:
@@ -27,27 +31,27 @@ def seeds(text: str) -> tuple[int, ...]:
     try:
         return tuple(range(int(first), int(last) + 1)) if dash else tuple(int(seed) for seed in text.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} are no seeds; write 0,1,4 or 0-4") from None
+        raise argparse.ArgumentTypeError(f"not a list of seeds: {text!r}; write 0,1,4 or 0-4") from None
 
 
-def table_of(name: str) -> grid.Table:
+def table_of(name: str) -> definition.Table:
     """conf/table/<name>.yaml. Raises ConfigError with the nearest name where there is none."""
     from llmrl.checks import nearest
 
     file = group_file("table", name)
     if file is None or name not in options("table"):
         raise ConfigError(f"there is no table `{name}`.{nearest(name, options('table'))} `llmrl plan` lists them all.")
-    return grid.read(file)
+    return definition.read(file)
 
 
-def cells_of(table: grid.Table, args: argparse.Namespace, *more: str) -> list[grid.Cell]:
-    """The cells that the arguments ask for, composed. Raises ConfigError."""
-    rows = grid.chosen(table.rows, args.row, f"{args.name}: row")
-    columns = grid.chosen(table.columns, args.column, f"{args.name}: column")
+def cells_of(table: definition.Table, args: argparse.Namespace, *more: str) -> list[grid.Cell]:
+    """The cells that the arguments choose, composed. Raises ConfigError."""
+    rows = definition.chosen(table.rows, args.row, f"{args.name}: row")
+    columns = definition.chosen(table.columns, args.column, f"{args.name}: column")
     return grid.cells(table, rows, columns, args.seeds or table.seeds, [*args.set, *more], identify)
 
 
-def identify(overrides: Sequence[str], seeds: Sequence[int]) -> tuple[grid.Wanted, ...]:
+def identify(overrides: Sequence[str], seeds: Sequence[int]) -> tuple[grid.PlannedRun, ...]:
     """The runs of one cell: composed once, then only the seed differs. Raises ConfigError."""
     from llmrl.cli import compose
     from llmrl.config import from_node, identity, method_of, run_id, run_path, shared
@@ -65,16 +69,17 @@ def identify(overrides: Sequence[str], seeds: Sequence[int]) -> tuple[grid.Wante
     for seed in seeds:
         seeded = shared(dataclasses.replace(config, seed=seed))
         who = identity(seeded, reads)
-        found.append(grid.Wanted(
-            tuple(overrides), Path(config.compute.outputs), run_path(seeded, who), run_id(who), who,
-            {key: config.choices[key] for key in ("method", "agent", "env")}, seeded.seed,
-            *reversed(method.work(seeded)), config.compute.device,
-            config.llm.model if "llm" in reads else None, stages,
+        steps, unit = method.work(seeded)
+        found.append(grid.PlannedRun(
+            overrides=tuple(overrides), outputs=Path(config.compute.outputs), path=run_path(seeded, who),
+            id=run_id(who), identity=who, names={key: config.choices[key] for key in ("method", "agent", "env")},
+            seed=seeded.seed, unit=unit, steps=steps, device=config.compute.device, stages=stages,
+            llm=config.llm.model if "llm" in reads else None,
         ))  # fmt: skip
     return tuple(found)
 
 
-def stage(config) -> grid.Stage:
+def stage(config: "Config") -> grid.Stage:
     """What runs share, known without running it."""
     from llmrl.config import identity, method_of, run_path
     from llmrl.runs.children import node_of

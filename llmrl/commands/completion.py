@@ -145,7 +145,7 @@ def _option(group: str, choice: str, chosen: dict[str, str]) -> dict[str, Any]:
     for base in tree.get("defaults", []):
         if isinstance(base, dict):
             for inner, default in base.items():
-                keys |= _option(f"{group}/{inner}", chosen.get(f"{group}/{inner}", default), chosen)
+                keys |= _option(f"{group}/{inner}", chosen.get(f"{group}/{inner}", str(default)), chosen)
         elif base != "_self_":
             keys |= _option(group, base, chosen)
     package = re.match(r"# @package (\S+)", file.read_text())

@@ -70,7 +70,7 @@ def packages() -> Iterator[Finding]:
             yield _package(requirement, None)
     for extra in metadata.metadata("llmrl").get_all("Provides-Extra") or []:
         own = [r for r in required if r.marker and r.marker.evaluate({"extra": extra}) and r.name != "llmrl"]
-        found = [_package(r, extra) for r in own if not r.marker.evaluate({"extra": ""})]
+        found = [_package(r, extra) for r in own if r.marker and not r.marker.evaluate({"extra": ""})]
         gone = [what for mark, what, _ in found if mark != OK]
         told = f"missing: {', '.join(gone)}. Get them: pip install 'llmrl[{extra}]'" if gone else "complete"
         yield (OPTIONAL if gone else OK), f"extra {extra}", told

@@ -4,15 +4,15 @@ Every run of a table's grid: done, partial, running, failed or missing, and what
 and dollars, as far as runs on this machine tell. Runs are found in whatever study they were made. Without a name it
 lists the tables.
 
-  --run            make what is missing, one process per run; ctrl-C stops them politely, the same command goes on
+  --run            make what is missing, one process per run; after ctrl-C the same command goes on
   -j N             so many processes side by side (1 if not given); GPUs in turn where compute.device=cuda
   --study S        the study of new runs; a run that was begun goes on where it is
   --seeds 0,1,4    or 0-4: other seeds than the table's
   --row, --column  only these, by their labels; may be given several times
   --set key=value  a further override for every run, such as budget=short or llm=scripted; may be given several times
 
-Exit codes: 0 all is well, 1 a run failed, 2 the command asks for something wrong, 75 a run is paused or alive
-elsewhere, 130 stopped by ctrl-C.
+Exit codes: 0 all is well, 1 a run failed, 2 the command is invalid, 75 a run is paused or alive elsewhere, 130 stopped
+by ctrl-C.
 """
 
 import re
@@ -37,7 +37,7 @@ def main(args: list[str]) -> int:
     given = parser.parse_args(args)
     try:
         if given.j < 1:
-            raise ConfigError(f"-j {given.j}: at least one process has to run")
+            raise ConfigError(f"-j {given.j}: at least 1 process is needed")
         if given.name is None:
             return _list()
         return _plan(given)
@@ -47,38 +47,39 @@ def main(args: list[str]) -> int:
 
 
 def _list() -> int:
-    from llmrl.report import grid
+    from llmrl.report.tables.definition import read
 
     files = {name: group_file("table", name) for name in options("table")}
     print("Tables. `llmrl plan <name>` shows a table's runs, `llmrl table <name>` the table.")
-    print(columns([(name, grid.read(file).title) for name, file in files.items() if file]))
+    print(columns([(name, read(file).title) for name, file in files.items() if file]))
     return 0
 
 
 def _plan(given) -> int:
-    from llmrl.report import cost, grid
-    from llmrl.report.store import load
+    from llmrl.report.plan.forecast import Forecast
+    from llmrl.report.store.loading import load
+    from llmrl.report.tables import grid
 
     table = table_of(given.name)
     cells = cells_of(table, given, *_of_study(given.study))
-    wanted = grid.runs_of(cells)
-    records = load(wanted[0].outputs)
-    found = grid.find(wanted, records)
+    runs = grid.runs_of(cells)
+    records = load(runs[0].outputs)
+    found = grid.find(runs, records)
     print(f"{given.name}: {table.title}\n")
     print(listing(cells, found))
-    stages = grid.stages_of(wanted)
+    stages = grid.stages_of(runs)
     if stages:
         print(f"\nShared by them:\n{stage_listing(stages)}")
     print()
-    print(cost.Forecast(wanted, found, records).told())
+    print(Forecast(runs, found, records).text())
     if not given.run:
         return 0
-    return _make(stages, given.j) or _run(wanted, found, given.j)
+    return _make(stages, given.j) or _run(runs, found, given.j)
 
 
 def listing(cells, found) -> str:
     """A line per run of every cell; a run that two columns share stands at the first."""
-    from llmrl.report import grid
+    from llmrl.report.tables import grid
 
     seen, lines = set(), []
     for cell in cells:
@@ -92,12 +93,12 @@ def listing(cells, found) -> str:
             seen.add(run.key)
     counts = Counter(line[3] for line in lines)
     head = ("row", "column", "seed", "state", "length", "directory")
-    told = ", ".join(f"{n} {state}" for state, n in sorted(counts.items()))
-    return columns([head, *lines], right=(4,)) + f"\n\n{len(lines)} runs: {told}."
+    states = ", ".join(f"{n} {state}" for state, n in sorted(counts.items()))
+    return columns([head, *lines], right=(4,)) + f"\n\n{len(lines)} runs: {states}."
 
 
 def stage_listing(stages) -> str:
-    from llmrl.report import grid
+    from llmrl.report.tables import grid
 
     lines = [(grid.stage_standing(stage), f"{stage.steps:,} {stage.unit}" if stage.steps else "", stage.path)
              for stage in stages]  # fmt: skip
@@ -105,8 +106,9 @@ def stage_listing(stages) -> str:
 
 
 def _make(stages: Sequence, parallel: int) -> int:
-    """What the runs share, first; otherwise they would all wait for it."""
-    from llmrl.report import executor, grid
+    """Makes what the runs share, first; otherwise they would all wait for it."""
+    from llmrl.report.plan import executor
+    from llmrl.report.tables import grid
     from llmrl.runs.children import prepare_node
 
     todo = [stage for stage in stages if grid.stage_standing(stage) not in (grid.DONE_RUN, grid.RUNNING_RUN)]
@@ -117,15 +119,15 @@ def _make(stages: Sequence, parallel: int) -> int:
     return _carry_out(jobs, parallel) if jobs else 0
 
 
-def _run(wanted: Sequence, found: dict, parallel: int) -> int:
-    from llmrl.report import grid
+def _run(runs: Sequence, found: dict, parallel: int) -> int:
+    from llmrl.report.tables import grid
 
-    jobs = [job_of(run, found.get(run.key)) for run in wanted
+    jobs = [job_of(run, found.get(run.key)) for run in runs
             if grid.standing(found.get(run.key)) in (grid.MISSING, grid.PARTIAL, grid.FAILED_RUN)]  # fmt: skip
-    for run in wanted:
+    for run in runs:
         if grid.standing(found.get(run.key)) == grid.DAMAGED:
-            print(f"Left alone, its files are damaged: {found[run.key].damage[0]}. Remove it, or make it anew with "
-                  "rerun=true.", file=sys.stderr)  # fmt: skip
+            print(f"Left alone, damaged: {found[run.key].damage[0]}. Remove it, or make it anew with rerun=true.",
+                  file=sys.stderr)  # fmt: skip
     if not jobs:
         print("\nNothing to run.")
         return 0
@@ -134,10 +136,10 @@ def _run(wanted: Sequence, found: dict, parallel: int) -> int:
 
 def _carry_out(jobs: list, parallel: int) -> int:
     """The exit code of all of them together."""
-    from llmrl.report import executor
+    from llmrl.report.plan import executor
 
     print(f"\nRunning {len(jobs)}, {parallel} at a time.", flush=True)
-    ended = executor.execute(jobs, parallel, executor.gpus() if any(job.gpu for job in jobs) else [], _tell)
+    ended = executor.execute(jobs, parallel, executor.gpus() if any(job.gpu for job in jobs) else [], _print_end)
     outcomes = Counter(end.outcome for end in ended)
     if len(ended) < len(jobs) or outcomes[executor.STOPPED]:
         print(f"Stopped: {outcomes[executor.DONE]} of {len(jobs)} done. The same command goes on.", file=sys.stderr)
@@ -148,15 +150,15 @@ def _carry_out(jobs: list, parallel: int) -> int:
 
 def job_of(run, record):
     """The process that makes a run, or goes on with it in the study in which it was begun."""
-    from llmrl.report.executor import Job, llmrl_run
-    from llmrl.report.grid import merged
+    from llmrl.report.plan.executor import Job, llmrl_run
+    from llmrl.report.tables.grid import merged
 
     overrides = merged(*run.overrides, *_of_study(record.study if record else None), f"seed={run.seed}")
     return Job(f"llmrl run {shlex.join(overrides)}", llmrl_run(overrides), gpu=run.device == "cuda")
 
 
 def _of_study(name: str | None) -> list[str]:
-    """The override, quoted where the name is more than letters: nobody typed it as one."""
+    """The override, quoted where the name is more than letters: no user has typed it as one."""
     if name is None or re.fullmatch(r"[A-Za-z_][\w/.-]*", name, re.ASCII):
         return [] if name is None else [f"study={name}"]
     from hydra.core.override_parser.types import Quote, QuotedString
@@ -164,7 +166,7 @@ def _of_study(name: str | None) -> list[str]:
     return [f"study={QuotedString(name, Quote.single).with_quotes()}"]
 
 
-def _tell(ended) -> None:
+def _print_end(ended) -> None:
     print(f"{ended.outcome}: {ended.job.name}", flush=True)
     if ended.outcome not in ("done", "stopped"):
-        print(f"    {ended.said}", flush=True)
+        print(f"    {ended.last_line}", flush=True)

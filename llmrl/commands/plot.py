@@ -2,31 +2,32 @@
 llmrl plot <paper>/<table> [--seeds 0-4] [--row R] [--column C] [--set key=value]
 
 Draws all runs at and below the directories (a study, a run, several of them), each kind as png and pdf:
-  curves        greedy evaluations over training, a panel per environment, bands over runs
-  bars          a bar per method and environment
-  profile       the fraction of runs above each normalised score (human-normalised for Atari, else random to best)
-  exploration   the LLM's distribution over actions, or its bias, over training
-  lipschitz     LESR: how rough the reward is along each dimension of the state, source beside added features
+  curves    greedy evaluations over training, a panel per environment, bands over runs
+  bars      a bar per method and environment
+  profile   the fraction of runs above each normalised score (human-normalised for Atari, else random to best)
+and the kinds that papers add, such as exploration and lipschitz; an unknown `--kind` lists all.
 
---kind K    one kind alone; without it all that the runs can give
---score S   what bars and profile show: last (default), best, mean_last_k, train_last_100,
-            train_last_tenth
+--kind K    one kind alone; without it all that the runs have
+--score S   what bars and profile show: last (default), best, mean_last_k, train_last_100, train_last_tenth
 --out DIR   where to (default: plots/ in the first directory)
 
 With a table's name: its learning curves, a panel per row and a line per column, beside the published ones where these
 are known; outputs/tables/<paper>/<table>.png and .pdf. The other arguments are those of `llmrl table`.
 
-Runs that differ by their seed alone are averaged; whatever else differs is told in the legend.
+Runs that differ by their seed alone are averaged; whatever else differs stands in the legend.
 """
 
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from llmrl.checks import ConfigError
+from llmrl.checks import ConfigError, nearest
 from llmrl.conf_files import options
 
-KINDS = ("curves", "profile", "bars", "exploration", "lipschitz")
+if TYPE_CHECKING:
+    from llmrl.report.store.record import Kind
+
 SCORES = ("last", "best", "mean_last_k", "train_last_100", "train_last_tenth")
 
 
@@ -34,19 +35,17 @@ def main(args: list[str]) -> int:
     if args and not args[0].startswith("-") and not Path(args[0]).exists():
         if args[0] in options("table"):
             return _table_main(args)
-        from llmrl.checks import nearest
-
         near = nearest(args[0], options("table"))
         print(f"llmrl plot: there is no directory {args[0]} and no table `{args[0]}`.{near}", file=sys.stderr)
         return 2
     parser = argparse.ArgumentParser("llmrl plot", add_help=False, usage="llmrl plot <directory …> [--kind K] …")
     parser.add_argument("paths", type=Path, nargs="+")
-    parser.add_argument("--kind", choices=KINDS)
+    parser.add_argument("--kind")
     parser.add_argument("--score", choices=SCORES, default="last")
     parser.add_argument("--out", type=Path)
-    asked = parser.parse_args(args)
+    given = parser.parse_args(args)
     try:
-        return draw(asked.paths, asked.kind, asked.score, asked.out or asked.paths[0] / "plots")
+        return draw(given.paths, given.kind, given.score, given.out or given.paths[0] / "plots")
     except ConfigError as error:
         print(f"llmrl plot: {error}", file=sys.stderr)
         return 2
@@ -57,36 +56,41 @@ def _table_main(args: list[str]) -> int:
 
     given = arguments("plot").parse_args(args)
     try:
-        from llmrl.report import figures, grid, plots
-        from llmrl.report.store import load
+        from llmrl.report.figures.style import save
+        from llmrl.report.figures.table_curves import curves
+        from llmrl.report.store.loading import load
+        from llmrl.report.tables import grid
 
         table = table_of(given.name)
         cells = cells_of(table, given)
-        wanted = grid.runs_of(cells)
-        out, paper = wanted[0].outputs / "tables" / given.name, given.name.partition("/")[0]
-        figure = figures.curves(table, paper, cells, grid.find(wanted, load(wanted[0].outputs)))
-        print("  ".join(map(str, plots.save(figure, out.parent, out.name))))
+        runs = grid.runs_of(cells)
+        out, paper = runs[0].outputs / "tables" / given.name, given.name.partition("/")[0]
+        figure = curves(table, paper, cells, grid.find(runs, load(runs[0].outputs)))
+        print("  ".join(map(str, save(figure, out.parent, out.name))))
     except ConfigError as error:
         print(f"llmrl plot: {given.name}: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def draw(paths: list[Path], kind: str | None, score: str, out: Path) -> int:
-    """Writes the pictures and prints where. Raises ConfigError where there is nothing to draw."""
-    from llmrl.report import plots
-    from llmrl.report.groups import gather, select
+def draw(paths: list[Path], kind: str | None, score: "Kind", out: Path) -> int:
+    """Writes the figures and prints where. Raises ConfigError where there is nothing to draw."""
+    from llmrl.papers import reports
+    from llmrl.report.figures.kinds import kinds
+    from llmrl.report.figures.style import save
+    from llmrl.report.store.groups import gather, select
 
+    known = kinds(score)
+    if kind is not None and kind not in known:
+        raise ConfigError(f"--kind: there is no `{kind}`.{nearest(kind, known)}")
     records = select(paths)
-    for record in records:
-        for damage in record.damage:
-            print(f"left out: {damage}", file=sys.stderr)
+    for note in (*reports().problems, *(f"left out, damaged: {d}" for record in records for d in record.damage)):
+        print(note, file=sys.stderr)
     groups = gather(records)
     drawn, reasons = 0, []
-    for name in (kind,) if kind else KINDS:
-        options = {"kind": score} if name in ("bars", "profile") else {}
+    for name in (kind,) if kind else known:
         try:
-            written = plots.save(plots.PLOTS[name](groups, **options), out, name)
+            written = save(known[name].draw(groups), out, name)
         except ConfigError as error:
             reasons.append(f"{name}: {error}")
             continue

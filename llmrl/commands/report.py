@@ -1,7 +1,7 @@
 """llmrl report <directory of runs …> [--out FILE]
 
-Writes one html page about all runs at and below the directories: tables that sort and filter, plots, videos, LLM cost
-and failures, what the LLM read and answered, configurations, versions. The page is a single file and needs no network.
+Writes one html page about all runs at and below the directories: tables that sort and filter, plots, videos, what a
+paper adds, LLM cost and failures, transcripts, configurations, versions. It is a single file that needs no network.
 
 --out FILE   where to (default: report.html in the first directory)
 """
@@ -17,12 +17,12 @@ def main(args: list[str]) -> int:
     parser = argparse.ArgumentParser("llmrl report", add_help=False, usage="llmrl report <directory …> [--out FILE]")
     parser.add_argument("paths", type=Path, nargs="+")
     parser.add_argument("--out", type=Path)
-    asked = parser.parse_args(args)
-    from llmrl.report.groups import select
-    from llmrl.report.page import write
+    given = parser.parse_args(args)
+    from llmrl.report.page.write import write
+    from llmrl.report.store.groups import select
 
     try:
-        page = write(select(asked.paths), asked.out or asked.paths[0] / "report.html", title=_title(asked.paths))
+        page = write(select(given.paths), given.out or given.paths[0] / "report.html", title=_title(given.paths))
     except ConfigError as error:
         print(f"llmrl report: {error}", file=sys.stderr)
         return 2

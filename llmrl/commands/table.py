@@ -10,15 +10,20 @@ markdown, LaTeX and csv to outputs/tables/<paper>/<name>.*. A cell whose runs ar
   --row, --column  only these, by their labels; may be given several times
   --set key=value  a further override for every run, such as budget=short or llm=scripted; may be given several times
 
-Exit codes: 0 shown, 2 nothing can be shown, or the command asks for something wrong.
+Exit codes: 0 the table is shown, 2 it has no number yet, or the command is invalid.
 """
 
+import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from llmrl.checks import ConfigError
 from llmrl.commands.cells import arguments, cells_of, table_of
 from llmrl.commands.columns import columns
+
+if TYPE_CHECKING:
+    from llmrl.report.tables.fill import FilledTable
 
 BAD_INPUT = 2
 
@@ -36,53 +41,58 @@ def main(args: list[str]) -> int:
         return BAD_INPUT
 
 
-def _table(given) -> int:
-    from llmrl.report import grid, tables
-    from llmrl.report.store import load
+def _table(given: argparse.Namespace) -> int:
+    from llmrl.papers import reports
+    from llmrl.report.store.loading import load
+    from llmrl.report.tables import grid
+    from llmrl.report.tables.fill import fill
+    from llmrl.report.tables.metrics import Score
 
     table = table_of(given.name)
     if given.score:
-        tables.Score.parse(given.score)
+        Score.parse(given.score)
     cells = cells_of(table, given)
-    wanted = grid.runs_of(cells)
-    found = grid.find(wanted, load(wanted[0].outputs))
-    made = tables.make(table, given.name, cells, found, given.score)
+    runs = grid.runs_of(cells)
+    found = grid.find(runs, load(runs[0].outputs))
+    filled = fill(table, given.name, cells, found, given.score)
+    for problem in reports().problems:
+        print(f"Note: {problem}", file=sys.stderr)
     for record in found.values():
         for damage in record.damage:
             print(f"Not counted: {damage}", file=sys.stderr)
-    if not any(cell.values for cell in made.cells):
-        states = ", ".join(f"{cell.row}, {cell.column}: {cell.missing}" for cell in made.cells[:4])
+    if not any(cell.values for cell in filled.cells):
+        states = ", ".join(f"{cell.row}, {cell.column}: {cell.missing}" for cell in filled.cells[:4])
         raise ConfigError(
-            f"{given.name}: nothing can be shown: no run of its {len(wanted)} is done ({states}"
-            f"{', …' if len(cells) > 4 else ''}). `llmrl plan {given.name}` shows them, --run makes them."
+            f"{given.name}: nothing to show, none of its cells has a number ({states}"
+            f"{', …' if len(cells) > 4 else ''}). `llmrl plan {given.name}` shows its runs, --run makes them."
         )
-    print(text(made))
-    for path in write(made, wanted[0].outputs / "tables" / given.name):
+    print(text(filled))
+    for path in write(filled, runs[0].outputs / "tables" / given.name):
         print(f"written: {path}")
     return 0
 
 
-def text(made) -> str:
+def text(filled: "FilledTable") -> str:
     """The table for the terminal."""
-    from llmrl.report import render
+    from llmrl.report.tables import render
 
-    parts = [made.caption[0]]
-    if shaped := render.shape(made):
+    parts = [filled.caption[0]]
+    if shaped := render.shape(filled):
         parts.append("Ours (published)\n" + columns(shaped, right=range(1, len(shaped[0]))))
-    parts.append(columns([render.HEAD, *render.lines(made)], right=render.RIGHT))
-    parts.append("\n".join(made.caption[1:]))
-    if made.verdicts:
-        parts.append("Claims\n" + "\n".join(f"  {line}" for line in render.verdicts(made)))
+    parts.append(columns([render.HEAD, *render.lines(filled)], right=render.RIGHT))
+    parts.append("\n".join(filled.caption[1:]))
+    if filled.verdicts:
+        parts.append("Claims\n" + "\n".join(f"  {line}" for line in render.verdicts(filled)))
     return "\n\n".join(parts) + "\n"
 
 
-def write(made, stem: Path) -> list[Path]:
+def write(filled: "FilledTable", stem: Path) -> list[Path]:
     """<stem>.md, .tex and .csv, each replaced whole."""
-    from llmrl.report import render
+    from llmrl.report.tables import render
     from llmrl.runs.files import write_text
 
     stem.parent.mkdir(parents=True, exist_ok=True)
-    texts = {".md": render.markdown(made), ".tex": render.latex(made), ".csv": render.as_csv(made)}
+    texts = {".md": render.markdown(filled), ".tex": render.latex(filled), ".csv": render.as_csv(filled)}
     paths = [stem.with_name(stem.name + suffix) for suffix in texts]
     for path, content in zip(paths, texts.values()):
         write_text(path, content)

@@ -113,7 +113,7 @@ def _with_later(cls: type, values: dict) -> dict:
     return filled
 
 
-def _forbid_unknown(cls: type) -> None:
+def _forbid_unknown(cls: Any) -> None:
     """Tells pydantic to refuse keys that the dataclass, or one inside it, does not have."""
     cls.__pydantic_config__ = ConfigDict(extra="forbid")
     for hint in get_type_hints(cls).values():

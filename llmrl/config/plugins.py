@@ -86,7 +86,7 @@ def wrapped(config: Config, wrapper: Any) -> Config:
     return replace(config, wrapper=wrapper, choices=config.choices | {"wrapper": name})
 
 
-def _exported(group: str, name: str, contract: type[T]) -> type[T]:
+def _exported(group: str, name: str, contract: type) -> Any:
     module, export = module_of(group, name), group.upper()
     found, needed = getattr(module, export, None), f"{contract.__module__}.{contract.__name__}"
     if not isinstance(found, type) or not issubclass(found, contract):

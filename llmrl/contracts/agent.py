@@ -42,6 +42,10 @@ class Agent(Learner):
     clips_actions: ClassVar[bool] = False  # whether its continuous actions may lie outside their box: see `executed`
     learns_from: ClassVar[Literal["acting", "dataset"]] = "acting"
 
+    config: Any  # an algorithm narrows these three to its own Config and to the spaces that it accepts
+    observation_space: spaces.Space
+    action_space: spaces.Space
+
     def __init__(
         self,
         config: Any,
@@ -95,7 +99,7 @@ class Agent(Learner):
             raise ConfigError(f"{name} needs continuous actions, this task has {space}: use agent=dqn")
         if not discrete and not continuous:
             raise ConfigError(f"{name} needs actions 0, …, n-1 or a Box, this task has {space}: wrap the environment")
-        if continuous and not self.clips_actions and not space.is_bounded():
+        if isinstance(space, spaces.Box) and not self.clips_actions and not space.is_bounded():
             raise ConfigError(f"{name} needs bounded actions, this task has {space}: rescale them in a wrapper")
 
 

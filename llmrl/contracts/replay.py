@@ -40,7 +40,7 @@ class Batch(NamedTuple):
     log_prob: "Tensor | None" = None  # (batch,) log pi(a | s) of the policy that acted
     advantage: "Tensor | None" = None  # (batch,) estimate of Q(s, a) - V(s)
     value_target: "Tensor | None" = None  # (batch,) what V(s) shall become
-    index: NDArray | None = None  # (batch,) rows, for a replay buffer that takes something back in `after`
+    places: NDArray | None = None  # (batch,) of the rows, for a replay buffer that takes something back in `after`
 
 
 class Ring(Protocol):

@@ -62,6 +62,7 @@ class AtariEnv(gym.Env):
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 15}
+    observation_space: gym.spaces.Box
 
     def __init__(self, game: str, preprocess: Preprocess, *, learning: bool, render: bool) -> None:
         self.ale, self._actions = _load(game, preprocess)

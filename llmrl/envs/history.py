@@ -1,6 +1,6 @@
 """What has happened in an episode so far, for agents that act by it (agent=decision_transformer)."""
 
-from typing import Any
+from typing import Any, SupportsFloat
 
 import gymnasium as gym
 import numpy as np
@@ -57,10 +57,11 @@ class WithHistory(gym.Wrapper):
             raise ConfigError(f"A history holds discrete actions, this task has {env.action_space}: use another agent")
         seen = env.observation_space
         parts = list(seen.values()) if isinstance(seen, gym.spaces.Dict) else [seen]
-        if not all(isinstance(part, gym.spaces.Box) for part in parts):
+        boxes = [part for part in parts if isinstance(part, gym.spaces.Box)]
+        if len(boxes) < len(parts):
             raise ConfigError(f"A history holds vectors, this task shows {seen}: use another agent")
         self._context = context
-        size = sum(int(np.prod(part.shape)) for part in parts)
+        size = sum(int(np.prod(box.shape)) for box in boxes)
         self.observation_space = gym.spaces.Dict(
             state=gym.spaces.Box(-np.inf, np.inf, (context, size), np.float32),
             action=gym.spaces.Box(0, env.action_space.n - 1, (context,), np.int64),
@@ -73,7 +74,7 @@ class WithHistory(gym.Wrapper):
         self._history = History(self._flat(obs), self._context)
         return self._seen(), info
 
-    def step(self, action: Any) -> tuple[dict[str, NDArray], float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[dict[str, NDArray], SupportsFloat, bool, bool, dict[str, Any]]:
         obs, reward, terminated, truncated, info = self.env.step(action)
         self._history.add(np.array([action]), np.array([reward]), self._flat(obs))
         return self._seen(), reward, terminated, truncated, info

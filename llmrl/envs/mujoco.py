@@ -3,7 +3,7 @@
 import os
 import sys
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -49,7 +49,8 @@ def make(config: Config, role: Role, *, render: bool = False) -> gym.Env:
 def _without_extras(env: gym.Env) -> gym.Env:
     """Positions and velocities alone. They come first, and only robots with a free root (whose orientation takes one
     number more than its rotation) observe more than these: forces, inertias."""
-    model = env.unwrapped.model
+    unwrapped: Any = env.unwrapped
+    model = unwrapped.model
     if model.nq == model.nv:
         return env
     size = model.nq + model.nv - 2  # x and y of the root are not observed

@@ -5,6 +5,7 @@ docs/environments.md says which versions these are, and what differs from the pa
 """
 
 import io
+import math
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,12 +52,11 @@ def make(config: Config, role: Role, *, render: bool = False) -> gym.Env:
         env = make_gymnasium(config.id, max_episode_steps=config.max_episode_steps, render=render, **options)
     except gym.error.Error as error:
         raise ConfigError(f"env.id: {error}") from error
+    task: Any = env.unwrapped
     if maze:
-        Path(env.unwrapped.tmp_xml_file_path).unlink(
-            missing_ok=True
-        )  # the maze's model was loaded; the package keeps it
+        Path(task.tmp_xml_file_path).unlink(missing_ok=True)  # the maze's model was loaded; the package keeps it
     if config.id.startswith("Fetch"):
-        _read_only_the_fingers(env.unwrapped)
+        _read_only_the_fingers(task)
     env = GoalTask(env, config, role)
     if render:
         try_to_draw(env)
@@ -74,8 +74,8 @@ class GoalTask(gym.Wrapper):
         self._keys = ["observation", "desired_goal"] + ["achieved_goal"] * (config.goal_obs == "with_achieved")
         space = env.observation_space
         self._parts = isinstance(space, gym.spaces.Dict)
-        if self._parts:
-            size = sum(space[key].shape[0] for key in self._keys)
+        if isinstance(space, gym.spaces.Dict):
+            size = sum(math.prod(space[key].shape or ()) for key in self._keys)
             self.observation_space = gym.spaces.Box(-np.inf, np.inf, (size,), np.float64)
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[NDArray, dict[str, Any]]:
@@ -85,7 +85,7 @@ class GoalTask(gym.Wrapper):
     def step(self, action: NDArray) -> tuple[NDArray, float, bool, bool, dict[str, Any]]:
         obs, reward, terminated, truncated, info = self.env.step(action)
         info["success_official"] = bool(info["is_success"] if "is_success" in info else info["success"])
-        info["success_authors"] = self._authors_say(abs(reward), info)
+        info["success_authors"] = self._authors_say(abs(float(reward)), info)
         if self._ends_with_success:
             terminated = terminated or info["success_authors"]
         return self._flat(obs), float(reward), terminated, truncated, info

@@ -135,7 +135,7 @@ def _transformer(name: str, pool: Callable[[Any, Any], Any], asked: str) -> Enco
             alike = np.flatnonzero(length == blocks)
             for first in range(0, len(alike), BATCH):
                 part = alike[first : first + BATCH]
-                texts = [sentences[i] for i in np.resize(part, BATCH)]
+                texts = [sentences[i] for i in np.resize(part, BATCH).tolist()]
                 padded = tokenizer(texts, truncation=True, padding="max_length", max_length=int(blocks) * TOKENS,
                                    return_tensors="pt")  # fmt: skip
                 with torch.inference_mode():

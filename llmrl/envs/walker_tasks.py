@@ -38,6 +38,7 @@ class OwnReward(gym.Wrapper):
     def __init__(self, env: gym.Env, config: Config) -> None:
         super().__init__(env)
         self._config = config
+        self._walker: Any = env.unwrapped
 
     def step(self, action: NDArray) -> tuple[NDArray, float, bool, bool, dict[str, Any]]:
         obs, _, terminated, truncated, info = self.env.step(action)
@@ -45,7 +46,7 @@ class OwnReward(gym.Wrapper):
         reward = (
             float(not terminated)
             + weights.aim_weight * self._aim()
-            - weights.lean_weight * abs(self.unwrapped.data.qpos[2])
+            - weights.lean_weight * abs(self._walker.data.qpos[2])
             - weights.drift_weight * abs(info["x_velocity"])
             - weights.effort_weight * np.square(action).sum()
         )
@@ -53,7 +54,7 @@ class OwnReward(gym.Wrapper):
 
     def _aim(self) -> float:
         """Metres: what the torso has risen above standing, or the horizontal distance between the feet."""
-        data = self.unwrapped.data
+        data = self._walker.data
         if self._config.aim == "jump":
             return data.qpos[1] - STANDING
         return abs(data.body("foot").xpos[0] - data.body("foot_left").xpos[0])

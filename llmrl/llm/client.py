@@ -292,7 +292,7 @@ def _check_request(config: Config) -> None:
 
 def _options(config: Config, json_mode: bool) -> dict[str, Any]:
     """The parameters of a request; litellm makes max_completion_tokens of max_tokens where a model wants it."""
-    options = {"temperature": config.temperature, "max_tokens": config.max_tokens}
+    options: dict[str, Any] = {"temperature": config.temperature, "max_tokens": config.max_tokens}
     options["response_format"] = {"type": "json_object"} if json_mode else None
     return {name: value for name, value in options.items() if value is not None}
 

@@ -78,7 +78,7 @@ def fingerprint(code: str) -> str:
         body = getattr(node, "body", None)
         if isinstance(body, list):  # a text that nobody uses: a docstring
             text = [n for n in body if isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant)]
-            node.body = [n for n in body if n not in text] or [ast.Pass()]
+            body[:] = [n for n in body if n not in text] or [ast.Pass()]
     for function in [node for node in tree.body if isinstance(node, ast.FunctionDef)]:
         _number_locals(function)
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]

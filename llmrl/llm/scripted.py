@@ -27,6 +27,7 @@ def answer(messages: list[dict], purpose: str, index: str = "") -> str:
 def rules_of(paper: str) -> Mapping[str, Rule]:
     """What is answered for a paper; empty where it has no scripted answers."""
     folder = f"llmrl.methods.{paper}"
-    if not paper.isidentifier() or find_spec(folder) is None or find_spec(folder).submodule_search_locations is None:
+    package = find_spec(folder) if paper.isidentifier() else None
+    if package is None or package.submodule_search_locations is None:
         return {}
     return import_module(f"{folder}.scripted").RULES if find_spec(f"{folder}.scripted") else {}

@@ -126,7 +126,7 @@ def _watch(response: httpx.Response) -> None:
                 _refuse(exchange, "timeout", "the answer did not end in time")
             yield chunk
 
-    response.iter_bytes = iter_bytes  # type: ignore[method-assign]  (read() takes it)
+    response.iter_bytes = iter_bytes  # type: ignore[method-assign]  # read() takes it
 
 
 def _refuse(exchange: Exchange, reason: str, detail: str) -> None:

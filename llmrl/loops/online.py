@@ -56,6 +56,7 @@ class EnvSlot:
             for action in self.actions:
                 self.obs, _, _, _, self.info = play.step(self.env, action)
         if state["env"] is not None:  # last: the replay would count twice
+            assert hasattr(self.env, "load_state_dict")  # it has a state_dict
             self.env.load_state_dict(state["env"])
 
 

@@ -44,7 +44,7 @@ class CropReplay(ReplayBuffer):
         self.sampling, self.places = sampling, capacity
         vectors = spaces.Dict({key: part for key, part in observation_space.items() if key not in IMAGE})
         self.vectors = UniformReplay(vectors, action_space, capacity=capacity, sampling=sampling)
-        self.shapes = {key: observation_space[key].shape for key in IMAGE}
+        self.shapes = {key: observation_space[key].shape or () for key in IMAGE}
         dtypes = [observation_space[key].dtype for key in IMAGE]
         if dtypes != [np.uint8, np.float16]:
             raise ConfigError(f"crops are stored as rgb uint8 and height float16, this task has {dtypes}: convert them")

@@ -69,7 +69,7 @@ class Transitions:
         self._refuse((self.step != 0) & (self.step != before + 1), "it does not follow on the step before it")
         if (self.text is None) != (self.table is None):
             raise ConfigError(f"{self.source}: text and table are given together, or neither")
-        if self.text is not None:
+        if self.text is not None and self.table is not None:
             out = (self.text < 0) | (self.text + self.wordings > len(self.table))
             self._refuse(out, f"its sentences are not in the table of {len(self.table):,} rows")
 
@@ -96,14 +96,14 @@ class Transitions:
         if timeouts == "terminated":
             terminated |= step == rollouts.lengths[row] - 1
         return cls(
-            state=np.float32(rollouts.observations[:, :-1][there]),
+            state=rollouts.observations[:, :-1][there].astype(np.float32),
             action=rollouts.actions[there].astype(np.int64),
-            reward=np.float32(rollouts.rewards[there]),
-            next_state=np.float32(rollouts.observations[:, 1:][there]),
+            reward=rollouts.rewards[there].astype(np.float32),
+            next_state=rollouts.observations[:, 1:][there].astype(np.float32),
             terminated=terminated,
             step=step.astype(np.int32),
             text=None if texts is None else texts[row].astype(np.int32),
-            table=None if table is None else np.float32(table),
+            table=None if table is None else table.astype(np.float32),
             wordings=wordings,
             source=source,
         )
@@ -128,8 +128,8 @@ class Transitions:
         return before - before[self.step == 0][self.episode]
 
     @cached_property
-    def returns(self) -> NDArray[np.float64]:
-        """(episodes,) undiscounted."""
+    def returns(self) -> NDArray:
+        """(episodes,) float64, undiscounted."""
         return np.bincount(self.episode, weights=self.reward)
 
 
@@ -150,11 +150,13 @@ class Columns:
         self.rows = torch.from_numpy(np.concatenate(rows)).to(device)
         self.lengths = [len(part) for part in parts]
         self.starts = np.cumsum([0, *self.lengths[:-1]]).tolist()  # where each part begins
-        self.text = self.table = None
-        if parts[0].table is not None:
-            above = np.cumsum([0, *(len(part.table) for part in parts[:-1])])
-            self.text = np.concatenate([part.text + first for part, first in zip(parts, above)])
-            self.table = torch.from_numpy(np.concatenate([part.table for part in parts])).to(device)
+        self.text: NDArray | None = None
+        self.table: torch.Tensor | None = None
+        if tables := [part.table for part in parts if part.table is not None]:
+            texts = [part.text for part in parts if part.text is not None]
+            above = np.cumsum([0, *map(len, tables[:-1])])
+            self.text = np.concatenate([text + first for text, first in zip(texts, above)])
+            self.table = torch.from_numpy(np.concatenate(tables)).to(device)
 
     def take(self, place: NDArray) -> "torch.Tensor":
         """Rows (n, 2 d + 3) at these places, (n,)."""
@@ -166,7 +168,7 @@ class Columns:
         """(n, w) of the sentences, `wording` (n,) of each transition; None where there are no sentences."""
         import torch
 
-        if self.table is None:
+        if self.text is None or self.table is None:
             return None
         return self.table.index_select(0, torch.from_numpy(self.text[place] + wording).to(self.device))
 
@@ -241,8 +243,8 @@ class Windows(_Draws):
         super().__init__(parts, batch_size, torch.device(device))
         self.context = np.arange(context)
         self._step = np.concatenate([part.step for part in parts])
-        self._earned = np.float32(np.concatenate([part.earned for part in parts]))
-        self._return = np.float32(np.concatenate([part.returns[part.episode] for part in parts]))
+        self._earned = np.concatenate([part.earned for part in parts]).astype(np.float32)
+        self._return = np.concatenate([part.returns[part.episode] for part in parts]).astype(np.float32)
 
     def draw(self, rng: np.random.Generator) -> Batch:
         import torch
@@ -314,7 +316,7 @@ def load_minari(dataset: str, *, timeouts: Timeouts = "truncated") -> Transition
         for episode in data.iterate_episodes():
             columns["seen"].append(_flat(episode.observations))
             columns["action"].append(np.asarray(episode.actions, np.int64))
-            columns["reward"].append(np.float32(episode.rewards))
+            columns["reward"].append(np.asarray(episode.rewards, np.float32))
             over = np.array(episode.terminations, bool)
             if timeouts == "terminated":
                 over[-1:] = True
@@ -336,4 +338,4 @@ def _flat(observations: Any) -> NDArray[np.float32]:
     """(T + 1, d) of an episode's observations, or of a dict of them by sorted key."""
     if isinstance(observations, dict):
         return np.concatenate([_flat(observations[key]) for key in sorted(observations)], axis=1)
-    return np.float32(observations).reshape(len(observations), -1)
+    return np.asarray(observations, np.float32).reshape(len(observations), -1)

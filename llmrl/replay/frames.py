@@ -42,7 +42,7 @@ class FrameReplay(OneStepRows):
         steps = -(-capacity // n_envs)
         frames = steps + steps // SPARE + 2 * self.stack + 2
         self.frame = np.zeros((n_envs, frames, *image), np.uint8)
-        self.action = np.zeros((n_envs, steps, *action_space.shape), action_space.dtype)
+        self.action = np.zeros((n_envs, steps, *(action_space.shape or ())), action_space.dtype)
         self.reward = np.zeros((n_envs, steps), np.float32)
         self.terminated = np.zeros((n_envs, steps), np.float32)
         self.ends_with = np.zeros((n_envs, steps), np.int64)  # number of the newest frame of the step's obs
@@ -99,7 +99,10 @@ class FrameReplay(OneStepRows):
         before = self.first.copy()
         ranges = zip(self.steps, before, self._first_whole_steps())
         return np.concatenate(
-            [self._place(i, np.arange(max(start, steps.oldest), stop)) for i, (steps, start, stop) in enumerate(ranges)]
+            [
+                self._place(i, np.arange(max(int(start), steps.oldest), stop))
+                for i, (steps, start, stop) in enumerate(ranges)
+            ]
         )
 
     def following(self, place: NDArray, n: int) -> NDArray:

@@ -65,7 +65,7 @@ class NStepReplay(Rows):
     def after(self, batch: Batch, out: Mapping[str, "Tensor"]) -> None:
         """Nothing to take back."""
 
-    def rings(self) -> dict[str, Ring]:
+    def rings(self) -> Mapping[str, Ring]:
         return self.rows.rings()
 
     def state_dict(self) -> dict:

@@ -88,7 +88,7 @@ class PrioritizedReplay(ReplayBuffer):
         for _ in range(n):
             place, weight = self.draw(rng)
             tensor = torch.from_numpy(weight.astype(np.float32)).to(agent.device)
-            yield self.rows.batch(place, agent)._replace(weight=tensor, index=place)
+            yield self.rows.batch(place, agent)._replace(weight=tensor, places=place)
 
     def draw(self, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
         """Places and importance weights of one batch, each (batch,)."""
@@ -101,7 +101,8 @@ class PrioritizedReplay(ReplayBuffer):
         return place, weight
 
     def after(self, batch: Batch, out: Mapping[str, "Tensor"]) -> None:
-        self.write_back(batch.index, out["priority"].cpu().numpy())
+        assert batch.places is not None  # `batches` filled it
+        self.write_back(batch.places, out["priority"].cpu().numpy())
 
     def write_back(self, place: NDArray, priority: NDArray) -> None:
         """New priorities (batch,) of what was drawn."""
@@ -109,7 +110,7 @@ class PrioritizedReplay(ReplayBuffer):
         self.tree.set(place, p)
         self.highest = max(self.highest, float(p.max()))
 
-    def rings(self) -> dict[str, Ring]:
+    def rings(self) -> Mapping[str, Ring]:
         return self.rows.rings()
 
     def state_dict(self) -> dict:

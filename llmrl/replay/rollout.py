@@ -1,7 +1,7 @@
 """On-policy rollouts with generalised advantage estimation, GAE (Schulman et al. 2016, arXiv 1506.02438)."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from gymnasium import spaces
@@ -15,7 +15,10 @@ from llmrl.replay.uniform import UniformReplay
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from llmrl.contracts.agent import Agent
 
+
+@runtime_checkable
 class ActorCritic(Protocol):
     """What a rollout needs of its agent. Called without gradients."""
 
@@ -58,7 +61,7 @@ class Rollout(ReplayBuffer):
         """None until a rollout is full; then all the updates of its epochs at once."""
         return clock.env_steps // self.size * self.n_epochs * self.minibatches - clock.updates
 
-    def batches(self, n: int, rng: np.random.Generator, agent: ActorCritic) -> Iterator[Batch]:
+    def batches(self, n: int, rng: np.random.Generator, agent: "Agent") -> Iterator[Batch]:
         """`n` minibatches, as many as are due. Must begin before the agent learns: it judges its own actions."""
         if n == 0:
             return
@@ -69,16 +72,20 @@ class Rollout(ReplayBuffer):
             for i in range(0, self.size, self.batch_size):
                 yield _each(epoch, lambda column: column[i : i + self.batch_size])  # noqa: B023
 
-    def judged(self, agent: ActorCritic) -> Batch:
+    def judged(self, agent: "Agent") -> Batch:
         """The whole rollout, step by step and within a step by environment, with what `agent` says of it."""
         import torch
 
+        if not isinstance(agent, ActorCritic):
+            raise TypeError(
+                f"{type(agent).__name__} has no values(obs) and log_probs(obs, action): a rollout needs both"
+            )
         batch = self.rows.batch(np.arange(self.size), agent)
         with torch.no_grad():
             values, log_prob = agent.values(batch.obs), agent.log_probs(batch.obs, batch.action)
             # delta_t = r_t + gamma (1 - d_t) V(s_t+1) - V(s_t): a truncated episode is bootstrapped, a terminated not
             delta = batch.reward + batch.discount * (1 - batch.terminated) * agent.values(batch.next_obs) - values
-        advantage = torch.from_numpy(self._advantages(delta.cpu().numpy(), batch.discount)).to(values.device)
+        advantage = torch.from_numpy(self._advantages(delta.cpu().numpy())).to(values.device)
         return batch._replace(
             last=torch.from_numpy(self.last).to(values.device),
             log_prob=log_prob,
@@ -86,10 +93,10 @@ class Rollout(ReplayBuffer):
             value_target=advantage + values,  # the TD(lambda) return
         )
 
-    def _advantages(self, delta: NDArray, gamma: float) -> NDArray:
+    def _advantages(self, delta: NDArray) -> NDArray:
         """A_t = delta_t + gamma lambda A_t+1 (size,), where A_t+1 = 0 if step t was its episode's last."""
         delta = delta.reshape(self.n_steps, self.n_envs)
-        decay = np.float32(gamma * self.gae_lambda) * (1 - self.last.reshape(delta.shape))
+        decay = np.float32(self.rows.sampling.discount * self.gae_lambda) * (1 - self.last.reshape(delta.shape))
         advantages, following = np.empty_like(delta), np.zeros(self.n_envs, np.float32)
         for t in reversed(range(self.n_steps)):
             following = advantages[t] = delta[t] + decay[t] * following
@@ -98,7 +105,7 @@ class Rollout(ReplayBuffer):
     def after(self, batch: Batch, out: Mapping[str, "Tensor"]) -> None:
         """Nothing to take back."""
 
-    def rings(self) -> dict[str, Ring]:
+    def rings(self) -> Mapping[str, Ring]:
         return self.rows.rings()
 
     def state_dict(self) -> dict:

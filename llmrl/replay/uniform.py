@@ -1,5 +1,6 @@
 """Uniform experience replay (Lin 1992) for vector observations, also dicts of them."""
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -33,16 +34,17 @@ class UniformReplay(OneStepRows):
         """`n_envs` matters to `newest` and `following` alone: rows of all environments take turns."""
         self.sampling, self.places, self.n_envs = sampling, capacity, n_envs
         self.discrete = isinstance(action_space, spaces.Discrete)
-        self.action_shape = action_space.shape
-        # (key, shape, columns) of every part of an observation; the key is None where it is a plain array
-        is_dict = isinstance(observation_space, spaces.Dict)
-        parts = sorted(observation_space.spaces.items()) if is_dict else [(None, observation_space)]
-        sizes = [int(np.prod(space.shape)) for _, space in parts]
+        self.action_shape = action_space.shape or ()
+        shapes: dict[str | None, tuple[int, ...]] = {None: observation_space.shape or ()}
+        if isinstance(observation_space, spaces.Dict):
+            shapes = {key: observation_space[key].shape or () for key in sorted(observation_space)}
+        sizes = [math.prod(shape) for shape in shapes.values()]
         stops = np.cumsum(sizes).tolist()
-        self.parts = [(key, s.shape, slice(stop - n, stop)) for (key, s), n, stop in zip(parts, sizes, stops)]
-        self.is_vector = not is_dict and len(observation_space.shape) == 1
+        # (key, shape, columns) of every part of an observation; the key is None where it is a plain array
+        self.parts = [(key, s, slice(stop - n, stop)) for (key, s), n, stop in zip(shapes.items(), sizes, stops)]
+        self.is_vector = None in shapes and len(shapes[None]) == 1
         self.obs_size = stops[-1]
-        self.after_action = self.obs_size + int(np.prod(self.action_shape))
+        self.after_action = self.obs_size + math.prod(self.action_shape)
         width = self.after_action + 2 + self.obs_size
         self.ring = Ring(row=np.zeros((capacity, width), np.float32))
         self.rewards = self.ring.columns["row"][:, self.after_action]

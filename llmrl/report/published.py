@@ -1,5 +1,7 @@
-"""Numbers that others published, from published/*.csv here and in the directories of LLMRL_PATH: each with its source,
-and empty where nobody has seen it."""
+"""Numbers that others published: each with its source, and empty where nobody has seen it.
+
+They lie with what they belong to: methods/<paper>/published.csv, envs/published/<suite>.csv.
+"""
 
 import csv
 import difflib
@@ -10,9 +12,8 @@ from functools import cache
 from pathlib import Path
 
 from llmrl.checks import ConfigError
-from llmrl.conf_files import extra_roots
+from llmrl.conf_files import published_files
 
-DIRECTORY = Path(__file__).with_name("published")
 SEEN = {
     "verbatim": "stands so in the source",
     "digitised": "read off a figure",
@@ -45,18 +46,18 @@ class Published:
 COLUMNS = [field.name for field in fields(Published)]
 
 
-def published(directory: Path | None = None) -> dict[Key, Published]:
-    """All cells of all csv files: of `directory`, or ours and those below LLMRL_PATH. Raises ConfigError, naming file
-    and line, where a row has no source, a value is no number, or a cell is given twice."""
-    own = [root / "published" for root in extra_roots()]
-    return _read(directory) if directory else _read(DIRECTORY, *own)
+def published() -> dict[Key, Published]:
+    """All cells of all files. Raises ConfigError, naming file and line, where a row has no source, a value is not a
+    number, or a cell is given twice."""
+    return read(*published_files())
 
 
 @cache
-def _read(*directories: Path) -> dict[Key, Published]:
+def read(*files: Path) -> dict[Key, Published]:
+    """The cells of these files. Raises ConfigError."""
     cells: dict[Key, Published] = {}
     places: dict[Key, str] = {}
-    for file in (file for directory in directories for file in sorted(directory.glob("*.csv"))):
+    for file in files:
         for where, cell in _cells_of(file):
             key = cell.paper, cell.table, cell.row, cell.column
             if key in cells:
@@ -81,25 +82,25 @@ def _cells_of(file: Path) -> Iterator[tuple[str, Published]]:
 
 def _cell(row: dict, where: str) -> Published:
     if None in row or None in row.values():
-        raise ConfigError(f"{where}: {len(COLUMNS)} columns are asked for; a text with a comma needs quotes")
+        raise ConfigError(f"{where}: {len(COLUMNS)} columns expected; quote a text that holds a comma")
     if not row["source"].strip():
-        raise ConfigError(f"{where}: a number without a source is not shown; say where it was read")
+        raise ConfigError(f"{where}: a number needs a source: name where it was read")
     if row["seen"] not in SEEN and (row["seen"] or row["value"].strip()):
-        raise ConfigError(f"{where}: seen says how the number was read: {', '.join(SEEN)}; not {row['seen']!r}")
-    numbers = {}
+        raise ConfigError(f"{where}: seen must be how the number was read ({', '.join(SEEN)}), not {row['seen']!r}")
+    numbers: dict[str, float | int | None] = {}
     for name, kind in (("value", float), ("spread", float), ("n", int)):
         try:
             numbers[name] = kind(row[name]) if row[name].strip() else None
             if not math.isfinite(numbers[name] or 0):
                 raise ValueError
         except ValueError:
-            raise ConfigError(f"{where}: {name} is no number: {row[name]!r}") from None
+            raise ConfigError(f"{where}: {name} is not a number: {row[name]!r}") from None
     return Published(**row | numbers)
 
 
-def lookup(paper: str, table: str, row: str, column: str, *, directory: Path | None = None) -> Published:
+def lookup(paper: str, table: str, row: str, column: str) -> Published:
     """One cell; its value is None where nobody has seen the number. ConfigError where no file has such a cell."""
-    cells, key = published(directory), (paper, table, row, column)
+    cells, key = published(), (paper, table, row, column)
     if key not in cells:
         depth = next(d for d in range(4) if key[: d + 1] not in {k[: d + 1] for k in cells})
         here = sorted({k[depth] for k in cells if k[:depth] == key[:depth]})
@@ -113,7 +114,8 @@ def lookup(paper: str, table: str, row: str, column: str, *, directory: Path | N
 def atari_reference() -> dict[str, tuple[float, float]]:
     """{env: (random, human)} of the 26 games of Atari-100k, for `stats.human_normalised`."""
     cells = [c for c in published().values() if (c.paper, c.table) == ("atari", "reference")]
-    scores = {(c.env, c.column): c.value for c in cells}
-    envs = dict.fromkeys(c.env for c in cells)
-    both = {env: (scores.get((env, "random")), scores.get((env, "human"))) for env in envs}
-    return {env: pair for env, pair in both.items() if None not in pair}  # a file of one's own may know but one
+    scores = {(c.env, c.column): c.value for c in cells if c.value is not None}
+    envs = dict.fromkeys(c.env for c in cells)  # a file of the user's may know one of the two alone
+    return {
+        e: (scores[e, "random"], scores[e, "human"]) for e in envs if {(e, "random"), (e, "human")} <= scores.keys()
+    }

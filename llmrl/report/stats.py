@@ -215,7 +215,8 @@ def mean_over_tasks(scores: Scores, *, confidence: float = 0.95, missing: Missin
     tasks = np.split(data.values, np.cumsum(data.sizes)[:-1])
     value = float(np.mean([runs.mean() for runs in tasks]))
     sides = [side(runs / len(tasks)) for runs in tasks]
-    return Estimate(value, *around(value, sides, confidence), confidence, data.n, data.dropped)
+    low, high = around(value, sides, confidence)
+    return Estimate(value, low, high, confidence, data.n, data.dropped)
 
 
 def over_tasks(scores: Scores, statistic: str, *, seed: int, confidence: float = 0.95) -> Estimate:

@@ -11,14 +11,15 @@ unless the disk loses bytes later; that the hashes notice, and then the checkpoi
 import io
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from llmrl.contracts.replay import ReplayBuffer, Ring
+from llmrl.contracts.replay import Ring
 from llmrl.runs.files import fsync_directory, read_json, write_json, writing
 
 KEPT = 2
@@ -33,6 +34,16 @@ class Loaded:
     complaints: list[str] = field(default_factory=list)  # one sentence per damaged checkpoint
 
 
+class Stored(Protocol):
+    """What a checkpoint holds beside `state`: a replay buffer, or that of a training without rows."""
+
+    def rings(self) -> Mapping[str, Ring]: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
 class Checkpoints:
     """The checkpoints of one run, in `directory`."""
 
@@ -40,12 +51,12 @@ class Checkpoints:
         self.directory = directory
         self.chunks = directory / "chunks"
 
-    def save(self, state: dict, buffer: ReplayBuffer, offsets: dict[str, int]) -> None:
+    def save(self, state: dict, buffer: Stored, offsets: dict[str, int]) -> None:
         """Commits a checkpoint. On a full disk raises DiskError and leaves the earlier ones as they were."""
         with writing(self.directory):
             self._save(state, buffer, offsets)
 
-    def _save(self, state: dict, buffer: ReplayBuffer, offsets: dict[str, int]) -> None:
+    def _save(self, state: dict, buffer: Stored, offsets: dict[str, int]) -> None:
         import torch
 
         self.chunks.mkdir(parents=True, exist_ok=True)
@@ -73,7 +84,7 @@ class Checkpoints:
             raise
         self._prune()
 
-    def load(self, buffer: ReplayBuffer) -> Loaded:
+    def load(self, buffer: Stored) -> Loaded:
         """Fills `buffer` from the newest whole checkpoint. Damaged ones are removed and complained of."""
         import torch
 
@@ -117,7 +128,7 @@ class Checkpoints:
         if start < ring.total:
             path = self.chunks / f"{name}-{start}-{ring.total}.npz"
             with open(path, "wb") as file:
-                np.savez(file, **ring.rows(start, ring.total))
+                np.savez(file, **ring.rows(start, ring.total))  # type: ignore[arg-type]  # no ring has a column allow_pickle
                 file.flush()
                 os.fsync(file.fileno())
             chunks.append({"file": path.name, "start": start, "stop": ring.total, "sha256": _hash(path)})

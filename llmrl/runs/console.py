@@ -1,4 +1,4 @@
-"""What a person sees while a run trains, and what it came to in the end."""
+"""What the console shows while a run trains, and its result at the end."""
 
 import sys
 import time
@@ -11,22 +11,25 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from llmrl.checks import raised
 from llmrl.contracts.explorer import Clock
+from llmrl.contracts.report import times
 from llmrl.intervals import mean_and_interval, over_episodes, share_and_interval
+from llmrl.papers import reports
 from llmrl.runs.files import read_jsonl
 
 LINE_EVERY_S = 15.0  # between lines where the output is no terminal
 
 
 class TrainingProgress:
-    """A bar on a terminal, a line now and then elsewhere; silent when told so. Warnings are always printed."""
+    """A bar on a terminal, a line now and then elsewhere; nothing where disabled. Warnings are always printed."""
 
     def __init__(self, length: int, unit: str = "env_steps", *, enabled: bool) -> None:
         self._total, self._unit = length, unit  # env_steps, or updates of offline training
         self._enabled = enabled
         self._facts: dict[str, Any] = {}
         self._line_at = self._waiting_at = 0.0
-        self._speed = (time.monotonic(), None, 0.0)
+        self._speed: tuple[float, int | None, float] = (time.monotonic(), None, 0.0)
         self._console = Console(file=sys.stderr, highlight=False)  # a file, so that rich asks what it can encode
         self._bar: Progress | None = None
 
@@ -37,8 +40,8 @@ class TrainingProgress:
         return self
 
     def _begin_bar(self) -> None:
-        told = TextColumn(self._unit + " · {task.fields[facts]}", markup=False)
-        columns = (BarColumn(None), MofNCompleteColumn(), told, TimeElapsedColumn(), TextColumn("<"),
+        facts = TextColumn(self._unit + " · {task.fields[facts]}", markup=False)
+        columns = (BarColumn(None), MofNCompleteColumn(), facts, TimeElapsedColumn(), TextColumn("<"),
                    TimeRemainingColumn())  # fmt: skip
         bar = Progress(*columns, console=self._console, refresh_per_second=4, speed_estimate_period=60)
         self._task = bar.add_task("", total=self._total, facts="")
@@ -51,13 +54,13 @@ class TrainingProgress:
                 self._bar.stop()
 
     def __call__(self, clock: Clock, facts: dict[str, Any]) -> None:
-        """Shows where training stands. `facts` are remembered until they are told anew; "warning" is printed."""
+        """Shows where training stands. A fact stays until it is given anew; "warning" is printed."""
         with self._not_the_run():
             self._show(clock, facts)
 
     @contextmanager
     def _not_the_run(self) -> Iterator[None]:
-        """A display that breaks (by a fact that cannot be shown, say) is left behind, and the run goes on."""
+        """A display that breaks (by a fact that it cannot format, say) ends, and the run goes on."""
         try:
             yield
         except Exception as error:
@@ -71,15 +74,15 @@ class TrainingProgress:
         if not self._enabled:
             return
         steps = getattr(clock, self._unit)
-        told = f"{self._per_second(steps):,.0f}/s · " + " · ".join(
+        text = f"{self._per_second(steps):,.0f}/s · " + " · ".join(
             f"{name.replace('_', ' ')} {f'{value:,.4g}' if isinstance(value, Real) else value}"
             for name, value in self._facts.items()
         )
         if self._bar:
-            self._bar.update(self._task, completed=steps, facts=told)
+            self._bar.update(self._task, completed=steps, facts=text)
         elif time.monotonic() - self._line_at > LINE_EVERY_S or steps >= self._total:
             self._line_at = time.monotonic()
-            print(f"{steps:>9,}/{self._total:,} {self._unit} · {told}", file=sys.stderr, flush=True)
+            print(f"{steps:>9,}/{self._total:,} {self._unit} · {text}", file=sys.stderr, flush=True)
 
     def waiting(self, text: str, failed: bool) -> None:
         """Shows what training waits for, until it goes on; a line for each try that failed, else now and then."""
@@ -101,52 +104,57 @@ class TrainingProgress:
 
 
 def print_result(directory: Path, result: dict[str, Any], *, title: str) -> None:
-    """The short result of a finished run: returns against the random policy, LLM use, where the files are."""
-    evals = read_jsonl(directory / "eval.jsonl")
-    random = next((r for r in evals if r["policy"] == "random"), None)
-    last = next((r for r in reversed(evals) if r["policy"] == "greedy"), None)
-    lines = []
-    if last:
-        offline = not last["env_steps"] and last["updates"]
-        at = f"{last['updates']:,} updates" if offline else f"{last['env_steps']:,} env_steps"
-        told = f"{len(last['returns'])} greedy episodes at {at}; {over_episodes(len(last['returns']))}"
-        lines.append(("evaluation return", f"{mean_and_interval(last['returns'])}   ({told})"))
-    if random:
-        told = f"{len(random['returns'])} episodes, the same cases"
-        lines.append(("random policy", f"{mean_and_interval(random['returns'])}   ({told})"))
-    for rule in (key for key in last or {} if key.startswith("success")):
-        lines.append((rule.replace("_", ", "), f"{share_and_interval(last[rule])}   (share of these episodes)"))
-    if llm := result.get("llm"):
-        failures = _failures(llm, result.get("llm_explorer", {}))
-        unknown = llm.get("calls_without_price")
-        usd = f"USD unknown ({unknown:,} calls without a known price)" if unknown else f"{llm['usd']:.4f} USD"
-        lines.append(("LLM", f"{llm['calls']:,} calls of {llm['model']}, {usd}{failures}"))
-    if found := result.get("lesr"):
-        lines.append(("search", _search(found)))
+    """The short result of a finished run: returns, LLM use, what its paper adds, counts, files."""
+    summaries, failures, problems = _of_papers(result)
     counts = f"{result['env_steps']:,} env_steps, {result['updates']:,} updates, {result['episodes']:,} episodes"
-    lines.append(("training", counts))
-    lines.append(("files", f"{directory}/"))
+    lines = [*_evaluations(read_jsonl(directory / "eval.jsonl")), *_llm(result.get("llm"), failures), *summaries]
+    lines += [("training", counts), ("files", f"{directory}/")]
     if (curve := directory / "plots" / "curve.png").exists():
         lines.append(("learning curve", str(curve)))
     print(title)
-    for name, text in lines:
+    for name, text in lines + [("note", problem) for problem in problems]:
         print(f"  {name:<18} {text}")
 
 
-def _search(found: dict) -> str:
-    """What LESR's search tried, rejected and chose."""
-    rejected = ", ".join(f"{name} {n}x" for name, n in found["rejected"].items()) or "none"
-    failed = sum(bool(c["failed"]) for c in found["candidates"])
-    where = f", {found['search_env_steps']:,} env_steps in {found['search']}" if "search" in found else ""
-    return (
-        f"{len(found['candidates'])} programs trained ({failed} failed), rejected: {rejected}; chosen: "
-        f"{found['chosen']}, {found['features']} features{where}"
+def _evaluations(evals: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """The last greedy evaluation, the random policy, and the rates of success."""
+    random = next((r for r in evals if r["policy"] == "random"), None)
+    last = next((r for r in reversed(evals) if r["policy"] == "greedy"), None)
+    if last:
+        offline = not last["env_steps"] and last["updates"]
+        at = f"{last['updates']:,} updates" if offline else f"{last['env_steps']:,} env_steps"
+        text = f"{len(last['returns'])} greedy episodes at {at}; {over_episodes(len(last['returns']))}"
+        yield "evaluation return", f"{mean_and_interval(last['returns'])}   ({text})"
+    if random:
+        text = f"{len(random['returns'])} episodes, the same cases"
+        yield "random policy", f"{mean_and_interval(random['returns'])}   ({text})"
+    for rule in (key for key in last or {} if key.startswith("success")):
+        yield rule.replace("_", ", "), f"{share_and_interval((last or {})[rule])}   (share of these episodes)"
+
+
+def _llm(usage: dict[str, Any] | None, failures: list[str]) -> Iterator[tuple[str, str]]:
+    """Calls, dollars, and what went wrong: attempts without an answer, unusable answers, the paper's own failures."""
+    if not usage:
+        return
+    unknown = usage.get("calls_without_price")
+    usd = f"USD unknown ({unknown:,} calls without a known price)" if unknown else f"{usage['usd']:.4f} USD"
+    failed = [*times(usage.get("failures", {})), *times(usage.get("rejected", {})), *failures]
+    yield (
+        "LLM",
+        f"{usage['calls']:,} calls of {usage['model']}, {usd}"
+        + (" · failures: " + ", ".join(failed) if failed else ""),
     )
 
 
-def _failures(llm: dict, method: dict) -> str:
-    """What went wrong with the LLM, by reason: attempts without an answer, answers that could not be used."""
-    parts = [f"{name} {n}x" for name, n in {**llm.get("failures", {}), **method.get("rejected", {})}.items()]
-    if failed := method.get("failed_refreshes"):
-        parts.append(f"{failed} of {method['refreshes']} refreshes without a usable answer")
-    return " · failures: " + ", ".join(parts) if parts else ""
+def _of_papers(result: dict[str, Any]) -> tuple[list[tuple[str, str]], list[str], list[str]]:
+    """What the papers' reports say of the run: lines, failures, and the problems of reports that cannot be used."""
+    found, problems = reports()
+    lines: list[tuple[str, str]] = []
+    failures: list[str] = []
+    for paper, report in found.items():
+        try:
+            lines += report.summary(result)
+            failures += report.failures(result)
+        except Exception as error:  # noqa: BLE001 (it may be anybody's code)
+            problems.append(f"the report of {paper} failed: {raised(error)}")
+    return lines, failures, problems

@@ -156,8 +156,9 @@ def uniform_policy(space: gym.Space) -> Act:
     """The random policy: every action of the space equally likely."""
     if isinstance(space, gym.spaces.Discrete):
         return lambda obs, rng: rng.integers(space.n, size=1)
-    low, high = space.low, space.high
-    return lambda obs, rng: rng.uniform(low, high, (1, *space.shape)).astype(space.dtype)
+    assert isinstance(space, gym.spaces.Box)  # as check_spaces has it
+    low, high, shape, dtype = space.low, space.high, space.shape, space.dtype
+    return lambda obs, rng: rng.uniform(low, high, (1, *shape)).astype(dtype)
 
 
 def with_epsilon(act: Act, epsilon: float, space: gym.Space) -> Act:

@@ -122,8 +122,13 @@ class RunDirectory:
             code["patch_file"] = same[0] if same else name
             if not same:
                 write_text(self / name, patch)
-        start = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "host": socket.gethostname(), "code": code}
-        start |= {"packages": packages()} | facts
+        now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        start: dict[str, Any] = {
+            "time": now,
+            "host": socket.gethostname(),
+            "code": code,
+            "packages": packages(),
+        } | facts
         write_json(known, {"starts": [*starts, start]})
         before = (
             starts[-1]["packages"] | {name: starts[-1][name] for name in facts if name in starts[-1]} if starts else {}

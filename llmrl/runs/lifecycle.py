@@ -80,7 +80,7 @@ def carry_out(
         stop: asked to stop (from any thread), it ends the run with a checkpoint. In the main thread it hears signals.
         tell: gets what a person should read, as it comes.
     """
-    node = json.loads(json.dumps(node_of(run))) if isinstance(run, Config) else copy.copy(run)
+    node: Any = json.loads(json.dumps(node_of(run))) if isinstance(run, Config) else copy.copy(run)
     life = _Life(node, tuple(overrides), place, stop or Stop(), tell)
     try:
         return life.live()
@@ -97,7 +97,7 @@ class _Life:
     method: Method
     directory: RunDirectory
 
-    def __init__(self, node: dict, overrides: tuple[str, ...], place: Path | None, stop: Stop, tell: Tell) -> None:
+    def __init__(self, node: Any, overrides: tuple[str, ...], place: Path | None, stop: Stop, tell: Tell) -> None:
         self.node, self.overrides, self.place, self.stop, self.tell = node, overrides, place, stop, tell
         self.path = place  # None: not known yet
         self.named = False  # whether it has a directory
@@ -192,7 +192,7 @@ class _Life:
     def _after_done(self) -> None:
         """Drops the checkpoint (only now: who is killed before DONE goes on from it) and draws the curve. The run is
         finished, whatever goes wrong here."""
-        from llmrl.report.curve import draw_curve
+        from llmrl.report.figures.run_curve import draw_curve
         from llmrl.runs.checkpoint import Checkpoints
 
         path = self.directory.path

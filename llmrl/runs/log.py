@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from llmrl.checks import ConfigError
 from llmrl.runs.files import write_text, writing
@@ -168,7 +168,7 @@ class WandbMirror(Mirror):
 
     name = "wandb"
 
-    def __init__(self, directory: Path, *, mode: str, project: str, config: dict) -> None:
+    def __init__(self, directory: Path, *, mode: Literal["online", "offline"], project: str, config: dict) -> None:
         from hashlib import sha256
 
         import wandb

@@ -4,6 +4,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP)
 
@@ -29,7 +30,7 @@ class Stop:
         self.signum: int | None = None
         self._asked = threading.Event()
         self._regions = 0
-        self._previous: dict[int, object] = {}
+        self._previous: dict[int, Any] = {}  # what signal.signal returned
 
     @contextmanager
     def installed(self) -> Iterator["Stop"]:
@@ -81,6 +82,6 @@ class Stop:
 
     def chain(self) -> None:
         """Hands the signal on to the handler that was there before ours (submitit requeues the job in its own)."""
-        handler = self._previous.get(self.signum)
+        handler = self._previous.get(signal.SIGUSR2)
         if self.signum == signal.SIGUSR2 and callable(handler):
             handler(self.signum, None)

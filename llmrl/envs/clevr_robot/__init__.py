@@ -23,7 +23,7 @@ from llmrl.envs.clevr_robot.start import sample_xy
 from llmrl.envs.mujoco import try_to_draw
 
 # The four tiers of evaluation. A rephrased goal is a base goal in other words, which matter with env.language alone.
-SUITES = {"base": "base", "rephrase": "base", "easy": "easy", "hard": "hard"}
+SUITES: dict[str, goals.Tier] = {"base": "base", "rephrase": "base", "easy": "easy", "hard": "hard"}
 
 
 def make(config: Config, role: Role, *, render: bool = False) -> gym.Env:

@@ -103,7 +103,7 @@ def _of_minari(folder: Path) -> Rollouts:
     if ((dataset.env_spec and dataset.env_spec.kwargs) or {}).get("goals") == "google":
         raise ConfigError(f"{folder} was recorded with Google's goals (goals=google), whose y axis is the other way up")
     for space, kind, shape in ((dataset.observation_space, "Box", 1), (dataset.action_space, "Discrete", 0)):
-        if type(space).__name__ != kind or len(space.shape) != shape or getattr(space, "start", 0):
+        if type(space).__name__ != kind or len(space.shape) != shape or getattr(space, "start", 0) != 0:
             raise ConfigError(f"{folder} was not recorded in CLEVR-Robot, whose observations are rows of numbers and "
                               f"whose actions are 0 to {ACTIONS - 1}: it has {space}")  # fmt: skip
     goals = [np.asarray((episode.infos or {}).get("goal")) for episode in episodes]

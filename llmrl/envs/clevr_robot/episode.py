@@ -89,4 +89,5 @@ def observed(config: Config, seen: NDArray[np.float32], sentences: Sequence[str 
     """What is seen of n scenes (n, 10), and behind it the encoding of each one's sentence, if the config has any."""
     if config.language is None:
         return seen
-    return np.concatenate([seen, text.encode(config.language, sentences)], axis=1)
+    given = [sentence for sentence in sentences if sentence is not None]  # all of them, where there is a language
+    return np.concatenate([seen, text.encode(config.language, given)], axis=1)

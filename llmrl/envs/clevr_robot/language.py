@@ -179,8 +179,9 @@ def _goal_of(words: list[str]) -> NDArray[np.int64] | None:
     if len(balls) == 1 and len(set(sides)) == 1 and not turned:
         return g.easy_goal(balls[0], sides[0])
     if len(balls) in (2, 4, 6):
-        blocks = [_block(words[i : j + 1]) for i, j in zip(at[::2], at[1::2], strict=True)]
-        if all(block is not None for block in blocks):
+        found = [_block(words[i : j + 1]) for i, j in zip(at[::2], at[1::2], strict=True)]
+        blocks = [block for block in found if block is not None]
+        if len(blocks) == len(found):
             if len(blocks) > 1 and not turned:
                 return g.hard_goal(len(blocks) - 2, *blocks)
             if len(blocks) == 1 and len(set(sides)) == 1:  # one that stands elsewhere might be meant

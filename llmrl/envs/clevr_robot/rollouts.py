@@ -8,7 +8,7 @@ beside them, rollouts.npz, which `load` reads. Equal rollouts give equal bytes.
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -72,8 +72,8 @@ class Rollouts:
         columns = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "sentences"}
         return {key: x for key, x in columns.items() if x is not None}
 
-    def _with(self, columns: dict[str, NDArray]) -> "Rollouts":
-        return Rollouts(**{"states": None, **columns}, sentences=self.sentences)
+    def _with(self, columns: dict[str, Any]) -> "Rollouts":
+        return replace(self, **columns)
 
 
 def joined(parts: Sequence[Rollouts]) -> Rollouts:
@@ -163,7 +163,7 @@ def _write_arrays(file: Path, rollouts: Rollouts) -> None:
         columns[key] = columns[key][step[:, 1:]]
     if rollouts.sentences is not None:
         columns["sentences"] = np.array(rollouts.sentences)
-    np.savez(file, **columns)
+    np.savez(file, **columns)  # type: ignore[arg-type]  # no column is called allow_pickle
 
 
 def _padded(rows: NDArray, lengths: NDArray) -> NDArray:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.core import RenderFrame
 from numpy.typing import NDArray
 
 from llmrl.checks import ConfigError, Count, NonNegative, Positive
@@ -143,7 +144,7 @@ class PickPlace(gym.Env):
         terminated = success or (late and config.timeout == "terminal")
         return self._observer.observation(), reward, terminated, late and config.timeout == "truncation", info
 
-    def render(self) -> NDArray[np.uint8] | list[NDArray[np.uint8]] | None:
+    def render(self) -> RenderFrame | list[RenderFrame] | None:
         """A rendering, or with "rgb_array_list" all since the last call: in physics mode, those of the motions too."""
         if self.render_mode == "rgb_array_list":
             frames, self.world.frames = self.world.frames, []

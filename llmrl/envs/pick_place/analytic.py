@@ -4,8 +4,9 @@ What is under the middle of a dropped object carries it, so an object whose midd
 Nothing is pushed, tilts or rolls. Images are drawn as labels (0: table, 1 + slot) from low to high, then coloured.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import floor
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +36,7 @@ class AnalyticWorld:
     def __init__(self, drop_scatter_mm: float) -> None:
         import cv2
 
-        self._colour_map = cv2.applyColorMap
+        self._colour_map: Callable[..., Any] = cv2.applyColorMap
         self._scatter = drop_scatter_mm / 1000 / PIXEL
         self.frames: list[NDArray[np.uint8]] = []  # there are no motions
 

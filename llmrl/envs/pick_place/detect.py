@@ -35,9 +35,10 @@ class NoisyTruth:
         self._noise = noise_px
 
     def start(self, world: World, scene: Scene, rng: np.random.Generator) -> list[Point]:
-        self._seen: list[list[float] | None] = list(world.position.tolist())
+        positions: list[list[float]] = world.position.tolist()
+        self._seen: list[list[float] | None] = [*positions]
         found = []
-        for (u, v), (du, dv) in zip(self._seen, (self._noise * rng.standard_normal((SLOTS, 2))).tolist()):
+        for (u, v), (du, dv) in zip(positions, (self._noise * rng.standard_normal((SLOTS, 2))).tolist()):
             # the authors' first draw: a noise longer than two sigma is shortened to 1.92 sigma (5 and 4.8 pixels)
             length = hypot(du, dv)
             factor = 1.92 * self._noise / length if length > 2 * self._noise else 1.0

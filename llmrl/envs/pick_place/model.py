@@ -28,7 +28,7 @@ NEAR, FAR = 0.05, 6.0  # m, of all cameras
 TOP_CAMERA = "top"
 
 
-def build(shapes: tuple[str, str, str], scale: float) -> Any:
+def build(shapes: tuple[str, ...], scale: float) -> Any:
     """MjModel with the bodies letter0-2, which have these shapes, bowl0-2 and hand, and the welds weld0-2. Where things
     are and which colours they have is set later: it differs by episode, and compiling takes longer than an episode."""
     import mujoco

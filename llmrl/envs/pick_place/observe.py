@@ -64,7 +64,7 @@ class Observer:
 
     def observation(self) -> dict[str, NDArray]:
         """A copy of what is seen now, as `space` has it."""
-        seen = {"rgb": self._rgb.copy(), "height": self._height.copy()}
+        seen: dict[str, NDArray] = {"rgb": self._rgb.copy(), "height": self._height.copy()}
         seen["in_hand"] = np.array([self._world.held >= 0], np.float32)
         if not self._image:
             seen["position"] = np.array(self.position, np.float32)

@@ -44,7 +44,7 @@ BORDER = CROP  # pixels around the half-resolution image, where crops reach beyo
 class Table:
     """One set of letters as a compiled model, with its state and its camera."""
 
-    def __init__(self, gl: OpenGL, shapes: tuple[str, str, str], scale: float) -> None:
+    def __init__(self, gl: OpenGL, shapes: tuple[str, ...], scale: float) -> None:
         import mujoco
 
         self.model = build(shapes, scale)

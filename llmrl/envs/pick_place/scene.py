@@ -66,8 +66,8 @@ def height_of(shape: str) -> float:
 class Scene:
     """One episode's start. A letter's place in `letters` is its slot; the bowl with index i has slot 3 + i."""
 
-    letters: tuple[str, str, str]  # shapes by slot, "block" for a block
-    colours: tuple[str, str, str, str, str, str]  # by slot, bowls included
+    letters: tuple[str, ...]  # (3,) shapes by slot, "block" for a block
+    colours: tuple[str, ...]  # (6,) by slot, bowls included
     xy: NDArray[np.float64]  # (6, 2) centres in metres
     yaw: NDArray[np.float64]  # (3,) radians, counter-clockwise seen from above
     scale: float  # of the letters: 1 in the short horizon, 0.9 in the long one
@@ -117,7 +117,8 @@ def sample_scene(
     if horizon == "short":
         *shades, letter, bowl = rng.random(5).tolist()  # in one call, each costs microseconds
         chosen = tuple(colours[int(x * len(colours))] for x in shades)
-        bowls, goal = BOWL_COLOURS, (int(3 * letter), int(3 * bowl))
+        bowls: tuple[str, ...] = BOWL_COLOURS
+        goal: tuple[int, int] | None = int(3 * letter), int(3 * bowl)
     else:
         drawn = rng.permutation(len(colours)).tolist()[:3] if len(colours) > 3 else range(3)
         chosen = bowls = tuple(colours[i] for i in drawn)

@@ -18,23 +18,24 @@ import gc
 import math  # noqa: F401  (programs import it when no file can be opened any more)
 import pickle
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FunctionType
 
-import locks
+import locks  # type: ignore[import-not-found]  # both lie beside this file, which runs as a script
 import numpy as np
 import numpy.fft
 import numpy.linalg
 import numpy.ma
 import numpy.polynomial
-import wire
+import wire  # type: ignore[import-not-found]
 
 GENERATED = "<generated>"
 
 
 def main(read_fd: int, write_fd: int, parent: int, memory_mb: int, cpu_seconds: int, output_mb: int) -> None:
     warnings.simplefilter("ignore")
-    np.empty, np.empty_like = np.zeros, np.zeros_like  # what memory held before is no value of a program
+    # what memory held before is no value of a program
+    np.empty, np.empty_like = np.zeros, np.zeros_like  # type: ignore[misc, assignment]
     np.seterr(all="ignore")  # what numpy warns of goes nowhere, and finding that out costs time
     layers = locks.lock_in(parent, memory_mb, cpu_seconds)
     sys.path.clear()
@@ -45,7 +46,7 @@ def main(read_fd: int, write_fd: int, parent: int, memory_mb: int, cpu_seconds: 
     program = {"__name__": "generated", "__builtins__": builtins}
     ready = False
     beginnings = wire.Beginnings()
-    last = b"", 0, "", []
+    last: tuple[bytes, int, str, list[wire.Place]] = b"", 0, "", []
     while data := bytearray(os.read(read_fd, 65536)):
         if len(data) != last[1] or not data.startswith(last[0]):  # another request than the one before
             last = whole(read_fd, data)
@@ -53,7 +54,7 @@ def main(read_fd: int, write_fd: int, parent: int, memory_mb: int, cpu_seconds: 
         arrays = wire.unpack(places, data, len(prefix))
         try:
             if ready:
-                values = outputs(function(program, name)(*arrays), output_mb)
+                values: Sequence = outputs(function(program, name)(*arrays), output_mb)
             else:
                 values = define(program, *(array.tobytes().decode() for array in arrays))
                 ready = True

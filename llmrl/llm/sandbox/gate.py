@@ -156,7 +156,7 @@ class _Gate(ast.NodeVisitor):
             while isinstance(root, (ast.Subscript, ast.Attribute, ast.Call)):
                 root = root.func if isinstance(root, ast.Call) else root.value
             scope = self.scope.of(root.id) if isinstance(root, ast.Name) else None
-            if scope in (None, self.module) or scope.names[root.id]:
+            if not isinstance(root, ast.Name) or scope is None or scope is self.module or scope.names[root.id]:
                 _refuse("forbidden_state", node, "an assignment to an item: only of what the function itself named")
         self.generic_visit(node)
 
@@ -208,7 +208,7 @@ class _Gate(ast.NodeVisitor):
         named = {keyword.arg for keyword in node.keywords}
         if None in named:
             _refuse("forbidden_syntax", node, "** in a call is not allowed: write the arguments out")
-        if strange := [name for name in named if name.startswith("__")]:
+        if strange := [name for name in named if name and name.startswith("__")]:
             _refuse("forbidden_name", node, f"{strange[0]} is not allowed")
         given = {keyword.arg for keyword in node.keywords if not _is_none(keyword.value)}
         if "where" in given and "out" not in given and self._called(node) not in allowed.TAKE_WHERE:

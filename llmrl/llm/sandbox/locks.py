@@ -18,7 +18,7 @@ try:  # now: later no file can be read any more
     import landlockpy
     import seccompy
 except ImportError:
-    landlockpy = seccompy = None
+    landlockpy = seccompy = None  # type: ignore[assignment]
 
 NOBODY = 65534  # the uid that owns nothing
 CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWNET = 0x08000000, 0x10000000, 0x40000000

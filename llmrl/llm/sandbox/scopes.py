@@ -4,7 +4,7 @@ A scope is the module, a function, a lambda or a comprehension; classes, global 
 """
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
@@ -63,7 +63,7 @@ def bindings(nodes: Iterable[ast.AST | None]) -> Iterator[Binding]:
                 yield from bindings(ast.iter_child_nodes(node))
 
 
-def parameters(node: ast.FunctionDef | ast.Lambda) -> list[Binding]:
+def parameters(node: ast.FunctionDef | ast.Lambda) -> list[tuple[str, str, ast.arg]]:
     found = node.args
     every = [*found.posonlyargs, *found.args, *found.kwonlyargs, found.vararg, found.kwarg]
     return [(argument.arg, "", argument) for argument in every if argument is not None]
@@ -85,5 +85,5 @@ def annotations(node: ast.FunctionDef | ast.Lambda) -> list[ast.expr]:
     return [annotation for annotation in found if annotation is not None]
 
 
-def body(node: ast.FunctionDef | ast.Lambda) -> list[ast.AST]:
+def body(node: ast.FunctionDef | ast.Lambda) -> Sequence[ast.AST]:
     return node.body if isinstance(node, ast.FunctionDef) else [node.body]

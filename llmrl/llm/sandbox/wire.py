@@ -80,7 +80,8 @@ def layout(head: bytes) -> Layout:
     name, zero, rest = head.partition(b"\0")
     if not zero or not name.isascii() or len(head) > MAX_HEADER:
         raise WireError("no header")
-    arrays, place, size = [], 0, 0
+    arrays: list[Place] = []
+    place, size = 0, 0
     while place < len(rest):
         if len(arrays) == MAX_ARRAYS or len(rest) < place + 2:
             raise WireError("too many arrays, or half an array")

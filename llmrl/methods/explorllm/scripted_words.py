@@ -22,7 +22,12 @@ def plan(messages: list[dict], index: str) -> str:
 def _read(messages: list[dict]) -> tuple[list[str], str]:
     """The names of the six things, and the sentence."""
     text = messages[-1]["content"]
-    return re.findall(r"^- \d: the (.+)$", text, re.MULTILINE), re.search(r'The user says: "(.*)"', text)[1]
+    return re.findall(r"^- \d: the (.+)$", text, re.MULTILINE), _first(r'The user says: "(.*)"', text)
+
+
+def _first(pattern: str, text: str) -> str:
+    """The group of the first match; the prompts are ours, so there is one."""
+    return re.findall(pattern, text)[0]
 
 
 def _shared(name: str, sentence: str) -> int:

@@ -16,7 +16,7 @@ OPENINGS = (
 def rephrase(messages: list[dict], index: str) -> str:
     """The goal in its own words behind n different openings."""
     text = messages[-1]["content"]
-    goal, n = re.search(r"This is the goal: (.+)\.\n", text)[1], int(re.search(r"Write (\d+) ", text)[1])
+    goal, n = re.findall(r"This is the goal: (.+)\.\n", text)[0], int(re.findall(r"Write (\d+) ", text)[0])
     again = [" ".join(["once more,"] * (i // len(OPENINGS)) + [goal[0].lower() + goal[1:]]) for i in range(n)]
     lines = [f"{OPENINGS[i % len(OPENINGS)]} {words}" for i, words in enumerate(again)]
     return "\n".join(["A scripted answer, by no language model.", *lines])

@@ -4,8 +4,7 @@ A program defines `revise_state(s)`, which returns s with features appended, and
 reward-only search (EUREKA) `intrinsic_reward(s)` alone. It runs in the sandbox, never here.
 """
 
-import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +15,8 @@ from llmrl.llm import program_text
 from llmrl.llm.answer import FAULTS
 from llmrl.llm.program_text import Rejected
 from llmrl.llm.sandbox import Limits, Sandbox, SandboxFailure
+from llmrl.methods.search import checks
+from llmrl.methods.search.checks import check_pure, within_time
 from llmrl.runs import seeding
 
 FUNCTIONS = ("revise_state", "intrinsic_reward")
@@ -34,12 +35,10 @@ REJECTIONS = {  # beside the sandbox's own names
     "not_finite": "a value on a real state is infinite or not a number",
     "reward_not_scalar": "the intrinsic reward is not one number",
     "reward_too_large": "the intrinsic reward is beyond a limit",
-    "impure": "the same state gave another result the second time, in another order or in another process",
     "ignores_features": "the intrinsic reward depends on none of the added dimensions",
-    "too_slow": "a state takes too long",
+    **checks.REJECTIONS,
     **FAULTS,
 }
-SECONDS_PER_STATE = 0.001  # generous: a slow training step takes 0.005, and machines are busy
 SENSITIVITY_STATES = 32
 
 # Our part of the program's process: one call per new state.
@@ -161,10 +160,11 @@ def validate(
     if not revise and FUNCTIONS[0] in defined(code):
         raise Rejected("unwanted_features", "write intrinsic_reward(s) alone, without revise_state")
     functions = FUNCTIONS if revise else FUNCTIONS[1:]
-    checks = f"{CHECKS}\n_needs_features = {revise and 'no_features' in reject}\n"
+    harness = f"{CHECKS}\n_needs_features = {revise and 'no_features' in reject}\n"
     try:
-        with Sandbox(code, functions, checks, limits=limits) as sandbox:
-            x, g = _within_time(sandbox, states) if "too_slow" in reject else _checked(sandbox, states)
+        with Sandbox(code, functions, harness, limits=limits) as sandbox:
+            timed = "too_slow" in reject
+            x, g = within_time(_checked, sandbox, [states]) if timed else _checked(sandbox, [states])
             features = x.shape[1] - states.shape[1]
             if max_features is not None and features > max_features:
                 raise Rejected("too_many_features", f"it appends {features} dimensions, at most {max_features} may be")
@@ -172,13 +172,8 @@ def validate(
                 _check_finite(x, g, states.shape[1])
             not_finite = int((~np.isfinite(x)).sum() + (~np.isfinite(g)).sum())
             not_finite += _on_extremes(sandbox, states) if "fails_on_extremes" in reject else 0
-            with Sandbox(code, functions, checks, limits=limits) as another:
-                backwards = np.arange(len(states))[::-1]
-                mixed = seeding.generator(0, "purity").permutation(len(states))
-                for process, order in (sandbox, backwards), (sandbox, mixed), (another, np.repeat(mixed, 2)):
-                    again = _checked(process, states[order])
-                    if not (_equal(again[0], x[order]) and _equal(again[1], g[order])):
-                        raise Rejected("impure", REJECTIONS["impure"])
+            with Sandbox(code, functions, harness, limits=limits) as another:
+                check_pure(_checked, sandbox, another, [states], (x, g))
             _check_random_state(sandbox, states.shape[1], max_reward, seed)  # now that one call tells of all
             g = np.nan_to_num(g, posinf=0, neginf=0)  # as in training
             share = _check_size(g, w, max_real_reward, rewards, max_reward_share)
@@ -195,24 +190,13 @@ def validate(
     )  # fmt: skip
 
 
-def _checked(sandbox: Sandbox, states: NDArray) -> tuple[NDArray, NDArray]:
-    """(X (n, D), G (n,)) of the states, in one call. Raises Rejected where a rule of RULES is broken."""
-    rule, at, x, g = sandbox.call("_check", np.ascontiguousarray(states))
+def _checked(sandbox: Sandbox, columns: Sequence[NDArray]) -> tuple[NDArray, NDArray]:
+    """(X (n, D), G (n,)) of the one column, states (n, d), in one call. Raises Rejected where a rule of RULES is
+    broken."""
+    rule, at, x, g = sandbox.call("_check", np.ascontiguousarray(columns[0]))
     if name := RULES[int(rule)]:
         raise Rejected(name, f"{REJECTIONS[name]} (state {int(at)})")
     return x, g
-
-
-def _within_time(sandbox: Sandbox, states: NDArray) -> tuple[NDArray, NDArray]:
-    """As `_checked`, after a look at how long the first states take."""
-    few, taken = states[:50], []
-    for _ in range(3):  # the best of three: a busy machine is not the program's fault
-        begin = time.perf_counter()
-        _checked(sandbox, few)
-        taken.append((time.perf_counter() - begin) / len(few))
-    if min(taken) > SECONDS_PER_STATE:
-        raise Rejected("too_slow", f"{1e3 * min(taken):.1f} ms for a state, at most {1e3 * SECONDS_PER_STATE:g} ms")
-    return _checked(sandbox, states)
 
 
 def _check_finite(x: NDArray, g: NDArray, d: int) -> None:
@@ -229,7 +213,7 @@ def _on_extremes(sandbox: Sandbox, states: NDArray) -> int:
     single = np.diag(100 * deviation + 1)
     extremes = [np.zeros_like(mean), mean + 10 * deviation, mean - 10 * deviation, *(mean + single), *(mean - single)]
     try:
-        x, g = _checked(sandbox, np.array(extremes))
+        x, g = _checked(sandbox, [np.array(extremes)])
     except SandboxFailure as failure:
         raise Rejected(failure.name, f"on an extreme state (zeros, or very large entries): {failure.detail}") from None
     return int((~np.isfinite(x)).sum() + (~np.isfinite(g)).sum())
@@ -239,7 +223,7 @@ def _check_random_state(sandbox: Sandbox, d: int, max_reward: float, seed: int) 
     """What the authors' code checks: both functions run on one standard normal state, and |G| is at most a bound."""
     state = seeding.generator(seed, "random_state").standard_normal((1, d))
     try:
-        size = abs(_checked(sandbox, state)[1][0])
+        size = abs(_checked(sandbox, [state])[1][0])
     except SandboxFailure as failure:
         raise Rejected(failure.name, f"on a state of standard normal numbers: {failure.detail}") from None
     if not size <= max_reward:  # what is no number is beyond any bound
@@ -266,10 +250,6 @@ def _ignored(sandbox: Sandbox, x: NDArray, d: int) -> list[int]:
     deviation = x[:, d:].std(axis=0)
     (depends,) = sandbox.call("_sensitivity", np.ascontiguousarray(rows), np.where(deviation > 0, deviation, 1.0))
     return (d + np.flatnonzero(~depends)).tolist()
-
-
-def _equal(a: NDArray, b: NDArray) -> bool:
-    return np.array_equal(a, b, equal_nan=True)
 
 
 def _rounded(value: float) -> float:

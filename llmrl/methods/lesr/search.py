@@ -8,7 +8,6 @@ directories, and what a program was rejected for, or came to, is a recorded fact
 """
 
 import dataclasses
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from llmrl.checks import ConfigError, Count, NonNegative, NonNegativeInt, Positive
-from llmrl.config import wrapped
 from llmrl.contracts.env import Task
 from llmrl.contracts.method import Method, Reads
 from llmrl.llm.program_text import Rejected, fingerprint
@@ -26,12 +24,11 @@ from llmrl.methods.lesr import wrapper as lesr_wrapper
 from llmrl.methods.lesr.lipschitz import spectral
 from llmrl.methods.lesr.program import REJECTIONS, Rejection, extract, validate
 from llmrl.methods.lesr.wrapper import PROGRAM
-from llmrl.methods.plain import vanilla
+from llmrl.methods.search.candidates import failure, place, program_file, say, totals, train
 from llmrl.methods.search.steps import real_steps
 from llmrl.runs import seeding
-from llmrl.runs.children import outcome_of, prepare, result_of, run_all
+from llmrl.runs.children import result_of
 from llmrl.runs.files import read_jsonl, write_text
-from llmrl.runs.identity import DONE
 
 if TYPE_CHECKING:
     from llmrl.config import Config as Run
@@ -186,7 +183,7 @@ class _Search:
                 continue
             code, rejection = extract(reply.text), None
             self.known.add(fingerprint(code))
-            write_text(self._file(f"{iteration}-{len(found)}"), code)
+            program_file(self.ctx.dir, f"{iteration}-{len(found)}", code)
             facts = self.ctx.llm.transcript.events[SAMPLE, index, "accepted"]
             found.append(Candidate(index, reply.text, code, features=facts["features"], ignored=facts["ignored"]))
         self.candidates += found
@@ -218,43 +215,29 @@ class _Search:
     def train(self, candidates: list[Candidate]) -> None:
         """Each candidate is a run of its own, side by side; one that fails is feedback, not the end."""
         places = {c.index: [self._place(c, s) for s in range(self.config.seeds)] for c in candidates}
-        todo = [c for c in candidates if (SAMPLE, c.index, "trained") not in self.ctx.llm.transcript.events]
-        run_all([p for c in todo for p in places[c.index]], self.ctx.cfg.compute.workers, self.ctx.stop)
+        trained = train(self.ctx, SAMPLE, places, lambda index, made: self._facts(made))
         for c in candidates:
-            facts = self._facts(places[c.index]) if c in todo else None
-            if facts is not None:
-                self.ctx.llm.event(SAMPLE, c.index, "trained", **facts)
-            known = self.ctx.llm.transcript.events[SAMPLE, c.index, "trained"]
-            c.lipschitz, c.failed = known["lipschitz"], known["failed"]
-            c.score = -np.inf if c.failed else known["score"]
+            facts = trained[c.index]
+            c.lipschitz, c.failed = facts["lipschitz"], facts["failed"]
+            c.score = -np.inf if c.failed else facts["score"]
             self._tell(f"{c.index}: {c.failed or f'score {c.score:,.2f}'}, {c.features} features")
 
     def _place(self, candidate: Candidate, number: int) -> Path:
         """The directory of a candidate's training, with what it is to run."""
-        own = self.config
+        own, name = self.config, candidate.name
         wrapper = lesr_wrapper.Config(
-            artifact=str(self._file(candidate.name)), w=own.w, state=own.state, reward=own.reward, form=own.form,
-            record=None if own.lipschitz == "spectral_norm" else own.lipschitz, scaled=own.scaled, drop=(),
+            artifact=str(program_file(self.ctx.dir, name, candidate.code)), w=own.w, state=own.state, reward=own.reward,
+            form=own.form, record=None if own.lipschitz == "spectral_norm" else own.lipschitz, scaled=own.scaled,
+            drop=(),
         )  # fmt: skip
-        cfg = wrapped(self.ctx.cfg, wrapper)
-        child = dataclasses.replace(
-            cfg,
-            method=vanilla.Config(),
-            seed=seeding.integer(own.seed, "candidate", candidate.name, number),
-            choices=cfg.choices | {"method": "vanilla"},
-            log=dataclasses.replace(cfg.log, progress=False, wandb="off"),
-        )
-        place = self.ctx.dir / "candidates" / (candidate.name + (f"-seed{number}" if number else ""))
-        prepare(place, child)
-        return place
+        seed = seeding.integer(own.seed, "candidate", name, number)
+        return place(self.ctx.cfg, self.ctx.dir, name + (f"-seed{number}" if number else ""), wrapper, seed)
 
     def _facts(self, places: list[Path]) -> dict[str, Any]:
         """What a candidate's trainings came to, averaged over their seeds."""
-        outcomes = [outcome_of(place) for place in places]
-        failed = next((o.reason if o else "its process was killed" for o in outcomes if not o or o.status != DONE), "")
-        if failed:
-            return {"failed": f"failed: {failed}"[:300], "score": None, "lipschitz": []}
-        score = float(np.mean([self._score(place) for place in places]))
+        if failed := failure(places):
+            return {"failed": failed, "score": None, "lipschitz": []}
+        score = float(np.mean([self._score(one) for one in places]))
         return {
             "failed": "" if np.isfinite(score) else "failed: its score is not finite", "score": score,
             "lipschitz": np.mean([self._lipschitz(p) for p in places], axis=0).round(6).tolist(),
@@ -308,13 +291,9 @@ class _Search:
         best = max(scored, key=lambda c: c.score)
         write_text(self.ctx.dir / PROGRAM, best.code)
         places = [self._place(c, s) for c in self.candidates for s in range(self.config.seeds)]
-        done = [result_of(p) for p in places if (o := outcome_of(p)) and o.status == DONE]
-        rows = [r for p in places for r in read_jsonl(p / "eval.jsonl")]
-        total = {key: sum(r[key] for r in done) for key in ("env_steps", "updates", "episodes")}
         told = [{"index": c.index, "score": None if c.failed else c.score, "failed": c.failed, "features": c.features}
                 for c in self.candidates]  # fmt: skip
-        return total | {
-            "env_steps_total": total["env_steps"], "eval_env_steps": sum(sum(r["lengths"]) for r in rows),
+        return totals(places) | {
             "lesr": {"chosen": best.index, "features": best.features, "candidates": told,
                      "rejected": self._rejections()},
         }  # fmt: skip
@@ -325,14 +304,8 @@ class _Search:
         reasons += ["impure" for c in self.candidates if c.failed.startswith(IMPURE)]
         return {reason: reasons.count(reason) for reason in sorted(set(reasons))}
 
-    def _file(self, name: str) -> Path:
-        path = self.ctx.dir / "programs" / f"{name}.py"
-        path.parent.mkdir(exist_ok=True)
-        return path
-
     def _tell(self, text: str) -> None:
-        if self.ctx.cfg.log.progress:
-            print(f"  search {text}", file=sys.stderr, flush=True)
+        say(self.ctx.cfg, text)
 
 
 def critic_weights(state: dict) -> list[np.ndarray]:

@@ -1,0 +1,90 @@
+"""Transcripts and what unfolds beside them, as data that page.js turns into text when someone unfolds it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from llmrl.checks import raised
+from llmrl.contracts.report import Details, PaperReport, Value
+from llmrl.llm.transcript import Transcript
+from llmrl.report.store.record import RunRecord
+
+MAX_ROWS = 200  # calls of a run, rows of details: the first and the last hundred
+MAX_TEXT = 6_000  # characters of one text
+LIMITS = (
+    f"A run's first and last {MAX_ROWS // 2} calls and rows are here, and of a text {MAX_TEXT:,} characters; its "
+    "llm.jsonl holds all."
+)
+
+
+def llm_data(record: RunRecord) -> dict[str, Any] | None:
+    """The calls of a run, as plain values; None where it has asked no LLM. Raises ReplayError where llm.jsonl is
+    corrupt."""
+    path = record.path / "llm.jsonl"
+    if not path.exists():
+        return None
+    transcript = Transcript(path, read_only=True)
+    if not transcript.calls:
+        return None
+    texts: dict[str, int] = {}  # each once: most calls share their system message
+    calls = _ends(list(transcript.calls.values()), "calls", lambda call: _call(call, transcript, texts))
+    return {"calls": calls, "texts": list(texts), "n_calls": len(transcript.calls)}
+
+
+def details_of(record: RunRecord, papers: Mapping[str, PaperReport]) -> tuple[list[dict[str, Any]], list[str]]:
+    """What the papers unfold beside the transcript, as plain values, and why one of them cannot."""
+    found, problems = [], []
+    for paper, report in papers.items():
+        try:
+            if details := report.details(record):
+                found.append(_plain(details))
+        except Exception as error:  # noqa: BLE001 (it may be anybody's code)
+            problems.append(f"no details from the report of {paper}: {raised(error)}")
+    return found, problems
+
+
+def _plain(details: Details) -> dict[str, Any]:
+    def plain(value: Value) -> Any:
+        return _cut(value) if isinstance(value, str) else value
+
+    rows = _ends(details.rows, "rows", lambda row: {"cells": list(map(plain, row))})
+    return {"title": details.title, "columns": [column._asdict() for column in details.columns], "rows": rows}
+
+
+def _ends(rows: Sequence[Any], what: str, make: Callable[[Any], dict]) -> list[dict]:
+    """The first and the last of many rows, and between them how many are left out."""
+    half, left_out = MAX_ROWS // 2, len(rows) - MAX_ROWS
+    if left_out <= 0:
+        return [make(row) for row in rows]
+    gap = {"gap": f"… {left_out:,} {what} in between are left out; llm.jsonl holds them"}
+    return [*map(make, rows[:half]), gap, *map(make, rows[-half:])]
+
+
+def _call(call: dict, transcript: Transcript, texts: dict[str, int]) -> dict[str, Any]:
+    key = call["purpose"], call["index"]
+    failures = transcript.failures.get(key, [])
+    failed = [f"attempt without an answer: {row['reason']}: {row['detail']}" for row in failures]
+    events = [row for (*of, _), row in transcript.events.items() if tuple(of) == key]
+    known = ("kind", "purpose", "index", "event")
+    verdicts = [" ".join([e["event"], *(f"{k}: {v}" for k, v in e.items() if k not in known)]) for e in events]
+    known_tokens = call["prompt_tokens"] is not None
+    tokens = f"{call['prompt_tokens']}+{call['completion_tokens']} tokens" if known_tokens else "tokens unknown"
+    usd = "price unknown" if call["usd"] is None else f"{call['usd']:.5f} USD"
+    title = " · ".join([*key, call["served_model"], tokens, usd, *(e["event"] for e in events)])
+    messages = [[m["role"], _noted(_content(m["content"]), texts)] for m in call["messages"]]
+    return {"title": title, "messages": messages, "answer": _noted(call["answer"], texts), "after": failed + verdicts}
+
+
+def _content(content: Any) -> str:
+    """A message's text; of a message in parts, images by their type alone."""
+    if isinstance(content, str):
+        return content
+    return "\n".join(str(part.get("text", f"[{part.get('type', 'part')}]")) for part in content)
+
+
+def _noted(text: str, texts: dict[str, int]) -> int:
+    return texts.setdefault(_cut(text), len(texts))
+
+
+def _cut(text: str) -> str:
+    rest = len(text) - MAX_TEXT
+    return text if rest <= 0 else f"{text[:MAX_TEXT]}\n… {rest:,} more characters are in llm.jsonl"

@@ -1,0 +1,1 @@
+"""What `llmrl plan` forecasts and carries out."""

@@ -1,0 +1,1 @@
+"""Run directories as records: read, indexed, gathered into groups."""
