@@ -80,7 +80,7 @@ def carry_out(
         stop: asked to stop (from any thread), it ends the run with a checkpoint. In the main thread it hears signals.
         tell: gets what a person should read, as it comes.
     """
-    node = json.loads(json.dumps(node_of(run))) if isinstance(run, Config) else copy.copy(run)
+    node: Any = json.loads(json.dumps(node_of(run))) if isinstance(run, Config) else copy.copy(run)
     life = _Life(node, tuple(overrides), place, stop or Stop(), tell)
     try:
         return life.live()
