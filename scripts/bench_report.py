@@ -24,10 +24,10 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np  # noqa: E402
-from llmrl.report.loading import load  # noqa: E402
 
 from llmrl.report import stats  # noqa: E402
 from llmrl.report.store.index import SETTLED_S  # noqa: E402
+from llmrl.report.store.loading import load  # noqa: E402
 
 VARIANTS = 50  # of evaluation files; the runs take turns
 EPISODES = 10

@@ -76,6 +76,11 @@ class Wrapper(gym.Wrapper, ABC):
         """
         super().__init__(env)
 
+    def metrics(self) -> dict[str, float]:
+        """Numbers worth logging beside training, such as means since the last call: what it keeps for them is part of
+        `state_dict`. Of environments side by side the mean is logged."""
+        return {}
+
     @abstractmethod
     def facts(self) -> dict[str, Any]:
         """For the run's result, under `wrapper`: numbers or lists of numbers, of which the mean over side-by-side

@@ -11,6 +11,7 @@ import gymnasium as gym
 import numpy as np
 
 from llmrl.contracts.agent import Agent, executed
+from llmrl.contracts.env import Wrapper
 from llmrl.contracts.explorer import EpisodeSummary, Explorer
 from llmrl.contracts.replay import ReplayBuffer, Step
 from llmrl.loops.training import Services, Training
@@ -123,7 +124,9 @@ class OnlineTraining(Training):
             self._note_update(out)
 
     def _metrics(self) -> Mapping[str, Any]:
-        return self.explorer.metrics()
+        found = [slot.env.metrics() for slot in self.slots if isinstance(slot.env, Wrapper)]
+        means = {name: float(np.mean([metrics[name] for metrics in found])) for name in found[0]} if found else {}
+        return self.explorer.metrics() | means
 
     def _facts(self) -> dict[str, Any]:
         last = {"return": self.last_episode.episode_return} if self.last_episode else {}
