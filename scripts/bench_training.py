@@ -39,8 +39,8 @@ from pydantic import TypeAdapter  # noqa: E402
 
 from llmrl.agents import dqn, ppo, rainbow, sac, td3  # noqa: E402
 from llmrl.conf_files import conf_root  # noqa: E402
-from llmrl.llm import scripted_lesr  # noqa: E402
 from llmrl.loops.online import OnlineTraining, Schedule  # noqa: E402
+from llmrl.methods.lesr import scripted as scripted_lesr  # noqa: E402
 from llmrl.methods.lesr import wrapper as lesr_wrapper  # noqa: E402
 from llmrl.runs.checkpoint import Checkpoints  # noqa: E402
 from llmrl.runs.log import RunLog  # noqa: E402

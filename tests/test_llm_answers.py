@@ -19,9 +19,9 @@ from llmrl.llm.answer import without_thoughts
 from llmrl.llm.client import BudgetReached, LLMRefused, LLMUnavailable, preflight
 from llmrl.llm.redact import redact
 from llmrl.llm.transcript import Transcript
-from llmrl.run import StatusReport
 from llmrl.runs.console import TrainingProgress
 from llmrl.runs.identity import RunDirectory
+from llmrl.runs.lifecycle import StatusReport
 from llmrl.runs.stop import Stop
 
 HTML = {"Content-Type": "text/html"}

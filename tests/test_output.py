@@ -18,6 +18,7 @@ import llmrl.evaluation
 import llmrl.report.figures.run_curve
 import llmrl.run
 import llmrl.runs.console
+import llmrl.runs.lifecycle
 import llmrl.streams
 from llmrl.agents.dqn import DQN
 from llmrl.checks import ConfigError
@@ -317,7 +318,7 @@ def test_a_log_that_cannot_be_closed_changes_nothing(llmrl_run, tmp_path, monkey
         def close(self):
             raise OSError(errno.EPIPE, "Broken pipe")
 
-    monkeypatch.setattr(llmrl.run, "mirrors_of", lambda *_: [Broken()])
+    monkeypatch.setattr(llmrl.runs.lifecycle, "mirrors_of", lambda *_: [Broken()])
     done = llmrl_run(*CART_POLE)
     assert done.code == 0 and status(only_run(tmp_path)) == "DONE" and "Broken pipe" in done.err
 
@@ -348,7 +349,7 @@ def test_done_is_the_last_word(later, tmp_path):
 def test_a_finished_run_that_cannot_be_set_aside_stays_finished(llmrl_run, tmp_path, monkeypatch):
     assert llmrl_run(*CART_POLE).code == 0
     with monkeypatch.context() as patch:
-        patch.setattr(llmrl.run, "set_aside", raising(PermissionError(errno.EACCES, "Permission denied")))
+        patch.setattr(llmrl.runs.lifecycle, "set_aside", raising(PermissionError(errno.EACCES, "Permission denied")))
         done = llmrl_run(*CART_POLE, "rerun=true")
     directory = only_run(tmp_path)
     assert done.code == 2 and "Permission denied" in done.err

@@ -35,6 +35,7 @@ ALLOWED = {
     "runs": {"contracts", "checks", "conf_files", "explore", "intervals", "papers", "replay"},
     "runs/artifacts": {"checks", "config"},
     "runs/kept_wrapper": {"config"},
+    "runs/lifecycle": {"build", "checks", "config", "context", "contracts", "llm", "report"},
     "report": {"config", "contracts", "llm", "papers", "runs", *LEAVES},
     "config": {"contracts", "agents", "envs", "llm", "methods", *LEAVES},
     "build": {"contracts", "config", "envs", "limits", "runs", *LEAVES},

@@ -169,7 +169,7 @@ def test_rerun_keeps_the_old_one(llmrl_run, tmp_path):
     directory = only_run(tmp_path)
     first = (directory / "metrics.jsonl").read_bytes()
     again = llmrl_run(*CART_POLE, "rerun=true")
-    assert again.code == 0 and ".replaced" in again.out
+    assert again.code == 0 and ".replaced" in again.err
     (old,) = (path for path in run_directories(tmp_path) if ".replaced" in path.parts)
     assert (old / "metrics.jsonl").read_bytes() == first == (directory / "metrics.jsonl").read_bytes()
     assert status(old) == "DONE"

@@ -169,7 +169,6 @@ def _context(config: Any, directory: Path, saved: list[dict], stop_at: int | Non
     """A RunContext with short training episodes (a method may do something between them), which is asked to stop at
     `stop_at` env_steps (offline: updates) and notes in `saved` what every checkpoint was made of."""
     import copy
-    import signal
 
     from gymnasium.wrappers import TimeLimit
 
@@ -182,11 +181,11 @@ def _context(config: Any, directory: Path, saved: list[dict], stop_at: int | Non
     half = max(1, config.budget.length // getattr(config.agent, "n_envs", 1) // 2)  # two episodes per environment
     stop = Stop()
     if stop_at == 0:
-        stop.signum = signal.SIGTERM
+        stop.ask()
 
     def report(clock: Any, facts: dict) -> None:
         if stop_at and getattr(clock, config.budget.unit) >= stop_at:
-            stop.signum = signal.SIGTERM
+            stop.ask()
 
     class Context(RunContext):
         def env(self, role: Any, wrapper: Any = None) -> Any:

@@ -4,8 +4,9 @@ A suite is one module with `Config` (an `EnvConfig`) and `make(config, role, *, 
 `conf/env/<suite>/*.yaml`. The contract of every environment: `reset(seed=s)` starts an episode that s and the actions
 determine, whatever was played before (a resume resets with the seed and replays the actions). The reward returned is
 the one to learn from; where that is not the environment's own, `info["reward_env"]` holds the own one.
-`info["life_lost"]` is True on a step whose lost life is terminal for learning although the episode goes on. It may
-change arrays that it returned, and the action that it is given: whoever plays it (runs/play.py) copies both.
+`info["life_lost"]` is True on a step whose lost life is terminal for learning although the episode goes on.
+`info["measures"]` holds numbers whose sums over an episode stand beside its return in evaluations. It may change arrays
+that it returned, and the action that it is given: whoever plays it (runs/play.py) copies both.
 
 A wrapper is a module llmrl/methods/<name>/wrapper.py that holds a frozen dataclass `Config`, which checks
 conf/wrapper/<name>.yaml, and exports its class as `WRAPPER`. It works with every method and agent.
@@ -74,6 +75,11 @@ class Wrapper(gym.Wrapper, ABC):
             role: in evaluation the reward returned is the environment's own.
         """
         super().__init__(env)
+
+    def metrics(self) -> dict[str, float]:
+        """Numbers worth logging beside training, such as means since the last call: what it keeps for them is part of
+        `state_dict`. Of environments side by side the mean is logged."""
+        return {}
 
     @abstractmethod
     def facts(self) -> dict[str, Any]:

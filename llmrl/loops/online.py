@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from llmrl.contracts.agent import Agent, executed
+from llmrl.contracts.env import Wrapper
 from llmrl.contracts.explorer import Clock, EpisodeSummary, Explorer
 from llmrl.contracts.replay import Step
 from llmrl.runs import play, seeding
@@ -200,9 +201,14 @@ class OnlineTraining:
             numbers = {k: float(v) for k, v in self.last_update.items()}
             if bad := [k for k, v in numbers.items() if not math.isfinite(v)]:
                 raise TrainingDiverged(f"{bad[0]} is {numbers[bad[0]]} at {self.clock.env_steps:,} env_steps")
-            self.log.metrics({"kind": "train", **asdict(self.clock), **numbers, **self.explorer.metrics()})
+            more = self.explorer.metrics() | self._env_metrics()
+            self.log.metrics({"kind": "train", **asdict(self.clock), **numbers, **more})
         if time.monotonic() - self._reported_at > 1.0:
             self._report_progress()
+
+    def _env_metrics(self) -> dict[str, float]:
+        found = [slot.env.metrics() for slot in self.slots if isinstance(slot.env, Wrapper)]
+        return {name: float(np.mean([metrics[name] for metrics in found])) for name in found[0]} if found else {}
 
     def _report_progress(self) -> None:
         now = time.monotonic()

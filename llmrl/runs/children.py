@@ -20,8 +20,8 @@ from llmrl.runs.stop import Stop, Stopped
 
 PARENT = "LLMRL_PARENT_PID"
 LOOK_EVERY_S = 0.1
-BAD_INPUT = 2
-CODES = {DONE: 0, FAILED: 1, PAUSED: 75}  # of `llmrl run`, where only the status is known
+OK, FAILURE, BAD_INPUT, TRY_LATER = 0, 1, 2, 75  # exit codes of `llmrl run`; 128 + n: stopped by signal n
+CODES = {DONE: OK, FAILED: FAILURE, PAUSED: TRY_LATER}  # where only the status is known
 
 
 class Job(Protocol):

@@ -54,12 +54,12 @@ def show_result(directory: RunDirectory, title: str) -> None:
     print_result(directory.path, read_json(directory / "result.json"), title=f"{title}: {what}")
 
 
-def set_aside(path: Path, outputs: Path) -> None:
-    """Moves a finished run to outputs/.replaced/, from where it can be had back."""
+def set_aside(path: Path, outputs: Path) -> Path:
+    """Moves a finished run to outputs/.replaced/, from where it can be had back. Returns where it is now."""
     target = outputs / ".replaced" / path.relative_to(outputs)
     number = 0
     while (numbered := target.with_name(f"{target.name}-{number}")).exists():
         number += 1
     numbered.parent.mkdir(parents=True, exist_ok=True)
     path.rename(numbered)
-    print(f"The earlier run is kept in {numbered}")
+    return numbered

@@ -18,9 +18,10 @@ def keep(directory: Path, config: Config) -> None:
         return
     values = asdict(config.wrapper)
     for field in _content(type(config.wrapper)):
-        name = field.metadata["file"]
-        write_bytes(directory / name, file_of(field, values[field.name]).read_bytes())
-        values[field.name] = name
+        if values[field.name] is not None:
+            name = field.metadata["file"]
+            write_bytes(directory / name, file_of(field, values[field.name]).read_bytes())
+            values[field.name] = name
     write_json(directory / WRAPPER, {"name": config.choices["wrapper"], "values": values})
 
 
@@ -30,7 +31,8 @@ def kept(directory: Path) -> Any | None:
         return None
     found = whole_json(directory / WRAPPER)
     cls, values = module_of("wrapper", found["name"]).Config, found["values"]
-    paths = {field.name: str(directory / values[field.name]) for field in _content(cls)}
+    names = {field.name: values[field.name] for field in _content(cls)}
+    paths = {key: None if name is None else str(directory / name) for key, name in names.items()}
     return checked_at("wrapper", cls, values | paths, {"wrapper": found["name"]})
 
 

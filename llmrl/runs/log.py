@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -214,6 +215,22 @@ class TensorBoardMirror(Mirror):
 
     def close(self) -> None:
         self._writer.close()
+
+
+def mirrors_of(config: Any, directory: Path, node: dict, tell: Callable[[str], None]) -> list[Mirror]:
+    """The mirrors that conf/log asks for. One that cannot start is a warning: the jsonl files are the truth."""
+    asked: dict[str, Callable[[], Mirror]] = {}
+    if config.wandb != "off":
+        asked["wandb"] = lambda: WandbMirror(directory, mode=config.wandb, project=config.wandb_project, config=node)
+    if config.tensorboard:
+        asked["tensorboard"] = lambda: TensorBoardMirror(directory)
+    mirrors = []
+    for name, start in asked.items():
+        try:
+            mirrors.append(start())
+        except Exception as error:
+            tell(f"log.{name}: no mirror ({error}); metrics.jsonl and eval.jsonl hold everything all the same")
+    return mirrors
 
 
 def check_tensorboard() -> None:

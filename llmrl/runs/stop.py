@@ -1,7 +1,7 @@
 """Stopping politely: SIGTERM, SIGUSR2, SIGHUP and ctrl-C end a run at the next point where its state is whole."""
 
 import signal
-import time
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -28,12 +28,17 @@ class Stop:
 
     def __init__(self) -> None:
         self.signum: int | None = None
+        self._asked = threading.Event()
         self._regions = 0
         self._previous: dict[int, Any] = {}  # what signal.signal returned
 
     @contextmanager
     def installed(self) -> Iterator["Stop"]:
-        """Listens to the signals for as long as the context lasts (main thread only)."""
+        """Listens to the signals for as long as the context lasts. Python lets the main thread alone do that: in
+        another one it does nothing, and `ask` stops the run."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
         hangup_ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN  # nohup: the terminal's end is not ours
         heard = [s for s in SIGNALS if s != signal.SIGHUP or not hangup_ignored]
         self._previous = {s: signal.signal(s, self._on_signal) for s in heard}
@@ -50,8 +55,13 @@ class Stop:
         if self._regions and first:  # a second one must not cut short the checkpoint that the first one asked for
             raise Stopped(signum)
 
+    def ask(self, signum: int = signal.SIGTERM) -> None:
+        """Asks the run to stop as the signal would, from any thread, at the next point where its state is whole."""
+        self.signum = signum
+        self._asked.set()
+
     def poll(self) -> None:
-        """Raises Stopped if a signal has come."""
+        """Raises Stopped if a signal has come, or somebody has asked."""
         if self.signum is not None:
             raise Stopped(self.signum)
 
@@ -67,7 +77,8 @@ class Stop:
 
     def wait(self, seconds: float) -> None:
         with self.interruptible():
-            time.sleep(seconds)
+            self._asked.wait(seconds)
+            self.poll()
 
     def chain(self) -> None:
         """Hands the signal on to the handler that was there before ours (submitit requeues the job in its own)."""
