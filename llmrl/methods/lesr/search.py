@@ -26,6 +26,7 @@ from llmrl.methods.lesr.program import REJECTIONS, Rejection, extract, validate
 from llmrl.methods.lesr.wrapper import PROGRAM
 from llmrl.methods.search.candidates import failure, place, program_file, say, totals, train
 from llmrl.methods.search.steps import real_steps
+from llmrl.registered import check_known_to_children
 from llmrl.runs import seeding
 from llmrl.runs.children import result_of
 from llmrl.runs.files import read_jsonl, write_text
@@ -139,6 +140,7 @@ class _Search:
     def __init__(self, ctx: "RunContext") -> None:
         self.ctx, self.config = ctx, ctx.cfg.method
         check_task(ctx.cfg)
+        check_known_to_children(ctx.cfg.choices, "a search")
         ctx.rehearse()  # an agent that cannot act or learn here says so before the LLM is asked
         env = ctx.env("eval")
         steps = real_steps(env, self.config.states, self.config.seed)
