@@ -60,7 +60,7 @@ def pool(scores: Scores, missing: Missing = "refuse") -> Pool:
     for task, given in scores.items():
         runs = np.asarray(given, np.float64)
         if runs.ndim != 1:
-            raise ValueError(f"{task}: one score per run is asked for, not shape {runs.shape}; average episodes first")
+            raise ValueError(f"{task}: expected one score per run, not shape {runs.shape}; average episodes first")
         if missing == "refuse" and np.isnan(runs).any():
             run = int(np.flatnonzero(np.isnan(runs))[0])
             raise ValueError(f'{task}: run {run} (counted from 0) has no score (NaN); missing="drop" leaves it out')
