@@ -28,8 +28,8 @@ def wheel(built: Path) -> Path:
 
 
 def test_the_sdist_holds_the_published_numbers(built: Path) -> None:
-    with tarfile.open(next(built.glob("*.tar.gz"))) as sdist:
-        names = {"/".join(Path(name).parts[1:]) for name in sdist.getnames()}
+    with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
+        names = {"/".join(Path(name).parts[1:]) for name in archive.getnames()}
     assert {str(path.relative_to(ROOT)) for path in (ROOT / "llmrl").rglob("*.csv")} <= names
 
 
