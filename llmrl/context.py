@@ -19,9 +19,9 @@ from llmrl.contracts.explorer import Clock, Explorer
 from llmrl.evaluation import Evaluation, Report
 from llmrl.llm.client import LLM
 from llmrl.llm.transcript import Transcript
-from llmrl.loops import offline
-from llmrl.loops.offline import Source
-from llmrl.loops.online import OnlineTraining, Schedule
+from llmrl.loops.offline import OfflineTraining, Source
+from llmrl.loops.online import OnlineTraining
+from llmrl.loops.training import Schedule, Services, Training
 from llmrl.runs import artifacts
 from llmrl.runs.checkpoint import Checkpoints
 from llmrl.runs.evaluate import Act
@@ -104,23 +104,9 @@ class RunContext:
                 f"environment gives {space}: `agent` and `train` need the same wrapper"
             )
         keep(self.dir, cfg)
-        training = OnlineTraining(
-            agent,
-            explorer,
-            [self.env("train", wrapper) for _ in range(cfg.agent.n_envs)],
-            seed=cfg.seed,
-            schedule=Schedule(cfg.budget.env_steps, cfg.eval.every, cfg.log.every, cfg.compute.checkpoint_every_s),
-            evaluate=lambda clock: evaluation.evaluate(agent, clock, end=clock.env_steps >= cfg.budget.env_steps),
-            log=self.log,
-            checkpoints=self.checkpoints,
-            stop=self.stop,
-            report=self.report,
-        )
-        try:
-            clock = training.run()
-        finally:
-            evaluation.close_pool()
-        self._keep(agent)
+        envs = [self.env("train", wrapper) for _ in range(cfg.agent.n_envs)]
+        training = OnlineTraining(agent, explorer, envs, seed=cfg.seed, **self._services(agent, evaluation))
+        clock = self._run(training, agent, evaluation)
         facts = [slot.env.facts() for slot in training.slots if isinstance(slot.env, Wrapper)]
         return asdict(clock) | ({"wrapper": mean_facts(facts)} if facts else {})
 
@@ -130,31 +116,32 @@ class RunContext:
         cfg, evaluation = self.cfg, self._evaluation(None)
         if cfg.budget.updates is None:
             raise ConfigError(f"method={cfg.choices['method']} trains on a dataset: say for how many budget.updates")
-        schedule = offline.Schedule(
-            cfg.budget.updates, cfg.eval.every, cfg.log.every, cfg.compute.checkpoint_every_s
-        )  # fmt: skip
-        training = offline.OfflineTraining(
-            agent,
-            source,
-            seed=cfg.seed,
-            schedule=schedule,
-            evaluate=lambda clock: evaluation.evaluate(agent, clock, end=clock.updates >= schedule.updates),
-            log=self.log,
-            checkpoints=self.checkpoints,
-            stop=self.stop,
-            report=self.report,
-        )
+        training = OfflineTraining(agent, source, seed=cfg.seed, **self._services(agent, evaluation))
+        return asdict(self._run(training, agent, evaluation))
+
+    def _services(self, agent: Agent, evaluation: Evaluation) -> Services:
+        cfg, budget = self.cfg, self.cfg.budget
+        return {
+            "schedule": Schedule(budget.length, cfg.eval.every, cfg.log.every, cfg.compute.checkpoint_every_s),
+            "evaluate": lambda clock: evaluation.evaluate(
+                agent, clock, end=getattr(clock, budget.unit) >= budget.length
+            ),
+            "log": self.log,
+            "checkpoints": self.checkpoints,
+            "stop": self.stop,
+            "report": self.report,
+        }
+
+    def _run(self, training: Training, agent: Agent, evaluation: Evaluation) -> Clock:
+        """Trains, and keeps the agent."""
         try:
             clock = training.run()
         finally:
             evaluation.close_pool()
-        self._keep(agent)
-        return asdict(clock)
-
-    def _keep(self, agent: Agent) -> None:
         packed = io.BytesIO()  # torch itself would turn a full disk into a RuntimeError
         torch.save(agent.state_dict(), packed)
         write_bytes(self.dir / "agent.pt", packed.getvalue())
+        return clock
 
     # --- what the run builds on ---------------------------------------------------------------------------------------
 

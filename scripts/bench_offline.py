@@ -25,7 +25,8 @@ import torch  # noqa: E402
 from gymnasium import spaces  # noqa: E402
 from small_agents import make, vectors  # noqa: E402
 
-from llmrl.loops.offline import OfflineTraining, Schedule  # noqa: E402
+from llmrl.loops.offline import OfflineTraining  # noqa: E402
+from llmrl.loops.training import Schedule  # noqa: E402
 from llmrl.replay.dataset import Transitions  # noqa: E402
 from llmrl.runs.checkpoint import Checkpoints  # noqa: E402
 from llmrl.runs.log import RunLog  # noqa: E402
@@ -71,7 +72,7 @@ def ours(name: str, width: int, directory: Path) -> OfflineTraining:
 
 
 def seconds_of(training: OfflineTraining, updates: int) -> float:
-    training.schedule.updates += updates
+    training.schedule.length += updates
     start = time.process_time()
     training.run()
     return time.process_time() - start

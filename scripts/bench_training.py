@@ -39,7 +39,8 @@ from pydantic import TypeAdapter  # noqa: E402
 
 from llmrl.agents import dqn, ppo, rainbow, sac, td3  # noqa: E402
 from llmrl.conf_files import conf_root  # noqa: E402
-from llmrl.loops.online import OnlineTraining, Schedule  # noqa: E402
+from llmrl.loops.online import OnlineTraining  # noqa: E402
+from llmrl.loops.training import Schedule  # noqa: E402
 from llmrl.methods.lesr import scripted as scripted_lesr  # noqa: E402
 from llmrl.methods.lesr import wrapper as lesr_wrapper  # noqa: E402
 from llmrl.runs.checkpoint import Checkpoints  # noqa: E402
@@ -136,7 +137,7 @@ def ours(case: Case, directory: Path) -> OnlineTraining:
 
 def go_on(training: OnlineTraining) -> Train:
     def train(env_steps: int) -> None:
-        training.schedule.env_steps += env_steps
+        training.schedule.length += env_steps
         training.run()
 
     return train

@@ -11,7 +11,8 @@ import torch
 from gymnasium import spaces
 from small_agents import make, vectors
 
-from llmrl.loops.offline import OfflineTraining, Schedule
+from llmrl.loops.offline import OfflineTraining
+from llmrl.loops.training import Schedule
 from llmrl.replay.dataset import Transitions
 from llmrl.runs.checkpoint import Checkpoints
 from llmrl.runs.log import RunLog

@@ -90,7 +90,7 @@ def test_an_online_training_gets_its_lengths_seed_and_environments(tmp_path, mon
     assert agent is AGENT and explorer_given is explorer and len({id(env) for env in envs}) == 3
     assert roles == ["train"] * 3 and Loop.last.kwargs["seed"] == 4
     schedule = Loop.last.kwargs["schedule"]
-    found = (schedule.env_steps, schedule.evaluate_every, schedule.log_every, schedule.checkpoint_every_s)
+    found = (schedule.length, schedule.evaluate_every, schedule.log_every, schedule.checkpoint_every_s)
     assert found == (60, 11, 13, 17)
     clocks = [Clock(env_steps=n) for n in (0, 59, 60, 62)]
     assert ends(Loop.last, clocks) == [False, False, True, True]
@@ -103,12 +103,12 @@ def test_an_offline_training_gets_its_lengths_and_seed(tmp_path, monkeypatch):
     keys = ["agent=bc", "method=offline", "method.dataset=d/e-v0", "env=classic/cart_pole", *SHORT, "seed=4"]
     keys += ["budget.updates=50", "eval.every=11", "log.every=13", "compute.checkpoint_every_s=17"]
     ctx = context.RunContext(from_node(compose(keys)), tmp_path, Stop(), Log(), lambda clock, facts: None)
-    monkeypatch.setattr(context.offline, "OfflineTraining", Loop)
+    monkeypatch.setattr(context, "OfflineTraining", Loop)
     monkeypatch.setattr(context, "Evaluation", Evaluations)
     assert ctx.train_offline(AGENT, source := object())["updates"] == 9
     assert Loop.last.args[0] is AGENT and Loop.last.args[1] is source and Loop.last.kwargs["seed"] == 4
     schedule = Loop.last.kwargs["schedule"]
-    found = (schedule.updates, schedule.evaluate_every, schedule.log_every, schedule.checkpoint_every_s)
+    found = (schedule.length, schedule.evaluate_every, schedule.log_every, schedule.checkpoint_every_s)
     assert found == (50, 11, 13, 17)
     clocks = [Clock(updates=n) for n in (0, 49, 50)]
     assert ends(Loop.last, clocks) == [False, False, True]

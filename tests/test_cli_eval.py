@@ -95,7 +95,7 @@ def test_eval_of_a_bad_path_names_the_nearest_run(llmrl: Callable[..., Done], ru
     for path in (str(run)[:-2], str(run.parent), "outputs/default/vanilla-dqn", "elsewhere"):
         done = llmrl("eval", path)
         assert done.code == 2
-        assert "is no run directory" in done.err and f"\n  {run}" in done.err
+        assert "not a run directory" in done.err and f"\n  {run}" in done.err
 
 
 def test_video_without_its_extra_says_how_to_get_it(

@@ -46,12 +46,12 @@ def test_a_share_of_two_episodes_has_no_interval():
 
 def test_the_mean_over_tasks_has_the_intervals_of_their_means_added_up():
     a, b = np.array([1.0, 2.0, 6.0]), np.array([10.0, 10.5, 12.0])
-    found = stats.over_tasks({"a": a, "b": b}, "mean", seed=0)
+    found = average([mean_of("a", a), mean_of("b", b)])
+    low, high = found.interval
     summed = scipy_stats.ttest_ind(a, -b, equal_var=False).confidence_interval(0.95)  # mean a + mean b
     assert found.value == (a.mean() + b.mean()) / 2
-    assert (found.low, found.high) == pytest.approx((summed.low / 2, summed.high / 2))
-    alone = stats.over_tasks({"a": a}, "mean", seed=0)
-    assert (alone.low, alone.high) == pytest.approx((stats.student(a).low, stats.student(a).high))
+    assert (low, high) == pytest.approx((summed.low / 2, summed.high / 2))
+    assert average([mean_of("a", a)]).interval == pytest.approx((stats.student(a).low, stats.student(a).high))
 
 
 def test_nothing_else_makes_an_interval():

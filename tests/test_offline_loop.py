@@ -15,7 +15,7 @@ from offline_training import SMALL, left, training
 from test_resume_in_process import StopAtPass, equal
 
 from llmrl.loops.offline import OfflineTraining
-from llmrl.loops.online import TrainingDiverged
+from llmrl.loops.training import TrainingDiverged
 from llmrl.runs.checkpoint import Checkpoints
 from llmrl.runs.stop import Stop, Stopped
 

@@ -8,9 +8,9 @@ import torch
 from test_online_loop import Clocked, Found, SpyCheckpoints, SpyLog, StopAt, rows
 
 from llmrl.contracts.explorer import Clock
-from llmrl.loops import offline
-from llmrl.loops.offline import OfflineTraining, Schedule
-from llmrl.loops.online import TrainingDiverged
+from llmrl.loops import training
+from llmrl.loops.offline import OfflineTraining
+from llmrl.loops.training import Schedule, TrainingDiverged
 from llmrl.runs import seeding
 from llmrl.runs.stop import Stop, Stopped
 
@@ -117,7 +117,7 @@ def test_numbers_that_are_not_finite_end_the_training_and_leave_no_evaluation():
 def seconds(monkeypatch):
     """A second passes at each update."""
     clock = Clocked()
-    monkeypatch.setattr(offline, "time", clock)
+    monkeypatch.setattr(training, "time", clock)
     update = SpyLearner.update
     monkeypatch.setattr(SpyLearner, "update", lambda s, b: (setattr(clock, "now", clock.now + 1), update(s, b))[1])
     return clock

@@ -11,8 +11,9 @@ import torch
 from gymnasium import spaces
 
 from llmrl.contracts.explorer import Clock
-from llmrl.loops import online
-from llmrl.loops.online import OnlineTraining, Schedule, TrainingDiverged
+from llmrl.loops import training
+from llmrl.loops.online import EnvSlot, OnlineTraining
+from llmrl.loops.training import Schedule, TrainingDiverged
 from llmrl.runs import seeding
 from llmrl.runs.checkpoint import Loaded
 from llmrl.runs.stop import Stop, Stopped
@@ -408,7 +409,7 @@ class Clocked:
 @pytest.fixture
 def seconds(monkeypatch):
     clock = Clocked()
-    monkeypatch.setattr(online, "time", clock)
+    monkeypatch.setattr(training, "time", clock)
     step = Scripted.step
     monkeypatch.setattr(Scripted, "step", lambda self, a: (setattr(clock, "now", clock.now + 1), step(self, a))[1])
     return clock
@@ -566,13 +567,13 @@ def test_an_environment_that_counts_across_episodes_is_put_back_after_the_replay
         def load_state_dict(self, state):
             self.count = state["count"]
 
-    slot = online.EnvSlot(Counting(steps_of(0, 0, 0)))
+    slot = EnvSlot(Counting(steps_of(0, 0, 0)))
     saved = {"number": 0, "over": False, "return": 1.5, "actions": np.array([3, 4]), "env": {"count": 17}}
     slot.restore(saved, seed=5)
     assert slot.env.seeds == [5] and slot.env.actions == [3, 4] and slot.env.count == 17
     assert slot.obs.tolist() == [0, 0, 2] and (slot.number, slot.over, slot.episode_return) == (0, False, 1.5)
     assert slot.state_dict()["env"] == {"count": 17} and slot.state_dict()["actions"].tolist() == [3, 4]
-    over = online.EnvSlot(Counting())
+    over = EnvSlot(Counting())
     over.restore(saved | {"over": True}, seed=5)
     assert over.env.seeds == [] and over.env.count == 17
 

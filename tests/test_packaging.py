@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -12,12 +13,24 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)]
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with an sdist, and the wheel that is built from it."""
+    out = tmp_path_factory.mktemp("built")
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(ROOT)]
     done = subprocess.run(build, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    return next(out.glob("*.whl"))
+    return out
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> Path:
+    return next(built.glob("*.whl"))
+
+
+def test_the_sdist_holds_the_published_numbers(built: Path) -> None:
+    with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
+        names = {"/".join(Path(name).parts[1:]) for name in archive.getnames()}
+    assert {str(path.relative_to(ROOT)) for path in (ROOT / "llmrl").rglob("*.csv")} <= names
 
 
 def test_wheel_holds_all_that_is_no_python(wheel: Path) -> None:
@@ -27,7 +40,11 @@ def test_wheel_holds_all_that_is_no_python(wheel: Path) -> None:
     files = [path for folder in ("llmrl", "conf") for path in (ROOT / folder).rglob("*") if path.is_file()]
     files = [path.relative_to(ROOT) for path in files if path.suffix != ".py" and "__pycache__" not in path.parts]
     assert held == {str(path) if path.parts[0] == "llmrl" else f"llmrl/{path}" for path in files}
-    lesr = {"llmrl/methods/lesr/prompts/first.txt", "llmrl/conf/env/mujoco/_sheets/ant.yaml"}
+    lesr = {
+        "llmrl/methods/lesr/prompts/first.txt",
+        "llmrl/methods/lesr/published.csv",
+        "llmrl/conf/env/mujoco/_sheets/ant.yaml",
+    }
     assert lesr | {"llmrl/conf/experiment/lesr/hopper.yaml"} <= held
 
 

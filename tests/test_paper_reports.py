@@ -183,8 +183,18 @@ def test_a_report_that_fails_is_a_notice(paper, llmrl, tmp_path, capfd):
     print_result(run, {"env_steps": 1, "updates": 1, "episodes": 1}, title="Done")
     assert "note               the report of own_paper failed: KeyError: 'gone'" in capfd.readouterr().out
     page = write(select([tmp_path / "outputs"]), tmp_path / "report.html", "own").read_text()
+    plotted = llmrl("plot", "outputs")
+    assert plotted.code == 0 and "scatter: cannot be drawn: IndexError" in plotted.out
     for notice in ("no section from", "the figure scatter cannot be drawn", "no details from", "of own_paper failed"):
         assert notice in page
+
+
+def test_a_metric_that_fails_is_named(paper, llmrl):
+    file = paper / "methods/own_paper/report.py"
+    file.write_text(file.read_text().replace('of(record).get("correlation")', 'of(record)["r"]'))
+    assert llmrl("run", *TINY).code == 0
+    done = llmrl("table", "own_paper/table")
+    assert done.code == 2 and "metric own_correlation of" in done.err and "KeyError: 'r'" in done.err
 
 
 def test_a_metric_that_is_not_there_is_an_error_with_the_nearest(own):

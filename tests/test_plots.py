@@ -250,7 +250,8 @@ def test_the_chosen_programs_constants_stand_by_dimension_source_first(tmp_path)
     assert names == ["cosine of the angle  0", "sine of the angle  1", "speed  2", "added  3", "added  4"]
     (other,) = axes.get_lines()  # the program that was not chosen, its source dimensions alone
     assert other.get_xydata().tolist() == [[9, 0], [8, 1], [7, 2]]
-    assert axes.get_title(loc="left") == "classic/pendulum · search 0a1b (scripted LLM) · program 0/1/1, score 5.0"
+    title = axes.get_title(loc="left").replace("\u00a0", " ")
+    assert title == "classic/pendulum · search 0a1b (scripted LLM) · program 0/1/1, score 5.0"
     assert "of the reward" in axes.get_xlabel()
 
 

@@ -235,7 +235,7 @@ def test_the_environment_gets_clipped_actions_and_the_replay_buffer_those_that_w
         agent, agent.explorer(), [env], seed=0, schedule=None, evaluate=None, log=None, checkpoints=None, stop=None,
         report=None,
     )  # fmt: skip
-    training._begin_episodes()
+    training._begin_pass()
     for _ in range(100):
         training.replay_buffer.add(training._step())
     kept = training.replay_buffer.rows.ring.rows(0, 100)["row"][:, 4:6]

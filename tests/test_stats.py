@@ -8,6 +8,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from llmrl.report import stats
+from llmrl.report.tables.means import average, mean_of
 
 GOLDEN = json.loads((Path(__file__).parent / "fixtures" / "rliable.json").read_text())["cases"]
 TASKS = {"freeway": [1.0, 2.0, 4.0], "alien": [10.0, 30.0, 20.0]}
@@ -99,15 +100,18 @@ def test_welch_is_scipys_and_a_published_spread_counts():
     expected = scipy_stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
     for found in (
         stats.welch(ours, theirs),
-        stats.difference(ours, theirs.mean(), spread=theirs.std(ddof=1), n=4),
+        mean_of("ours", ours).minus(theirs.mean(), spread=theirs.std(ddof=1), n=4),
     ):
         assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
-    exact, mean = stats.difference(ours, 2.0), scipy_stats.ttest_1samp(ours, 0).confidence_interval(0.95)
+    exact, mean = (
+        mean_of("ours", ours).minus(2.0, None, None),
+        scipy_stats.ttest_1samp(ours, 0).confidence_interval(0.95),
+    )
     assert (exact.low, exact.high) == pytest.approx((mean.low - 2, mean.high - 2))
 
 
 def test_equal_runs_have_a_difference_of_no_width():
-    found = stats.difference([21.0, 21.0, 21.0], 20.5)
+    found = mean_of("ours", [21.0, 21.0, 21.0]).minus(20.5, None, None)
     assert (found.value, found.low, found.high) == (0.5, 0.5, 0.5)
 
 
@@ -116,12 +120,12 @@ def test_equal_runs_have_a_difference_of_no_width():
     [
         stats.student([3.0]),
         stats.student([3.0, 4.0]),
-        stats.difference([3.0, 4.0], 1.0),
-        stats.difference([3.0, 4.0, 5.0], 1.0, spread=0.1, n=2),
+        mean_of("ours", [3.0, 4.0]).minus(1.0, None, None),
+        mean_of("ours", [3.0, 4.0, 5.0]).minus(1.0, spread=0.1, n=2),
         stats.welch([3.0, 4.0], [1.0, 2.0, 3.0]),
         stats.welch([3.0, 4.0, 5.0], [1.0, 2.0]),
         stats.bootstrap({"a": [3.0, 4.0], "b": [1.0, 2.0, 3.0]}, "iqm", seed=0),
-        stats.mean_over_tasks({"a": [3.0, 4.0], "b": [1.0, 2.0, 3.0]}),
+        average([mean_of("a", [3.0, 4.0]), mean_of("b", [1.0, 2.0, 3.0])]).estimate(2),
         stats.probability_of_improvement({"a": [3.0, 4.0]}, {"a": [1.0, 2.0, 3.0]}, seed=0),
     ],
 )
@@ -155,7 +159,7 @@ def test_nan_is_refused_with_task_and_run_or_dropped_and_counted():
     assert stats.aggregate(holed, "mean", missing="drop") == pytest.approx((2.5 + 20) / 2)
     found = stats.bootstrap(holed, "mean", seed=0, repetitions=50, missing="drop")
     assert found.dropped == 1 and found.n == {"freeway": 2, "alien": 3}
-    against = stats.difference([1.0, np.nan, 3.0], 0.0, missing="drop")
+    against = stats.student([1.0, np.nan, 3.0], missing="drop")
     assert against.value == 2 and against.dropped == 1 and against.n == {"ours": 2}
 
 

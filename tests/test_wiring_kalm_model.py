@@ -132,7 +132,7 @@ def test_what_a_training_is_given(tmp_path, monkeypatch):
 
     plain = training_of(tmp_path, monkeypatch)
     assert [[rows(group) for group in part] for part in plain.batch] == [[2, 2, 2]]
-    assert (plain.schedule.updates, plain.schedule.evaluate_every, plain.seed, plain.learner.total) == (6, 1, 0, 6)
+    assert (plain.schedule.length, plain.schedule.evaluate_every, plain.seed, plain.learner.total) == (6, 1, 0, 6)
     other = training_of(tmp_path, monkeypatch, batch_size=8, accumulation=2, evaluations=3, tasks=(0, 2), seed=4)
     assert [[rows(group) for group in part] for part in other.batch] == [[4, 4], [4, 4]]
     assert (other.schedule.evaluate_every, other.seed) == (2, 4)

@@ -20,7 +20,7 @@ from typing import Any
 from llmrl.conf_files import group_file, options
 
 OK, MISSING, OPTIONAL = "ok", "MISSING", "-"
-Finding = tuple[str, str, str]  # (mark, what, what is told of it)
+Finding = tuple[str, str, str]  # (mark, what, note)
 
 DRAW = """
 import mujoco
@@ -29,7 +29,7 @@ data = mujoco.MjData(model)
 mujoco.mj_forward(model, data)
 renderer = mujoco.Renderer(model, 64, 64)
 renderer.update_scene(data)
-assert renderer.render().max() > 0, "a black picture"
+assert renderer.render().max() > 0, "a black image"
 print("drawn")
 """
 LOCK = "import fcntl, sys; fcntl.flock(open(sys.argv[1], 'r+'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
@@ -47,8 +47,8 @@ def main(args: list[str]) -> int:
     missing = 0
     for title, findings in parts.items():
         print(title, flush=True)
-        for mark, what, told in findings:
-            print(f"  {mark:<8} {what:<26} {told}".rstrip(), flush=True)
+        for mark, what, note in findings:
+            print(f"  {mark:<8} {what:<26} {note}".rstrip(), flush=True)
             missing += mark == MISSING
     print(f"\n{missing} thing(s) missing that every run needs." if missing else "\nAll that runs need is here.")
     return 1 if missing else 0
@@ -72,8 +72,8 @@ def packages() -> Iterator[Finding]:
         own = [r for r in required if r.marker and r.marker.evaluate({"extra": extra}) and r.name != "llmrl"]
         found = [_package(r, extra) for r in own if r.marker and not r.marker.evaluate({"extra": ""})]
         gone = [what for mark, what, _ in found if mark != OK]
-        told = f"missing: {', '.join(gone)}. Get them: pip install 'llmrl[{extra}]'" if gone else "complete"
-        yield (OPTIONAL if gone else OK), f"extra {extra}", told
+        note = f"missing: {', '.join(gone)}. Get them: pip install 'llmrl[{extra}]'" if gone else "complete"
+        yield (OPTIONAL if gone else OK), f"extra {extra}", note
 
 
 def _package(requirement: Any, extra: str | None) -> Finding:
@@ -114,8 +114,8 @@ def environments() -> Iterator[Finding]:
 
         games = roms.get_all_rom_ids()
         there = sum(Path(roms.get_rom_path(game) or "/nowhere").exists() for game in games)
-        told = f"{there} of {len(games)} games of ale-py are here"
-        yield (OK if there == len(games) else OPTIONAL), "Atari ROMs", told
+        note = f"{there} of {len(games)} games of ale-py are here"
+        yield (OK if there == len(games) else OPTIONAL), "Atari ROMs", note
     except Exception as error:  # noqa: BLE001 (no ale-py, or one without ROMs)
         yield OPTIONAL, "Atari ROMs", f"not found ({error}): pip install --force-reinstall ale-py"
 
@@ -130,7 +130,7 @@ def rendering() -> Iterator[Finding]:
             drawn = done.returncode == 0
             complaint = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         except subprocess.TimeoutExpired:
-            drawn, complaint = False, "no picture within 60 s"
+            drawn, complaint = False, "no image within 60 s"
         works += [library] if drawn else []
         yield (OK if drawn else OPTIONAL), f"MUJOCO_GL={library}", "draws" if drawn else complaint[:90]
     if not works:
@@ -194,7 +194,7 @@ def files(outputs: Path) -> Iterator[Finding]:
 
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             kept_out = "BlockingIOError" in _python(LOCK, file.name).stderr
-            told = "work" if kept_out else "keep no second process out: never start the same run twice at once there"
-            yield (OK if kept_out else OPTIONAL), "file locks", told
+            note = "work" if kept_out else "keep no second process out: never start the same run twice at once there"
+            yield (OK if kept_out else OPTIONAL), "file locks", note
     except OSError as error:
         yield MISSING, "write access or locks", f"{folder}/: {error}. Choose another place: compute.outputs=…"

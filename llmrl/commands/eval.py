@@ -91,7 +91,7 @@ def evaluate_run(run: Path, episodes: int | None, seed: int | None, *, same: boo
 
 
 def keep(file: Path, row: dict[str, Any]) -> bool:
-    """Appends the row; where that cannot be, says so: what was played is shown all the same."""
+    """Appends the row; where that cannot be, says so: the result is printed all the same."""
     try:
         with writing(file), open(file, "a", encoding="utf-8") as lines:
             lines.write(json.dumps(row) + "\n")
@@ -129,9 +129,9 @@ class FirstEpisodeFilm(gym.Wrapper):
 
     def _add_frame(self) -> None:
         if self._film is not None:
-            pictures = self.env.render()
-            for picture in pictures if isinstance(pictures, list) else [pictures]:
-                self._film.append_data(picture)
+            frames = self.env.render()
+            for frame in frames if isinstance(frames, list) else [frames]:
+                self._film.append_data(frame)
 
     def _end(self) -> None:
         if self._film is not None:
@@ -145,7 +145,7 @@ def _video_writer() -> Callable[[Path, float], Any]:
         import imageio_ffmpeg  # noqa: F401 (imageio asks for it only when the first frame is there)
     except ImportError as error:
         raise ConfigError(f'--video needs imageio with ffmpeg ({error}): pip install "llmrl[video]"') from error
-    # pictures need even sides for the usual colour format, no more
+    # frames need even sides for the usual colour format, no more
     return lambda path, fps: imageio.get_writer(path, fps=fps, macro_block_size=2)
 
 
@@ -157,13 +157,13 @@ def _check_path(run: Path) -> None:
 
     from llmrl.commands.status import run_directories
 
-    wanted, root = str(run).rstrip("/"), Path(run.parts[0]) if run.parts else Path("outputs")
+    given, root = str(run).rstrip("/"), Path(run.parts[0]) if run.parts else Path("outputs")
     found = [str(path) for path in run_directories(root if root.is_dir() and root != Path("/") else Path("outputs"))]
     found = [path for path in found if (Path(path) / "config.json").is_file()]
-    inside = [path for path in found if path.startswith(wanted + "/")]
-    near = inside or sorted(found, key=lambda path: SequenceMatcher(None, wanted, path).ratio(), reverse=True)
+    inside = [path for path in found if path.startswith(given + "/")]
+    near = inside or sorted(found, key=lambda path: SequenceMatcher(None, given, path).ratio(), reverse=True)
     hint = "Did you mean\n" + "\n".join(f"  {path}" for path in near[:3]) if near else "There is none below outputs/."
-    raise ConfigError(f"{run} is no run directory (it has no config.json). {hint}")
+    raise ConfigError(f"not a run directory (no config.json): {run}. {hint}")
 
 
 def _from(least: int) -> Callable[[str], int]:

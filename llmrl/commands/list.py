@@ -63,12 +63,12 @@ def first_comment(group: str, name: str) -> str:
 
 
 def task_name(name: str) -> str:
-    """What the environment's yaml calls the task, and whether an LLM can be told more than that."""
+    """What the environment's yaml calls the task, and whether it has more text for an LLM."""
     file = group_file("env", name)
     text = file.read_text() if file else ""
     found = re.search(r"^  name: *\"?([^\"\n]+)", text, re.MULTILINE)
-    told = "" if re.search(r"^  description:", text, re.MULTILINE) else "  (no text for an LLM yet but this name)"
-    return f"{found[1]}{told}" if found else ""
+    missing = "" if re.search(r"^  description:", text, re.MULTILINE) else "  (no text for an LLM beyond this name)"
+    return f"{found[1]}{missing}" if found else ""
 
 
 def actions_of(agent: str) -> str:

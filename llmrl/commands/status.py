@@ -1,8 +1,7 @@
 """llmrl status [directory]
 
-A table of all runs below a directory (outputs/ where none is named): where each stands, its latest greedy evaluation,
-its LLM's calls, how many attempts and answers failed, what they cost, and when it last wrote something. Runs of one
-study that were made by different versions of the code are marked with *.
+A table of all runs below a directory (default: outputs/): status, latest greedy evaluation, calls of its LLM, failed
+attempts and answers, cost, and the time since it last wrote something. * marks studies that mix versions of the code.
 """
 
 import argparse
@@ -28,7 +27,7 @@ TAIL = 1 << 16  # bytes
 
 @dataclass
 class Row:
-    """What is told of one run."""
+    """A run's line."""
 
     path: Path
     status: str
@@ -76,7 +75,7 @@ def run_directories(root: Path) -> Iterator[Path]:
 
 
 def row_of(path: Path) -> Row:
-    """Reads what little of a run the table needs. A damaged file is shown as such."""
+    """Reads what little of a run the table needs. A damaged file is named as such."""
     status: dict[str, Any] = {}
     try:
         status = RunDirectory(path).status()
@@ -151,7 +150,7 @@ def _made_with(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def table(rows: list[Row]) -> str:
-    """The rows, how many stand how, and which studies mix versions of the code."""
+    """The rows, counts by status, and the studies that mix versions of the code or processors."""
     versions: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:
         versions[row.names[0]].update(row.code)
@@ -167,13 +166,13 @@ def table(rows: list[Row]) -> str:
             lines.append(f"{row.path}: {row.status}, {row.reason.splitlines()[0]}")
     for study, found in sorted(versions.items()):
         if len(found) > 1:
-            told = ", ".join(f"{code} ({n} runs)" for code, n in found.most_common())
-            lines.append(f"* {study}: runs of different code: {told}")
+            counts_of_code = ", ".join(f"{code} ({n} runs)" for code, n in found.most_common())
+            lines.append(f"* {study}: runs of different code: {counts_of_code}")
     for study in sorted(versions):
         made_on = Counter(one for row in rows if row.names[0] == study for one in row.processors)
         if len(made_on) > 1:
-            told = ", ".join(f"{name} ({n} runs)" for name, n in made_on.most_common())
-            lines.append(f"{study}: runs of different processors: {told}")
+            counts_of_cpu = ", ".join(f"{name} ({n} runs)" for name, n in made_on.most_common())
+            lines.append(f"{study}: runs of different processors: {counts_of_cpu}")
     return "\n".join(lines)
 
 

@@ -55,7 +55,7 @@ Value = str | float | Sequence[float]
 
 @dataclass(frozen=True)
 class Details:
-    """A table that unfolds beside a run's transcript. All of it is shown as text."""
+    """A table that unfolds beside a run's transcript. All of it is displayed as text."""
 
     title: str  # "Episode by episode: 12 answers"
     columns: Sequence[Column]

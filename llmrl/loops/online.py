@@ -1,32 +1,21 @@
 """The one online training loop. It takes n environments and knows no algorithm, no method and no configuration group.
 
-A pass is: evaluate if due, stop if asked, checkpoint if due, begin episodes, step, store, learn. All that can be
-interrupted stands at the top of the pass, where the state is whole, so a checkpoint taken there continues exactly.
+A pass is: begin episodes, step, store, learn.
 """
 
-import math
-import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Unpack
 
 import gymnasium as gym
 import numpy as np
-import torch
 
 from llmrl.contracts.agent import Agent, executed
 from llmrl.contracts.env import Wrapper
-from llmrl.contracts.explorer import Clock, EpisodeSummary, Explorer
-from llmrl.contracts.replay import Step
+from llmrl.contracts.explorer import EpisodeSummary, Explorer
+from llmrl.contracts.replay import ReplayBuffer, Step
+from llmrl.loops.training import Services, Training
 from llmrl.runs import play, seeding
-from llmrl.runs.checkpoint import Checkpoints
-from llmrl.runs.files import DiskError
-from llmrl.runs.log import RunLog
-from llmrl.runs.stop import Stop
-
-
-class TrainingDiverged(Exception):
-    """A metric became infinite or NaN."""
 
 
 @dataclass
@@ -61,85 +50,37 @@ class EnvSlot:
             self.env.load_state_dict(state["env"])
 
 
-@dataclass
-class Schedule:
-    """When things are due, in env_steps (seconds for checkpoints)."""
+class OnlineTraining(Training):
+    """Steps n environments side by side, and learns from what they bring."""
 
-    env_steps: int
-    evaluate_every: int
-    log_every: int
-    checkpoint_every_s: float
-
-
-class OnlineTraining:
-    """One training from its first step, or from its newest checkpoint, to its last."""
+    unit = "env_steps"
+    replay_buffer: ReplayBuffer
 
     def __init__(
-        self,
-        agent: Agent,
-        explorer: Explorer,
-        envs: list[gym.Env],
-        *,
-        seed: int,
-        schedule: Schedule,
-        evaluate: Callable[[Clock], None],
-        log: RunLog,
-        checkpoints: Checkpoints,
-        stop: Stop,
-        report: Callable[[Clock, dict], None],
+        self, agent: Agent, explorer: Explorer, envs: list[gym.Env], *, seed: int, **services: Unpack[Services]
     ) -> None:
+        super().__init__(**services)
         self.agent, self.explorer, self.replay_buffer = agent, explorer, agent.replay_buffer()
         self.slots = [EnvSlot(env) for env in envs]
-        self.seed, self.schedule = seed, schedule
-        self.evaluate, self.log, self.checkpoints, self.stop, self.report = evaluate, log, checkpoints, stop, report
-        self.clock = Clock()
+        self.stride = len(self.slots)
+        self.seed = seed
         self.next_episode = 0
-        self.evaluated_at = -1  # env_steps of the last evaluation
         self.last_episode: EpisodeSummary | None = None
-        self.last_update: dict[str, torch.Tensor] = {}
         self.rng_explore = seeding.generator(seed, "explore")
         self.rng_replay = seeding.generator(seed, "replay")
         self.gen_act = seeding.torch_generator(seed, "act")
-        self._saved_at = self._reported_at = time.monotonic()
-        self._reported_steps = 0
 
-    def run(self) -> Clock:
-        """Trains to the end of the budget. Whatever interrupts it at the top of a pass leaves a checkpoint behind."""
-        for complaint in self._resume():
-            self.report(self.clock, {"warning": complaint})
-        whole = True  # whether the state is that of the top of a pass
-        try:
-            while True:
-                self._evaluate_if_due()
-                self.stop.poll()
-                self._checkpoint_if_due()
-                if self.clock.env_steps >= self.schedule.env_steps:
-                    break
-                self._begin_episodes()
-                whole = False
-                step = self._step()
-                self._learn(step)
-                self._log_if_due()
-                whole = True
-        except DiskError:  # another attempt to write would fail as well
-            raise
-        except BaseException:  # asked to stop, paused, or failed where nothing has been lost yet
-            if whole:
-                self.save()
-            raise
-        self._report_progress()
-        self.log.flush()
-        return self.clock
-
-    # --- a pass -----------------------------------------------------------------------------------------------------
-
-    def _begin_episodes(self) -> None:
+    def _begin_pass(self) -> None:
+        """Begins the episodes that are to begin."""
         for slot in self.slots:
             if slot.over:
                 self.explorer.on_episode_start(self.clock, self.next_episode, self.last_episode)
                 slot.obs, slot.info = play.reset(slot.env, seed=self._episode_seed(self.next_episode))
                 slot.number, slot.over, slot.episode_return, slot.actions = self.next_episode, False, 0.0, []
                 self.next_episode += 1
+
+    def _pass(self) -> None:
+        self._learn(self._step())
 
     def _step(self) -> Step:
         obs = _stack([slot.obs for slot in self.slots])
@@ -180,86 +121,36 @@ class OnlineTraining:
                 out = self.agent.update(batch)
                 self.replay_buffer.after(batch, out)
                 self.clock.updates += 1
-            # kept by name: what only some updates give (TD3's actor loss) is logged as it was last
-            self.last_update |= {name: value for name, value in out.items() if value.ndim == 0}
+            self._note_update(out)
 
-    # --- what is due now and then -----------------------------------------------------------------------------------
-
-    def _due(self, every: int) -> bool:
-        """Whether this step, which added one env_step per environment, reached or passed a multiple of `every`."""
-        return self.clock.env_steps % every < len(self.slots)
-
-    def _evaluate_if_due(self) -> None:
-        end = self.clock.env_steps >= self.schedule.env_steps
-        if (self._due(self.schedule.evaluate_every) or end) and self.evaluated_at != self.clock.env_steps:
-            self.evaluate(self.clock)
-            self.evaluated_at = self.clock.env_steps
-            self._report_progress()
-
-    def _log_if_due(self) -> None:
-        if self._due(self.schedule.log_every):
-            numbers = {k: float(v) for k, v in self.last_update.items()}
-            if bad := [k for k, v in numbers.items() if not math.isfinite(v)]:
-                raise TrainingDiverged(f"{bad[0]} is {numbers[bad[0]]} at {self.clock.env_steps:,} env_steps")
-            more = self.explorer.metrics() | self._env_metrics()
-            self.log.metrics({"kind": "train", **asdict(self.clock), **numbers, **more})
-        if time.monotonic() - self._reported_at > 1.0:
-            self._report_progress()
-
-    def _env_metrics(self) -> dict[str, float]:
+    def _metrics(self) -> Mapping[str, Any]:
         found = [slot.env.metrics() for slot in self.slots if isinstance(slot.env, Wrapper)]
-        return {name: float(np.mean([metrics[name] for metrics in found])) for name in found[0]} if found else {}
+        means = {name: float(np.mean([metrics[name] for metrics in found])) for name in found[0]} if found else {}
+        return self.explorer.metrics() | means
 
-    def _report_progress(self) -> None:
-        now = time.monotonic()
-        speed = (self.clock.env_steps - self._reported_steps) / max(now - self._reported_at, 1e-9)
-        self._reported_at, self._reported_steps = now, self.clock.env_steps
-        self.log.timing({"env_steps": self.clock.env_steps, "env_steps_per_s": round(speed, 1), "time": time.time()})
-        self.log.flush()
+    def _facts(self) -> dict[str, Any]:
         last = {"return": self.last_episode.episode_return} if self.last_episode else {}
-        self.report(self.clock, last | self.explorer.metrics())
+        return last | self.explorer.metrics()
 
-    # --- checkpoints ------------------------------------------------------------------------------------------------
-
-    def _checkpoint_if_due(self) -> None:
-        if time.monotonic() - self._saved_at >= self.schedule.checkpoint_every_s:
-            self.save()
-
-    def save(self) -> None:
-        self.checkpoints.save(self.state_dict(), self.replay_buffer, self.log.offsets())
-        self._saved_at = time.monotonic()
-
-    def state_dict(self) -> dict:
+    def _own_state(self) -> dict[str, Any]:
         return {
-            "clock": asdict(self.clock),
             "slots": [slot.state_dict() for slot in self.slots],
             "next_episode": self.next_episode,
-            "evaluated_at": self.evaluated_at,
             "last_episode": self.last_episode,
-            "last_update": self.last_update,
             "rng": (self.rng_explore.bit_generator.state, self.rng_replay.bit_generator.state),
             "gen_act": self.gen_act.get_state(),
             "agent": self.agent.state_dict(),
             "explorer": self.explorer.state_dict(),
         }
 
-    def _resume(self) -> list[str]:
-        found = self.checkpoints.load(self.replay_buffer)
-        self.log.cut(found.offsets)
-        if found.state is None:
-            return found.complaints
-        state = found.state
-        self.clock = Clock(**state["clock"])
-        self.next_episode, self.evaluated_at = state["next_episode"], state["evaluated_at"]
-        self.last_episode, self.last_update = state["last_episode"], state["last_update"]
+    def _load_own_state(self, state: Mapping[str, Any]) -> None:
+        self.next_episode, self.last_episode = state["next_episode"], state["last_episode"]
         self.rng_explore.bit_generator.state, self.rng_replay.bit_generator.state = state["rng"]
         self.gen_act.set_state(state["gen_act"])
         self.agent.load_state_dict(state["agent"])
         self.explorer.load_state_dict(state["explorer"])
         for slot, saved in zip(self.slots, state["slots"], strict=True):
             slot.restore(saved, self._episode_seed(saved["number"]))
-        self._reported_steps = self.clock.env_steps
-        return found.complaints
 
     def _episode_seed(self, number: int) -> int:
         return seeding.integer(self.seed, "env", number)

@@ -1,4 +1,4 @@
-"""Numbers that others published: each with its source, and empty where nobody has seen it.
+"""Numbers that others published: each with its source, and empty where it is not known.
 
 They lie with what they belong to: methods/<paper>/published.csv, envs/published/<suite>.csv.
 """
@@ -34,7 +34,7 @@ class Published:
     method: str
     env: str
     metric: str
-    value: float | None  # None: no one has seen the number
+    value: float | None  # None: not known
     spread: float | None  # standard deviation over the n runs, where it is known
     n: int | None  # runs
     unit: str
@@ -99,7 +99,7 @@ def _cell(row: dict, where: str) -> Published:
 
 
 def lookup(paper: str, table: str, row: str, column: str) -> Published:
-    """One cell; its value is None where nobody has seen the number. ConfigError where no file has such a cell."""
+    """One cell; its value is None where the number is not known. ConfigError where no file has such a cell."""
     cells, key = published(), (paper, table, row, column)
     if key not in cells:
         depth = next(d for d in range(4) if key[: d + 1] not in {k[: d + 1] for k in cells})
@@ -107,7 +107,7 @@ def lookup(paper: str, table: str, row: str, column: str) -> Published:
         near = difflib.get_close_matches(key[depth], here, n=1)
         hint = f"Did you mean `{near[0]}`?" if near else f"There are: {', '.join(here)}."
         place = " / ".join(("published", *key[:depth]))
-        raise ConfigError(f"{place}: there is no `{key[depth]}`. {hint} An unseen number is a row with an empty value.")
+        raise ConfigError(f"{place}: there is no `{key[depth]}`. {hint} Not known: an empty value.")
     return cells[key]
 
 

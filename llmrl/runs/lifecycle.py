@@ -97,7 +97,7 @@ class _Life:
     method: Method
     directory: RunDirectory
 
-    def __init__(self, node: dict, overrides: tuple[str, ...], place: Path | None, stop: Stop, tell: Tell) -> None:
+    def __init__(self, node: Any, overrides: tuple[str, ...], place: Path | None, stop: Stop, tell: Tell) -> None:
         self.node, self.overrides, self.place, self.stop, self.tell = node, overrides, place, stop, tell
         self.path = place  # None: not known yet
         self.named = False  # whether it has a directory

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmrl.checks import ConfigError
-from llmrl.contracts.report import FigureKind, PaperReport, Section, times
+from llmrl.contracts.report import FigureKind, PaperReport, Section
 from llmrl.llm.transcript import Transcript
 from llmrl.report.figures.style import COLOURS, GREY, legend, panels_for, shortened, wrapped
 from llmrl.report.page.html import Cell, number, table, whole
@@ -83,7 +83,8 @@ def lipschitz(groups: Sequence[Group]) -> "Figure":
         programs = [one for one in tried(run) if one.lipschitz]
         if chosen := next((one for one in programs if one.outcome == "chosen"), None):
             mark = f" ({SCRIPTED})" if group.scripted else ""
-            title = f"{group.env} · search {Path(place).name}{mark} · program {chosen.index}, score {chosen.score:,.1f}"
+            program = f"program\u00a0{chosen.index},\u00a0score\u00a0{chosen.score:,.1f}"  # stays in one line
+            title = f"{group.env} · search {Path(place).name}{mark} · {program}"
             found.append((title, run, chosen, programs))
     if not found:
         raise ConfigError("no search of these runs has recorded Lipschitz constants; plot finished runs of method=lesr")
@@ -137,11 +138,10 @@ class LESRReport(PaperReport):
         if (found := result.get("lesr")) is None:
             return []
         failed = sum(bool(candidate["failed"]) for candidate in found["candidates"])
-        rejected = ", ".join(times(found["rejected"])) or "none"
         where = f", {found['search_env_steps']:,} env_steps in {found['search']}" if "search" in found else ""
         text = (
-            f"{len(found['candidates'])} programs trained ({failed} failed), rejected: {rejected}; chosen: "
-            f"{found['chosen']}, {found['features']} features{where}"
+            f"{len(found['candidates'])} programs trained ({failed} failed), chosen: {found['chosen']}, "
+            f"{found['features']} features{where}"
         )
         return [("search", text)]
 

@@ -44,10 +44,12 @@ def panels_for(
 ) -> tuple["Figure", dict[str, "Axes"]]:
     """A figure with a panel for each name; sizes in inches, of one panel."""
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     columns = min(columns, len(names))
     rows = -(-len(names) // columns)
-    figure = Figure(figsize=(max(width * columns, 5.5), height * rows + 0.9), layout="constrained")
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.06)  # inches; an edge without labels would touch the border
+    figure = Figure(figsize=(max(width * columns, 5.5), height * rows + 0.9), layout=layout)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in grid[len(names) :]:
         axes.set_visible(False)

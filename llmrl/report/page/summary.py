@@ -68,7 +68,7 @@ def _summary_row(group: Group) -> list[Cell]:
 
 
 def dollars_cell(known: Sequence[float | None]) -> Cell:
-    """Their sum; "unknown" where a price is, and nothing where nobody was asked."""
+    """Their sum; "unknown" where a price is, empty where no LLM was asked."""
     if not known:
         return Cell()
     return Cell("unknown") if None in known else number(sum(usd for usd in known if usd is not None), 4)

@@ -11,8 +11,8 @@ from llmrl.report.store.record import RunRecord
 MAX_ROWS = 200  # calls of a run, rows of details: the first and the last hundred
 MAX_TEXT = 6_000  # characters of one text
 LIMITS = (
-    f"A run's first and last {MAX_ROWS // 2} calls and rows are here, and of a text {MAX_TEXT:,} characters; its "
-    "llm.jsonl holds all."
+    f"Of each run the first and last {MAX_ROWS // 2} calls and rows, of each text {MAX_TEXT:,} characters; llm.jsonl "
+    "holds everything."
 )
 
 

@@ -63,7 +63,7 @@ def json_object(path: Path) -> dict:
 
 def rows(path: Path, whole: bool, tail: int | None = None) -> list[dict]:
     """The rows of a jsonl file, or those of its last `tail` bytes. A torn last line is left out, unless the file has to
-    be `whole` (the run is done). Raises DamagedFile at the first line that is no row."""
+    be `whole` (the run is done). Raises DamagedFile at the first line that is not a row."""
     if not path.exists():
         raise DamagedFile(f"{path}: is missing; the run's directory was deleted in part")
     with open(path, "rb") as file:
@@ -126,7 +126,7 @@ def evaluations(
 
 def evaluated(path: Path, key: str, suite: str | None, kind: str, k: int) -> float | None:
     """The mean of `key` ("returns", or a rule of success) of greedy evaluations on a suite (None: the common cases),
-    over the "last" or the last k of them, or the "best" one; None where there is no such, or `kind` is no evaluation's.
+    over the "last" or the last k of them, or the "best" one; None where there is none, or `kind` is of training.
     Raises DamagedFile."""
     means = evaluations(path, True, suite, key)[0].means
     if not len(means) or kind.startswith("train_last"):

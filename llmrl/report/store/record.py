@@ -64,7 +64,7 @@ class RunRecord:
 
     @cached_property
     def train(self) -> Train:
-        """All training episodes, read when asked for. Raises DamagedFile."""
+        """All training episodes, read on first use. Raises DamagedFile."""
         return files.train(self.path / "metrics.jsonl", whole=self.status == DONE)
 
 

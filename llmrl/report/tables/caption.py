@@ -18,7 +18,7 @@ MARKS = SCRIPTED, MIXED, OTHER_CPU = "†", "‡", "*"  # of a cell
 SEEN_MARKS = {"digitised": "§", "derived": "¶", "inferred": "‖"}  # of a published number
 BOOTSTRAPPED = "; of medians and IQMs over rows: stratified bootstrap"
 EXPLAINED = {
-    SCRIPTED: "answers of the scripted LLM, which is no language model",
+    SCRIPTED: "answers of the scripted LLM, not a language model",
     MIXED: "runs of different versions of the code in one cell",
     OTHER_CPU: "runs of different processors in one cell, where equal commands may differ in bits",
 }
@@ -32,13 +32,13 @@ def caption(
     runs = [run for cell in cells for run in cell.runs]
     seeds = ", ".join(map(str, dict.fromkeys(run.seed for run in runs)))
     lengths = " or ".join(f"{n:,} {unit}" for n, unit in sorted({(run.steps, run.unit) for run in runs}))
-    shown = {table.metric, *(result.metric for result in results)}
-    evaluations = f"{score.text}; " if shown & set(EVALUATED) else ""
+    displayed = {table.metric, *(result.metric for result in results)}
+    evaluations = f"{score.text}; " if displayed & set(EVALUATED) else ""
     bootstrapped = any(statistic != "mean" for statistic in (table.summary or {}).values())
     texts = [f"{name}: {table.title}", f"Score: {evaluations}{metrics[table.metric].unit}.",
              f"Seeds {seeds}; {lengths} a run. Intervals: 95 % over runs "
              f"(Student's t{BOOTSTRAPPED * bootstrapped}; none below {MIN_N} runs)."]  # fmt: skip
-    if table.normalise is not None and NORMALISED in shown:
+    if table.normalise is not None and NORMALISED in displayed:
         low, high = table.normalise.low, table.normalise.high
         exact = ", of medians and IQMs as if these means were exact" * bootstrapped
         texts.append(

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from llmrl.checks import ConfigError, raised
 from llmrl.contracts.report import Metric
 from llmrl.report import stats
 from llmrl.report.published import Published, published
@@ -165,7 +166,7 @@ class _Filler:
         """The finished runs that have such a number, with it."""
         kind = self.metrics[metric]
         done = [record for record in records if standing(record) == DONE_RUN]
-        found = [(record, _number(kind, record, score, suite)) for record in done]
+        found = [(record, _number(metric, kind, record, score, suite)) for record in done]
         return [(record, value) for record, value in found if value is not None]
 
     def theirs(self, row: str, column: str) -> Published | None:
@@ -225,8 +226,13 @@ class _Filler:
         return claims.judge(claim, there, rows, one_scale=one_scale, undefined=undefined)
 
 
-def _number(kind: Evaluated | Metric, record: RunRecord, score: Score, suite: str | None) -> float | None:
-    return kind.number(record, score, suite) if isinstance(kind, Evaluated) else kind.number(record)
+def _number(name: str, kind: Evaluated | Metric, record: RunRecord, score: Score, suite: str | None) -> float | None:
+    if isinstance(kind, Evaluated):
+        return kind.number(record, score, suite)
+    try:
+        return kind.number(record)
+    except Exception as error:  # noqa: BLE001 (a paper's metric may be anybody's code)
+        raise ConfigError(f"metric {name} of {record.path}: {raised(error)}") from error
 
 
 def keys(cell: Cell) -> tuple[tuple[int, str], ...]:

@@ -135,7 +135,7 @@ def find(runs: Iterable[PlannedRun], records: Iterable[RunRecord]) -> dict[tuple
 
 
 def _same(record: RunRecord, run: PlannedRun) -> bool:
-    """Two identities may share eight digits. Where identity.json is lost, the record is shown as damaged."""
+    """Two identities may share eight digits. Where identity.json is lost, the record counts as damaged."""
     return record.damaged or identity_of(record) == run.identity
 
 

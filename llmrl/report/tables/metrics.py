@@ -15,7 +15,7 @@ from llmrl.report.store.record import Kind, RunRecord, score
 SCORES: dict[Kind, str] = {
     "train_last_100": "the mean of the last 100 training episodes, under exploration",
     "last": "the last greedy evaluation",
-    "best": "the best greedy evaluation, chosen on the cases that it is shown on",
+    "best": "the best greedy evaluation, chosen on the cases that it is reported on",
     "train_last_tenth": "the mean of the training episodes that ended in the last tenth of training, under exploration",
 }
 

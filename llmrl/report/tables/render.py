@@ -140,7 +140,7 @@ CSV = ("row", "column", "metric", "ours", "low", "high", "n", "published", "publ
 
 
 def as_csv(filled: FilledTable) -> str:
-    """All digits; an empty field is no number. `runs`: the runs' own scores."""
+    """All digits; an empty field where there is no number. `runs`: the runs' own scores."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(CSV)

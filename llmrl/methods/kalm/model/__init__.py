@@ -94,7 +94,8 @@ class KALMModel(Method[Config]):
     def _train(self, ctx: "RunContext", rollouts: Rollouts) -> None:
         import torch
 
-        from llmrl.loops.offline import OfflineTraining, Schedule
+        from llmrl.loops.offline import OfflineTraining
+        from llmrl.loops.training import Schedule
         from llmrl.methods.kalm.model import network
         from llmrl.methods.kalm.model.tasks import Pairs, split
         from llmrl.methods.kalm.model.training import TRAINING, Grounder, Validation, enough_memory, measured

@@ -1,0 +1,157 @@
+"""What Eureka adds to console, tables, figures and page: its searches, what policies are judged by, and whether the
+generated reward goes with the human one."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llmrl.checks import ConfigError
+from llmrl.contracts.report import FigureKind, Metric, PaperReport, Section, times
+from llmrl.llm.transcript import Transcript
+from llmrl.report.figures.style import COLOURS, GREY, panels_for
+from llmrl.report.page.html import Cell, number, table
+from llmrl.report.store.groups import SCRIPTED, Group
+from llmrl.report.store.record import RunRecord
+from llmrl.runs.files import read_jsonl
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SAMPLE = "eureka.sample"
+MEASURES = ("success_official", "progress")  # of an evaluation: what policies are judged by, the first that is there
+UNITS = {"success": "success rate", "progress": "metres forward in an episode"}
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One program of a search."""
+
+    index: str  # restart/iteration/sample
+    outcome: str  # rejected, failed, trained or chosen
+    reason: str  # of the former two
+    components: str
+    score: float | None  # its best evaluation
+    correlation: float | None  # Pearson's, of its reward with the human one over its training
+
+
+def fitness(record: RunRecord) -> float | None:
+    """The best evaluation of a run, by what policies are judged by (the paper's: the maximum over training)."""
+    values = [
+        float(np.mean(next(row[name] for name in MEASURES if name in row)))
+        for row in read_jsonl(record.path / "eval.jsonl")
+        if row["policy"] == "greedy" and any(name in row for name in MEASURES)
+    ]
+    return max(values, default=None)
+
+
+def searches(groups: Sequence[Group]) -> dict[str, tuple[Group, RunRecord]]:
+    """{the search's directory: a run that used it, with its group}; a search that several runs share counts once."""
+    found: dict[str, tuple[Group, RunRecord]] = {}
+    for group in groups:
+        for run in group.runs:
+            if run.result and "eureka" in run.result:
+                found.setdefault(run.result["eureka"].get("search", str(run.path)), (group, run))
+    return found
+
+
+def tried(record: RunRecord) -> list[Tried]:
+    """All programs that a run's search asked for, in order. Raises ReplayError where llm.jsonl is corrupt."""
+    path = record.path / "llm.jsonl"
+    if not path.exists():
+        return []
+    transcript, found = Transcript(path, read_only=True), []
+    for purpose, index in transcript.calls:
+        if purpose != SAMPLE:
+            continue
+        events = {e["event"]: e for (p, i, _), e in transcript.events.items() if (p, i) == (purpose, index)}
+        if rejected := events.get("rejected"):
+            found.append(Tried(index, "rejected", f"{rejected['reason']}: {rejected['detail']}", "", None, None))
+            continue
+        trained, failed = events.get("trained", {}), events.get("trained", {}).get("failed", "")
+        outcome = "failed" if failed else "chosen" if index == (record.result or {})["eureka"]["chosen"] else "trained"
+        components = ", ".join(events.get("accepted", {}).get("components", ()))
+        found.append(Tried(index, outcome, failed, components, trained.get("score"), trained.get("correlation")))
+    return found
+
+
+def correlation(groups: Sequence[Group]) -> "Figure":
+    """How well each program's reward goes with the human one (Pearson's r over its training) against what its policy
+    came to, a panel for each task. ConfigError where no search has trained three programs."""
+    tasks: dict[str, list[tuple[float, float, Tried]]] = {}  # (r, score, program) of those that were trained with
+    for group, run in searches(groups).values():
+        unit = UNITS[run.result["eureka"]["measure"]] if run.result else ""
+        label = f"{group.env}{f' ({SCRIPTED})' * group.scripted}, {unit}"
+        known = [(t.correlation, t.score, t) for t in tried(run) if t.correlation is not None and t.score is not None]
+        tasks.setdefault(label, []).extend(known)
+    tasks = {label: found for label, found in tasks.items() if len(found) >= 3}
+    if not tasks:
+        raise ConfigError("no search of these runs has trained three rewards to the end; plot runs of method=eureka")
+    figure, panels = panels_for(list(tasks), width=4.6, height=3.6, columns=2)
+    for label, axes in panels.items():
+        title, _, unit = label.rpartition(", ")
+        x, y = (np.array([point[i] for point in tasks[label]]) for i in (0, 1))
+        colours = [COLOURS[1] if one.outcome == "chosen" else COLOURS[0] for *_, one in tasks[label]]
+        axes.scatter(x, y, c=colours, s=28, zorder=3)
+        for r, score, one in tasks[label]:
+            axes.annotate(one.index, (r, score), xytext=(4, 3), textcoords="offset points", fontsize=7)
+        if np.ptp(x) and np.ptp(y):
+            title += f"; over the {len(x)} programs r = {np.corrcoef(x, y)[0, 1]:.2f}"
+        axes.set_title(title, loc="left", fontsize=8)
+        axes.axvline(0, color=GREY, linewidth=0.8, linestyle="--")
+        axes.set_xlim(-1.15, 1.15)
+        axes.set_xlabel("Pearson's r of generated and human reward over a training", fontsize=8)
+        axes.set_ylabel(f"best evaluation: {unit}", fontsize=8)
+    return figure
+
+
+class EurekaReport(PaperReport):
+    """What a search tried, rejected and chose."""
+
+    metrics: Mapping[str, Metric] = {
+        "eureka_fitness": Metric("best evaluation: success rate, or metres forward in an episode", fitness)
+    }
+    figures = {
+        "eureka_correlation": FigureKind(
+            correlation,
+            "Generated and human reward: how well each program's reward goes with the human one over its training, "
+            "against what its policy came to; the chosen one in the other colour.",
+        )
+    }
+
+    def summary(self, result: Mapping[str, Any]) -> list[tuple[str, str]]:
+        if (found := result.get("eureka")) is None:
+            return []
+        failed = sum(bool(candidate["failed"]) for candidate in found["candidates"])
+        rejected = ", ".join(times(found["rejected"])) or "none"
+        chosen = next(c for c in found["candidates"] if c["index"] == found["chosen"])
+        where = f", {found['search_env_steps']:,} env_steps in {found['search']}" if "search" in found else ""
+        unit = UNITS[found["measure"]]
+        lines = [(
+            "search",
+            f"{len(found['candidates'])} rewards trained with ({failed} failed), rejected: {rejected}; chosen: "
+            f"{found['chosen']} ({', '.join(chosen['components'])}), {unit} {found['score']:,.2f}{where}",
+        )]  # fmt: skip
+        return [("best evaluation", f"{unit} {found['best']:,.2f}"), *lines] if "best" in found else lines
+
+    def sections(self, groups: Sequence[Group]) -> list[Section]:
+        if not (found := searches(groups)):
+            return []
+        rows = [
+            [Cell(Path(place).name), Cell(group.env), Cell(one.index), Cell(one.outcome), Cell(one.components),
+             number(one.score, 2), number(one.correlation, 2), Cell(one.reason)]
+            for place, (group, run) in found.items() for one in tried(run)
+        ]  # fmt: skip
+        caption = (
+            "The rewards that each search asked for, by restart/iteration/sample. A score is the best evaluation of "
+            "the training with it, on cases that final scores do not use; r is its correlation with the human reward. "
+            "The transcripts hold prompts and programs."
+        )
+        heads = ("search", "env", "reward", "outcome", "components", "score", "r", "reason")
+        text = table("eureka-table", caption, heads, rows, "score|r")
+        return [Section("eureka", "Eureka's searches", text)]
+
+
+REPORT = EurekaReport
