@@ -174,7 +174,7 @@ def test_the_intrinsic_rewards_share_is_recorded_and_can_be_limited(searched):
     _, directory = searched("ablations", "LESR", *ONE)
     (told,) = [row for row in read_jsonl(directory / "llm.jsonl") if row.get("event") == "accepted"]
     assert 0 < told["reward_share"] < 1
-    with pytest.raises(RuntimeError, match="No program of 0") as error:
+    with pytest.raises(RuntimeError, match="None of the 0 programs") as error:
         less = f"method.search.max_reward_share={told['reward_share'] / 2}"
         searched("ablations", "LESR", *ONE, less, "method.search.max_tries=1")
     (place,) = [word for word in str(error.value).split() if word.endswith("llm.jsonl")]

@@ -75,7 +75,7 @@ class Config:
 
 @dataclass
 class Candidate:
-    """A program that passed the checks, and what training with it came to."""
+    """A program that passed the checks, and the results of training with it."""
 
     index: str  # "iteration/sample/attempt"
     reply: str

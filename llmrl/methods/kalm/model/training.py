@@ -96,8 +96,8 @@ def precision(config: Model, device: torch.device) -> torch.autocast:
 SMALLER = "precision=bf16, adapter=lora or a smaller llm_model"
 TRAINING = (
     "Lower batch_size of the language model (method.model.batch_size; of method=kalm method.rollouts.model.model."
-    f"batch_size) and raise its accumulation by as much, or take {SMALLER}. With another setting it is another run, "
-    "which begins anew"
+    f"batch_size) and raise its accumulation by as much, or take {SMALLER}. Other settings make another run, "
+    "which starts from the beginning"
 )
 
 
@@ -177,7 +177,7 @@ def _sums(learner: Grounder, group: Group, task: int) -> Tensor:
 def explained(
     model: GroundedLM, write: Writer, rollouts: Rollouts, task: int, decode: Callable[[list[int]], str], longest: int
 ) -> list[str]:
-    """What the model says of each rollout, greedily, up to the full stop or `longest` tokens."""
+    """The model's explanation of each rollout, greedily, up to the full stop or `longest` tokens."""
     device = next(model.parameters()).device
     ids: list[list[int]] = [[] for _ in range(len(rollouts))]
     for length in np.unique(rollouts.lengths):

@@ -50,7 +50,7 @@ def transitions(rollouts: Rollouts) -> tuple[NDArray, NDArray, NDArray, NDArray]
 
 
 def matches(rollouts: Rollouts, tier: Any) -> NDArray[np.bool_]:
-    """(n,): the goal is reached in the end. An easy rollout always ends, so its reward tells."""
+    """(n,): the goal is reached in the end. An easy rollout always ends, so its reward decides."""
     return rollouts.rewards[:, 0] > 0 if tier == "easy" else np.any(rollouts.terminals, axis=1)
 
 
