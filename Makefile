@@ -24,12 +24,14 @@ test: setup
 test-learn: setup
 	$(BIN)/python -m pytest -n 2 tests/learn
 
-# Everything: `make test`, which also dry-runs every preset, and the learning tests.
+# All tests: those of `make test`, then the learning tests.
 test-all: test test-learn
 
+# Style and formatting, without changing a file (to mend: ruff check --fix . && ruff format .).
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
+# Type-check the package with mypy.
 types: setup
 	$(BIN)/mypy
 

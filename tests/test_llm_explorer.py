@@ -285,9 +285,9 @@ def test_a_control_that_asks_nobody_reads_no_llm_and_no_task_text(answer: str, v
 
 
 def test_an_agent_whose_exploration_cannot_be_shaped_is_refused(tmp_path: Path) -> None:
-    agent = SimpleNamespace(explorer=Unchanged)
+    agent = SimpleNamespace(explorer=Unchanged, action_space=DISCRETE)
     cfg = SimpleNamespace(method=settings(), env=SimpleNamespace(task=TASK), seed=3)
-    ctx = SimpleNamespace(agent=lambda: agent, llm=client(tmp_path, config()), cfg=cfg, action_space=DISCRETE)
+    ctx = SimpleNamespace(agent=lambda: agent, llm=client(tmp_path, config()), cfg=cfg)
     with pytest.raises(ConfigError, match="Unchanged, which has no distribution"):
         LLMExplorerMethod().run(ctx)
     agent.explorer = Inner

@@ -113,9 +113,9 @@ class ProgramExplorer(Explorer):
 
         def mixed() -> NDArray:
             # a^LLM = (k, i, x^r) of the programs where guided, else a ~ pi_RL
-            actions = policy() if len(guided) < len(info) else None
             if not len(guided):
-                return actions
+                return policy()
+            actions = policy() if len(guided) < len(info) else None
             self.guided_env_steps += len(guided)
             proposed = self._policy.act({key: part[guided] for key, part in obs.items()}, draws[guided, 1:])
             if actions is None:

@@ -16,7 +16,7 @@ from llmrl.checks import Positive
 from llmrl.config import Config as Run
 from llmrl.contracts.method import Method, Reads
 from llmrl.methods.explorllm import programs as explorllm_programs
-from llmrl.methods.explorllm.program_policy import DRAWS, ProgramPolicy, Sampling, check_task
+from llmrl.methods.explorllm.program_policy import DRAWS, ProgramPolicy, Sampling, check_task, table_of
 from llmrl.methods.explorllm.programs import Affordance, check_affordance, choose, chosen, read_programs, run_of
 from llmrl.runs.evaluate import Act, cases, evaluate, uniform_policy
 
@@ -102,7 +102,7 @@ def policy_of(
 ) -> tuple[Act, Callable[[], dict[str, Any]]]:
     """A policy for evaluation, and a function that says what there is to report of it afterwards. `found`: the
     programs, which random and oracle do not need."""
-    config = env.unwrapped.config
+    config = table_of(env).config
     if policy == "random":
         return uniform_policy(env.action_space), dict
     if policy == "oracle":

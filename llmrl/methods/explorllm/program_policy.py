@@ -7,10 +7,12 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
 from llmrl.checks import ConfigError
+from llmrl.envs.pick_place import PickPlace
 from llmrl.envs.pick_place.actions import encode
 from llmrl.envs.pick_place.scene import FRAME, HOME_PIXEL
 from llmrl.methods.explorllm.program import CROP, Programs, Seen
@@ -23,6 +25,12 @@ def check_task(env: Any) -> None:
     """env: an environment's Config. Raises ConfigError where it has no crops."""
     if env.observation != "crops":
         raise ConfigError("ExploRLLM's programs look at crops: use env.observation=crops, or method.epsilon=0")
+
+
+def table_of(env: gym.Env) -> PickPlace:
+    """The environment below its wrappers."""
+    assert isinstance(env.unwrapped, PickPlace)  # the one suite of these methods
+    return env.unwrapped
 
 
 class ProgramPolicy:

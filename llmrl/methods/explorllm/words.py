@@ -22,6 +22,7 @@ from llmrl.llm.answer import FAULTS
 from llmrl.llm.tries import REPEATED, Tries
 from llmrl.methods.explorllm import language
 from llmrl.methods.explorllm.language import EVERYTHING, Goal, Unreadable
+from llmrl.methods.explorllm.program_policy import table_of
 from llmrl.runs.evaluate import cases, evaluate
 
 if TYPE_CHECKING:
@@ -113,14 +114,14 @@ class Told(gym.Wrapper):
 
     def reset(self, **kwargs: Any) -> tuple[dict[str, NDArray], dict[str, Any]]:
         obs, info = self.env.reset(**kwargs)
-        scene = self.env.unwrapped.scene
+        scene = table_of(self.env).scene
         sentence = language.sentence_for(scene, self._reader.asked)
         self._goal = np.array(self._reader.read(scene, sentence, scene.goal), np.float32)
         return obs | {"goal": self._goal}, info | {"sentence": sentence}
 
     def step(self, action: NDArray) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        obs, *rest = self.env.step(action)
-        return obs | {"goal": self._goal}, *rest
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        return obs | {"goal": self._goal}, reward, terminated, truncated, info
 
 
 class Planned(gym.Wrapper):
@@ -130,21 +131,22 @@ class Planned(gym.Wrapper):
         super().__init__(env)
         self._reader, self._limit, self._near = reader, config.step_limit, config.near_px
         goal = gym.spaces.Box(0, 2, (2,), np.float32)
-        self.observation_space = gym.spaces.Dict({**env.observation_space.spaces, "goal": goal})
+        assert isinstance(env.observation_space, gym.spaces.Dict)
+        self.observation_space = gym.spaces.Dict({**env.observation_space, "goal": goal})
 
     def reset(self, **kwargs: Any) -> tuple[dict[str, NDArray], dict[str, Any]]:
         obs, info = self.env.reset(**kwargs)
-        scene = self.env.unwrapped.scene
+        scene = table_of(self.env).scene
         self._plan = self._reader.read(scene, EVERYTHING, [(slot, slot) for slot in range(3)])
         self._at = self._env_steps = 0
         return self._seen(obs), info | {"sentence": EVERYTHING}
 
     def step(self, action: NDArray) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        obs, *rest = self.env.step(action)
+        obs, reward, terminated, truncated, info = self.env.step(action)
         self._env_steps += 1
         if (self._done(obs) or self._env_steps == self._limit) and self._at + 1 < len(self._plan):
             self._at, self._env_steps = self._at + 1, 0
-        return self._seen(obs), *rest
+        return self._seen(obs), reward, terminated, truncated, info
 
     def _seen(self, obs: dict[str, NDArray]) -> dict[str, NDArray]:
         return obs | {"goal": np.array(self._plan[self._at], np.float32)}

@@ -136,14 +136,17 @@ def transitions(rollouts: Rollouts, encoder: str, timeouts: Timeouts, kept: Path
         texts, numbers = sentences_of(rollouts)
         first, wordings = numbers[:, 0], numbers.shape[1]
     table = text.encode(encoder, texts, store=kept)
-    return Transitions.of(rollouts, texts=first, table=table, wordings=wordings, timeouts=timeouts, source=source)
+    return Transitions.of(
+        rollouts,  # type: ignore[arg-type]  # frozen, and Padded is only read
+        texts=first, table=table, wordings=wordings, timeouts=timeouts, source=source,
+    )  # fmt: skip
 
 
 def joined(parts: Sequence[Transitions]) -> Transitions:
     """Datasets of several tiers as one, so that each of their transitions is as likely as any other."""
     if len(parts) == 1:
         return parts[0]
-    above = np.cumsum([0, *(len(part.table) for part in parts[:-1])])
+    above = np.cumsum([0, *(len(part.table) for part in parts[:-1] if part.table is not None)])
     columns = {name: np.concatenate([getattr(part, name) for part in parts])
                for name in ("state", "action", "reward", "next_state", "terminated", "step", "table")}  # fmt: skip
     text_of = np.concatenate([part.text + first for part, first in zip(parts, above)]).astype(np.int32)

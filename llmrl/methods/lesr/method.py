@@ -7,6 +7,7 @@ scratch, on the run's own seed. docs/papers/lesr.md compares with the paper.
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+import gymnasium as gym
 import numpy as np
 
 from llmrl.checks import ConfigError, Count
@@ -60,7 +61,7 @@ class LESR(Method[Config]):
         own = ctx.cfg.method.search
         program = (search / PROGRAM).read_text(encoding="utf-8")
         if ctx.cfg.method.control != "none":
-            d = ctx.env("eval").observation_space.shape[0]
+            d = gym.spaces.flatdim(ctx.env("eval").observation_space)
             program = CONTROLS[ctx.cfg.method.control](d, found["lesr"]["features"], own.seed)
         write_text(ctx.dir / PROGRAM, program)
         wrapper = lesr_wrapper.Config(
@@ -83,8 +84,9 @@ def search_of(config: Run) -> Run:
     method, name = config.method, config.choices["agent"]
     agent = config.agent
     if method.search_agent is not None:
-        if (name := config.choices.get("agent@method.search_agent")) is None:
+        if (chosen := config.choices.get("agent@method.search_agent")) is None:
             raise ConfigError("method.search_agent: choose it by its name, agent@method.search_agent=…, or use null")
+        name = chosen
         cls = module_of("agent", name).Config
         agent = scaled(checked_at("method.search_agent", cls, method.search_agent, config.choices), config.budget.scale)
     env_steps = method.search_env_steps

@@ -22,7 +22,7 @@ from llmrl.runs import seeding
 FUNCTIONS = ("revise_state", "intrinsic_reward")
 # Rejections that can be switched off (method.search.reject), beside the limits; docs/papers/lesr.md has the whole list.
 Rejection = Literal["duplicate", "no_features", "not_finite", "fails_on_extremes", "too_slow", "ignores_features"]
-DEFAULT_REJECT = ("duplicate", "no_features", "not_finite", "fails_on_extremes", "too_slow")
+DEFAULT_REJECT: tuple[Rejection, ...] = ("duplicate", "no_features", "not_finite", "fails_on_extremes", "too_slow")
 RESERVED = {"step", "_np", "_given", "_check", "_sensitivity", "_needs_features"}  # of ENTRY and CHECKS
 REJECTIONS = {  # beside the sandbox's own names
     **{name: program_text.REJECTIONS[name] for name in ("no_code", "reserved_name")},

@@ -8,6 +8,7 @@ directories, and what a program was rejected for, or came to, is a recorded fact
 """
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -233,7 +234,7 @@ class _Search:
         seed = seeding.integer(own.seed, "candidate", name, number)
         return place(self.ctx.cfg, self.ctx.dir, name + (f"-seed{number}" if number else ""), wrapper, seed)
 
-    def _facts(self, places: list[Path]) -> dict[str, Any]:
+    def _facts(self, places: Sequence[Path]) -> dict[str, Any]:
         """What a candidate's trainings came to, averaged over their seeds."""
         if failed := failure(places):
             return {"failed": failed, "score": None, "lipschitz": []}

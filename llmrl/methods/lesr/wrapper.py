@@ -6,7 +6,7 @@ runs in the sandbox, with one call per new state: (F(s), G(F(s))) is kept until 
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, SupportsFloat
 
 import gymnasium as gym
 import numpy as np
@@ -76,8 +76,7 @@ class LESRWrapper(Wrapper):
         self._g = 0.0  # G(F(s))
         self._sums = np.zeros(4)  # of ended episodes: env_steps, |r|, |w G|, values that were not finite
         self._episode = np.zeros(4)
-        recording = self._training and config.record is not None
-        self.recorder = _recorder(config, gamma) if recording else None
+        self.recorder = _recorder(config, gamma) if self._training else None
 
     def reset(self, **kwargs: Any) -> tuple[NDArray, dict]:
         obs, info = self.env.reset(**kwargs)
@@ -85,7 +84,7 @@ class LESRWrapper(Wrapper):
         self._see(obs)
         return self._state[self._kept], info
 
-    def step(self, action: NDArray) -> tuple[NDArray, float, bool, bool, dict]:
+    def step(self, action: NDArray) -> tuple[NDArray, SupportsFloat, bool, bool, dict]:
         state, g = self._state, self._g
         obs, reward, terminated, truncated, info = self.env.step(action)
         self._see(obs)
@@ -154,7 +153,9 @@ class LESRWrapper(Wrapper):
 WRAPPER = LESRWrapper
 
 
-def _recorder(config: Config, gamma: float) -> Recorder:
+def _recorder(config: Config, gamma: float) -> Recorder | None:
+    if config.record is None:
+        return None
     if config.record == "discounted_return":
         return Recorder("episode", config.scaled, "discounted_return", gamma)
     return Recorder(config.record, config.scaled, "reward", gamma)

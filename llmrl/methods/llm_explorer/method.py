@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import gymnasium as gym
 import numpy as np
@@ -24,7 +24,7 @@ from llmrl.contracts.method import Method, Reads
 from llmrl.llm.answer import FAULTS
 from llmrl.llm.client import LLM
 from llmrl.llm.job import Job
-from llmrl.llm.parse import ParseError, Parser, parse_biases, parse_probabilities
+from llmrl.llm.parse import ParseError, Parser, Reason, parse_biases, parse_probabilities
 from llmrl.llm.tries import REPEATED, Tries
 from llmrl.runs import seeding
 
@@ -102,7 +102,9 @@ class LLMExplorer(Explorer):
         self.refreshes = 0
         self.failed_refreshes = 0  # refreshes after which no answer could be used
         self.rejected: Counter[str] = Counter()  # answers that could not be used, by reason
-        self._llm, self._config, self._seed = llm, config, seed
+        self._config, self._seed = config, seed
+        if llm is not None:
+            self._llm = llm
         self._job: Job | None = None  # at work on `pending`
         self._discrete = isinstance(action_space, gym.spaces.Discrete)
         self._attribute = "distribution" if self._discrete else "bias"
@@ -118,13 +120,17 @@ class LLMExplorer(Explorer):
                 "method=llm_explorer shapes an agent's exploration, and this agent's is none: give it an "
                 + ("agent.epsilon_end above 0" if self._discrete else "agent.exploration_noise above 0")
             )
-        self._n = int(action_space.n) if self._discrete else int(np.prod(action_space.shape))
-        self._half_range = 1.0 if self._discrete else (action_space.high - action_space.low).ravel() / 2
+        if isinstance(action_space, gym.spaces.Discrete):
+            self._n = int(action_space.n)
+        else:
+            assert isinstance(action_space, gym.spaces.Box)  # the other kind that agents act in
+            self._half_range = (action_space.high - action_space.low).ravel() / 2
+            self._n = self._half_range.size
         tells_reward = self._discrete or config.tell == "reward"  # the authors' texts of continuous tasks do not
         self._task = "" if config.answer in ASKS_NOBODY else task_text(task, config.prompt, tells_reward=tells_reward)
-        if self._task and config.prompt == "full" and len(task.actions) != self._n:
+        if self._task and config.prompt == "full" and (described := len(task.actions or ())) != self._n:
             raise ConfigError(
-                f"env.task.actions tells of {len(task.actions)} actions of {task.name}, but the environment has "
+                f"env.task.actions tells of {described} actions of {task.name}, but the environment has "
                 f"{self._n}: correct the environment's yaml, or use method.prompt=name"
             )
 
@@ -145,7 +151,7 @@ class LLMExplorer(Explorer):
     def propose(
         self, obs: Any, policy: Policy, clock: Clock, info: Sequence[dict], rng: np.random.Generator
     ) -> NDArray:
-        if self._job is not None and (refresh := self._job.ready(clock.env_steps)) is not None:
+        if self._job and self.pending and (refresh := self._job.ready(clock.env_steps)) is not None:
             self._apply(self.pending[0], *refresh)
         return self.inner.propose(obs, policy, clock, info, rng)
 
@@ -253,7 +259,7 @@ class LLMExplorer(Explorer):
             reply = self._llm.ask(messages, purpose=purpose, index=index, json=json)
             try:
                 if fault := tries.fault(messages, reply):
-                    raise ParseError(fault, FAULTS[fault])
+                    raise ParseError(cast(Reason, fault), FAULTS[fault])
                 value = read(reply.text)
             except ParseError as error:
                 self._llm.event(purpose, index, "rejected", reason=error.reason, detail=str(error)[:300])
@@ -325,7 +331,7 @@ def task_text(task: "Task", prompt: Literal["full", "name"], *, tells_reward: bo
             f"method.prompt=full needs the text of the task, but env.task of {task.name} has no {', '.join(missing)}. "
             "Write it in the environment's yaml (conf/env/<suite>/<task>.yaml, key task), or use method.prompt=name"
         )
-    actions = "\n".join(f"{number}: {meaning}" for number, meaning in enumerate(task.actions))
+    actions = "\n".join(f"{number}: {meaning}" for number, meaning in enumerate(task.actions or ()))
     texts = {part: str(getattr(task, part)).strip() for part in parts if part != "actions"}
     told = fill("task_told", **texts) + "\n" if tells_reward else ""
     return fill("task_full", actions=actions, told=told, **texts)

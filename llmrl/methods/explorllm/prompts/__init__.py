@@ -23,7 +23,7 @@ class Asker:
         self._things = "blocks" if blocks else "letters"
         sizes = ", cubes of 40 mm" if blocks else f", flat and at most {100 * env.letter_scale:g} mm wide and high"
         self._scene = fill("scene", things=self._things, sizes=sizes)
-        *self._shapes, self._bowl = letter_crops(env, seed) if images else [None]
+        self._crops = letter_crops(env, seed) if images else []  # of each shape, and last of a bowl
 
     def planner(self) -> list[Message]:
         one = "Put the wanted object in the wanted bowl; wanted has one row."
@@ -32,11 +32,10 @@ class Asker:
         return self._message("planner", "planner", [], command=command)
 
     def affordance(self) -> list[Message]:
-        return self._message("affordance", "affordance", self._shapes)
+        return self._message("affordance", "affordance", self._crops[:-1])
 
     def place_map(self) -> list[Message]:
-        shown = [self._shapes[0], self._bowl] if self._shapes else []
-        return self._message("place", "place_map", shown)
+        return self._message("place", "place_map", [self._crops[0], self._crops[-1]] if self._crops else [])
 
     def _message(self, template: str, function: str, shown: list, **values: str) -> list[Message]:
         names = ", ".join(name for name, _ in shown)

@@ -126,7 +126,7 @@ class KALMModel(Method[Config]):
 
         OfflineTraining(
             learner,
-            pairs,
+            pairs,  # type: ignore[arg-type]  # its batches are the Grounder's own
             seed=config.seed,
             schedule=Schedule(updates, math.ceil(updates / config.model.evaluations), ctx.cfg.log.every,
                               ctx.cfg.compute.checkpoint_every_s),
@@ -148,6 +148,7 @@ def updates_of(config: Config, rollouts: int) -> int:
     """Gradient updates of a training on so many rollouts; an epoch sees each with each task once."""
     if config.model.updates is not None:
         return config.model.updates
+    assert config.model.epochs is not None  # the one or the other: Model's own check
     seen = config.model.batch_size * config.model.accumulation
     return math.ceil(config.model.epochs * rollouts * len(config.tasks) / seen)
 

@@ -123,13 +123,18 @@ class Continuation:
     With a cache each step computes one position; without it, all of them again.
     """
 
+    hidden: Tensor
+    _rows: Tensor  # (n, positions that were read last, hidden)
+
     def __init__(self, model: GroundedLM, x: Sequences, *, cache: bool = True) -> None:
-        self._model, self._cached, self._past, self._rows = model, cache, None, None
+        self._model, self._cached = model, cache
+        self._past: Any = None  # the cache of transformers
         self._read(model.embed(x))
 
     def append(self, embedded: Tensor) -> None:
         """(n, hidden): what now stands at the end of each."""
-        self._read(embedded[:, None])
+        rows = embedded[:, None]
+        self._read(rows if self._cached else torch.cat([self._rows, rows.to(self._rows.dtype)], dim=1))
 
     def keep(self, which: Tensor) -> None:
         """Goes on with these alone: indices (k,)."""
@@ -140,8 +145,6 @@ class Continuation:
             self._rows = self._rows[which]
 
     def _read(self, rows: Tensor) -> None:
-        if not self._cached and self._rows is not None:
-            rows = torch.cat([self._rows, rows.to(self._rows.dtype)], dim=1)
         self._rows = rows
         rows = rows.to(self._model.lm.get_input_embeddings().weight.dtype)
         out = self._model.lm.base_model(inputs_embeds=rows, past_key_values=self._past, use_cache=self._cached)
@@ -212,6 +215,7 @@ def _from_nothing(sizes: Sizes, tokenizer: Any) -> Any:
 def _pretrained(config: Model) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    assert config.pretrained is not None  # or sizes: Model's own check
     small = config.adapter == "lora" and config.precision == "bf16"  # weights that stay as they are may be coarse
     with _explained(config.pretrained), torch.random.fork_rng(devices=[]):
         tokenizer = AutoTokenizer.from_pretrained(config.pretrained)
@@ -245,8 +249,12 @@ def _adapt(lm: Any, config: Model, gen: Generator) -> None:
     names = {n.rpartition(".")[2] for n, m in lm.named_modules() if isinstance(m, nn.Linear | Conv1D) and m is not last}
     if not names:
         raise ConfigError(f"adapter=lora: {config.pretrained} has no linear layer to adapt; use adapter=full")
-    settings = LoraConfig(r=config.lora_rank, lora_alpha=config.lora_alpha, lora_dropout=0.0,
-                          target_modules=sorted(names))  # fmt: skip
+    settings = LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha,  # type: ignore[arg-type]  # a factor, so any number will do
+        lora_dropout=0.0,
+        target_modules=sorted(names),
+    )
     with torch.random.fork_rng(devices=[]):
         inject_adapter_in_model(settings, lm)
     for name, parameter in lm.named_parameters():

@@ -44,6 +44,9 @@ class Predicted(NamedTuple):
     target: Tensor  # (k, 10) m, or (k,) int64
     weight: Tensor  # (k,)
 
+    def to(self, device: torch.device) -> "Predicted":
+        return Predicted(*(x.to(device) for x in self))
+
 
 class Group(NamedTuple):
     """Sequences of one task, and what they are to predict. `before`: the states that the predicted ones come after."""
@@ -55,8 +58,8 @@ class Group(NamedTuple):
     tokens: Predicted
 
     def to(self, device: torch.device) -> "Group":
-        return Group(*(x.to(device) if isinstance(x, Sequences | Tensor) else Predicted(*(y.to(device) for y in x))
-                       for x in self))  # fmt: skip
+        return Group(self.sequences.to(device), self.states.to(device), self.before.to(device),
+                     self.actions.to(device), self.tokens.to(device))  # fmt: skip
 
 
 class Sentences:
@@ -83,9 +86,9 @@ class Writer:
         self._pieces: dict[int, list[str | list[int]]] = {}
         for task, prompt in PROMPTS.items():
             parts = [part for part in re.split(r"({\w+})", prompt) if part.strip()]
-            self._pieces[task] = [begin] + [
+            self._pieces[task] = [begin, *(
                 part[1:-1] if part[0] == "{" else words(tokenizer, part, first=i == 0) for i, part in enumerate(parts)
-            ]
+            )]  # fmt: skip
         self.stop = words(tokenizer, ".")[0]  # the token that ends an answer
 
     def __call__(
@@ -200,8 +203,8 @@ class _Page:
             place = np.concatenate([row * width + position for row, position, *_ in rows])
             target, weight = (np.concatenate([r[i] for r in rows]) for i in (2, 3))
             before = np.concatenate([r[4] for r in rows]) if key == "state" else empty
-            weight = torch.from_numpy((share * weight).astype(np.float32))
-            return Predicted(torch.from_numpy(place), torch.from_numpy(target), weight), torch.from_numpy(before)
+            weights = torch.from_numpy((share * weight).astype(np.float32))
+            return Predicted(torch.from_numpy(place), torch.from_numpy(target), weights), torch.from_numpy(before)
 
         none, number = np.empty((0, STATE), np.float32), np.empty(0, np.int64)
         sequences = Sequences(torch.from_numpy(tokens), *placed("state", none), *placed("action", number),

@@ -31,7 +31,7 @@ class Grounder(Learner):
             self._learned.values(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
 
-    def update(self, batch: list[list[Group]]) -> Mapping[str, Tensor]:
+    def update(self, batch: list[list[Group]]) -> Mapping[str, Tensor]:  # type: ignore[override]  # what Pairs draws
         """One update from parts of equal weight, whose gradients are added up. Raises ConfigError, with the settings
         to change, where the device's memory does not suffice."""
         self.model.eval()  # the dropout of some would draw from a generator that no checkpoint holds

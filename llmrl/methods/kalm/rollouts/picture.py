@@ -32,7 +32,7 @@ def draw(rollouts: Rollouts, which: list[int], reached: NDArray[np.bool_], path:
 
     figure = Figure(figsize=(2.0 * COLUMNS, 4.2 * len(which)), layout="constrained")
     FigureCanvasAgg(figure)
-    for part, i in zip(np.atleast_1d(figure.subfigures(len(which), 1)), which):
+    for part, i in zip(figure.subfigures(len(which), 1, squeeze=False)[:, 0], which):
         length = int(rollouts.lengths[i])
         imagined = rollouts.observations[i, : length + 1].reshape(-1, BALLS, 2)
         actions = rollouts.actions[i, :length]
@@ -43,7 +43,8 @@ def draw(rollouts: Rollouts, which: list[int], reached: NDArray[np.bool_], path:
         axes = part.subplots(2, COLUMNS, squeeze=False)
         steps = f"{length} step{'s' * (length > 1)}" + ("" if reached[i] else ", without reaching it")
         part.suptitle(f"{_sentence(rollouts, i)} ({steps})", x=0.01, ha="left")
-        for line, (name, xy) in zip(axes, (("imagined", imagined), ("simulator", real))):
+        rows: list[tuple[str, NDArray]] = [("imagined", imagined), ("simulator", real)]
+        for line, (name, xy) in zip(axes, rows):
             for axis in line[len(moments) :]:
                 axis.set_visible(False)
             for axis, t in zip(line, moments.tolist()):
@@ -55,7 +56,9 @@ def draw(rollouts: Rollouts, which: list[int], reached: NDArray[np.bool_], path:
 
 
 def _sentence(rollouts: Rollouts, i: int) -> str:
-    return f"“{rollouts.sentences[rollouts.texts[i]]}”" if rollouts.sentences is not None else ""
+    if rollouts.sentences is None or rollouts.texts is None:
+        return ""
+    return f"“{rollouts.sentences[rollouts.texts[i]]}”"
 
 
 def _table(axis: Any, xy: NDArray, action: int | None) -> None:
@@ -90,6 +93,7 @@ def film(rollouts: Rollouts, i: int, path: Path) -> bool:
     imagined = at_rest(rollouts.observations[i, : length + 1].reshape(-1, BALLS, 2).astype(float))
     real = replayed(xy_of(imagined[0]), rollouts.actions[i, :length])
     path.parent.mkdir(exist_ok=True)
+    video: Any  # imageio's types know no append_data
     with imageio.get_writer(path, fps=FPS, macro_block_size=2) as video:
         for pair in zip(imagined, real):
             video.append_data(np.concatenate([renderer.render(state) for state in pair], axis=1))

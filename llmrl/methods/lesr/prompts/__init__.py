@@ -56,7 +56,8 @@ class Asker:
 
     def __init__(self, task: "Task", suite: str, config: "Config") -> None:
         self._task, self._config = task, config
-        self._d = len(task.observation)
+        self._dimensions = task.observation or ()  # not empty: check_task
+        self._d = len(self._dimensions)
         self._hinted = suite in GOAL_SUITES
         self._features = config.writes == "features_and_reward"
         self._request: list[Message] = []  # of the round under way: feedback goes on from it
@@ -85,7 +86,7 @@ class Asker:
     def common(self) -> dict[str, str]:
         """What the first and the next prompt share: $task, $assignment, $output."""
         writes, facts = self._config.writes, {"d": self._d, "last": self._d - 1}
-        dimensions = "\n".join(f"- s[{i}]: {meaning}" for i, meaning in enumerate(self._task.observation))
+        dimensions = "\n".join(f"- s[{i}]: {meaning}" for i, meaning in enumerate(self._dimensions))
         text = {key: str(getattr(self._task, key)).strip() for key in ("name", "description", "reward", "end", "goal")}
         hint = "\n" + fill("hint", what=self._what()) if self._hinted else ""
         told = fill("task_told", **text) + "\n" if self._config.tell == "reward" else ""
