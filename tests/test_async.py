@@ -252,7 +252,7 @@ def test_the_report_draws_an_answer_from_where_it_began_to_count(tmp_path: Path)
 
 def test_a_control_that_asks_nobody_has_nothing_to_wait_for(llmrl_run) -> None:
     done = llmrl_run(*CART_POLE, "method=llm_explorer", "method.asynchronous=true", "method.answer=uniform")
-    assert done.code == 2 and "method.asynchronous: there is nothing to wait for" in done.err
+    assert done.code == 2 and "method.asynchronous: method.answer=uniform makes no LLM call to wait for" in done.err
 
 
 def test_the_inputs_of_what_is_in_flight_are_in_the_checkpoint(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def test_policies_alone_are_evaluated_with_the_same_programs(policy, whole, llmr
 
 def test_another_environment_is_refused(llmrl_run, tmp_path):
     done = llmrl_run("method=explorllm", "agent=sac", "env=classic/pendulum", "budget.env_steps=10")
-    assert done.code == 2 and "env=pick_place" in done.err
+    assert done.code == 2 and "method=explorllm does not take env=classic/pendulum" in done.err
     image = ["env.observation=image", "env.actions=pixel"]
     for method in ("explorllm", "explorllm/policy"):
         done = llmrl_run(f"method={method}", "agent=sac_crops", "env=pick_place/short_horizon", *image)
@@ -136,7 +136,7 @@ def test_a_candidate_that_will_not_be_there_is_refused(llmrl_run, tmp_path):
     for method in ("explorllm", "explorllm/policy"):
         wanted = [f"method={method}", "method.affordance=6", "method.programs.n=6"]
         done = llmrl_run(*wanted, "agent=sac_crops", "env=pick_place/short_horizon")
-        assert done.code == 2 and "method.affordance: there is no candidate 6, there are 6: 0 to 5" in done.err
+        assert done.code == 2 and "method.affordance: unknown candidate 6; programs.n=6 gives 0 to 5" in done.err
     assert not (tmp_path / "outputs").exists()
 
 

@@ -20,7 +20,7 @@ from llmrl.llm.sandbox import Limits, SandboxFailure
 from llmrl.llm.transcript import Transcript
 from llmrl.methods.explorllm import program, scripted
 from llmrl.methods.explorllm import programs as explorllm_programs
-from llmrl.methods.explorllm.examples import picture, seen_tables
+from llmrl.methods.explorllm.examples import png_url, seen_tables
 from llmrl.methods.explorllm.program import Programs, Rejected, extract
 from llmrl.methods.explorllm.program_policy import DRAWS, ProgramPolicy, check_task, seen_in
 from llmrl.methods.explorllm.programs import Search, choose
@@ -255,7 +255,7 @@ def test_pictures_go_to_the_model_and_into_the_transcript(tmp_path):
 
 def test_a_picture_is_its_crop():
     crop = some_obs(SHORT)["rgb"][0, 3]
-    png = base64.b64decode(picture(crop, 2).partition("base64,")[2])
+    png = base64.b64decode(png_url(crop, 2).partition("base64,")[2])
     read = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)[::2, ::2, ::-1]
     np.testing.assert_array_equal(read, crop)
 

@@ -86,17 +86,17 @@ def test_offline_rl_alone_is_the_same_run_whatever_model_there_could_be(llmrl_ru
     "change, told",
     [
         ("env.language=null", "its policy reads goals in words"),
-        ("agent=dqn", "which agent=dqn does not: bc, cql, bcq"),
+        ("agent=dqn", "but agent=dqn by acting: use agent=bc, cql, bcq"),
         ("env=mujoco/hopper", "env.language: unknown key"),
-        ("budget.paper_updates=null", "say for how many budget.updates"),
-        ("method.imagined=[rephrase,rephrase]", "each tier once"),
+        ("budget.paper_updates=null", "method=kalm trains offline: set budget.updates"),
+        ("method.imagined=[rephrase,rephrase]", "method.imagined: names a tier twice"),
         ("env.language=minilmm", "words, minilm or huggingface:"),
-        ("method.real_rollouts=160", "method.real_rollouts: equally many of 80 goals"),
+        ("method.real_rollouts=160", "method.real_rollouts: must be a multiple of 80, the number of goals"),
         ("env.obs_velocity=true", "env.obs_velocity=true: the language model's states"),
         ("method.rollouts.model.model.encoder=minilmm", "method.rollouts.model.model.encoder: words, minilm or"),
         ("method.rollouts.model.model.encoder=huggingface:/no", "method.rollouts.model.model.encoder=huggingface:/no:"),
-        ("method.rollouts.model.tasks=[1]", "method.rollouts.model.tasks: different ones"),
-        ("method.data.rollouts=81", "method.data.rollouts: equally many of 80 goals"),
+        ("method.rollouts.model.tasks=[1]", "method.rollouts.model.tasks: must be distinct"),
+        ("method.data.rollouts=81", "method.data.rollouts: must be a multiple of 80, the number of goals"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_made(change, told, llmrl_run, tmp_path):

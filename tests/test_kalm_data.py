@@ -323,7 +323,7 @@ def test_all_tiers_and_evaluations_share_the_data():
 
 @pytest.mark.parametrize(
     ("wrong", "text"),
-    [(["method.rollouts=100"], "method.rollouts: equally many of 80 goals"),
+    [(["method.rollouts=100"], "method.rollouts: must be a multiple of 80, the number of goals"),
      (["method.script.random=1.5"], "method.script.random"),
      (["method.import_from=/nowhere"], "method.import_from: /nowhere does not exist"),
      (["env=classic/cart_pole"], "method=kalm/data does not take env=classic/cart_pole")],

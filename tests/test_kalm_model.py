@@ -146,7 +146,7 @@ def test_what_stands_in_a_slot_changes_what_is_predicted_after_it_alone():
 
 def test_a_batch_holds_every_task_and_every_rollout_is_as_likely():
     small = Small(rollouts=made_rollouts(40, longest=9))
-    pairs = Pairs(small.told, small.write, (0, 1, 3), size=7, parts=2)
+    pairs = Pairs(small.labelled, small.write, (0, 1, 3), size=7, parts=2)
     draw = lambda: pairs.draw(np.random.default_rng(5))  # noqa: E731
     batch = draw()
     assert [[len(group.sequences.tokens) for group in part] for part in batch] == [[3, 2, 2]] * 2
@@ -201,7 +201,7 @@ def test_lora_trains_adapters_and_heads_alone(on_disk):
     assert sum("lora_B" in name for name in learned) == 2 * 7  # every linear layer of two blocks
     before = copy.deepcopy(small.model.state_dict())
     learner = small.learner(learning_rate=3e-3, updates=20)
-    batch = Pairs(small.told, small.write, (0, 1, 3), 6).draw(np.random.default_rng(0))
+    batch = Pairs(small.labelled, small.write, (0, 1, 3), 6).draw(np.random.default_rng(0))
     losses = [float(learner.update(batch)["loss"]) for _ in range(20)]
     assert losses[-1] < losses[0]
     moved = {name for name, value in small.model.state_dict().items() if (value != before[name]).any()}
@@ -249,7 +249,7 @@ def test_a_directory_that_holds_half_a_model_is_named_before_anything_is_collect
 def test_a_model_that_sees_what_comes_later_is_named(on_disk, tmp_path):
     folder = shutil.copytree(on_disk, tmp_path / "encoder")
     transformers.BertConfig().save_pretrained(folder)
-    with pytest.raises(ConfigError, match="encoder is a model of the kind bert.*a causal one is needed"):
+    with pytest.raises(ConfigError, match="encoder is a model of the kind bert, which is not causal"):
         check(settings("qwen", pretrained=str(folder)), "method.model")
 
 
@@ -269,7 +269,7 @@ def test_a_model_with_dropout_learns_the_same_whatever_else_draws(gpt2):
     trained = []
     for seed in (0, 1):
         small = Small(settings("qwen", pretrained=gpt2, adapter="full", precision="float32"))
-        batch = Pairs(small.told, small.write, (0, 1, 3), 6).draw(np.random.default_rng(0))
+        batch = Pairs(small.labelled, small.write, (0, 1, 3), 6).draw(np.random.default_rng(0))
         torch.manual_seed(seed)
         learner = small.learner()
         trained.append([float(learner.update(batch)["loss"]) for _ in range(3)])
@@ -290,7 +290,7 @@ def test_too_little_memory_names_the_settings(monkeypatch):
 
     monkeypatch.setattr(small.model, "forward", full)
     with pytest.raises(ConfigError, match=r"20.00 GiB.*batch_size.*accumulation.*precision.*adapter"):
-        learner.update(Pairs(small.told, small.write, (0, 1, 3), 6).draw(np.random.default_rng(0)))
+        learner.update(Pairs(small.labelled, small.write, (0, 1, 3), 6).draw(np.random.default_rng(0)))
 
 
 @pytest.mark.parametrize(

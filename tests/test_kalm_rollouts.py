@@ -14,9 +14,9 @@ from llmrl.gymnasium_ids import clevr_robot
 from llmrl.methods.kalm.model.tasks import GENERATION
 from llmrl.methods.kalm.model.training import precision
 from llmrl.methods.kalm.rollouts import cases
+from llmrl.methods.kalm.rollouts.figures import draw, film
 from llmrl.methods.kalm.rollouts.imagine import Imagination, sound
 from llmrl.methods.kalm.rollouts.metrics import matches, measured
-from llmrl.methods.kalm.rollouts.picture import draw, film
 
 RED, BLUE, GREEN, PURPLE, CYAN = range(5)
 

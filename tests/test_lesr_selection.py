@@ -47,7 +47,7 @@ def test_the_best_of_all_rounds_is_chosen(search, scores, best):
 
 
 def test_where_all_have_failed_there_is_nothing_to_choose(search):
-    with pytest.raises(RuntimeError, match="No program of 4 could be trained"):
+    with pytest.raises(RuntimeError, match="None of the 4 programs was trained to its end"):
         search(flat(dict.fromkeys(["0-0", "0-1", "1-0", "1-1"])))
 
 

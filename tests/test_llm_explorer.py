@@ -266,7 +266,7 @@ def test_a_task_without_text_is_refused_by_full_and_told_by_name() -> None:
 
 
 def test_a_task_text_with_other_actions_than_the_environment_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="tells of 3 actions of toy/corridor, but the environment has 18"):
+    with pytest.raises(ConfigError, match="describes 3 actions of toy/corridor, but the environment has 18"):
         explorer(client(tmp_path, config()), gym.spaces.Discrete(18))
 
 

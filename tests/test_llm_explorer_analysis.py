@@ -116,7 +116,7 @@ WITH = WITHOUT.replace("The goal", "The reward: 1 at the door\nWhen an episode e
 def test_of_a_continuous_task_the_authors_tell_neither_reward_nor_end(tmp_path, tell, text):
     for request in requests_of(tmp_path, BOX, tell=tell):
         assert request["messages"][0]["content"].endswith("\n\n" + text)
-    assert task_text(TASK_2D, "full", tells_reward=tell == "reward") == text
+    assert task_text(TASK_2D, "full", with_reward=tell == "reward") == text
 
 
 @pytest.mark.parametrize("tell", ["authors", "reward"])

@@ -185,7 +185,7 @@ def test_the_programs_that_are_asked_for(tmp_path, method):
     )
     cls().run(context)
     assert context.asked == [stage]
-    with pytest.raises(ValueError, match="affordance: there is no candidate 5"):
+    with pytest.raises(ValueError, match="affordance: unknown candidate 5"):
         changed(method, programs=programs, affordance=5)
     assert changed(method, programs=programs, affordance=4).method.affordance == 4
 
@@ -369,7 +369,7 @@ def test_whose_agent_carries_out_what(monkeypatch):
 
     monkeypatch.setattr(explorllm_words, "evaluate", evaluate)
     base = composed("explorllm/policy")
-    for task, horizon, wrapper in (("goal", "short", "Told"), ("plan", "long", "Planned")):
+    for task, horizon, wrapper in (("goal", "short", "Instructed"), ("plan", "long", "Planned")):
         env = dataclasses.replace(base.env, horizon=horizon)
         rows = []
         context = SimpleNamespace(

@@ -94,13 +94,13 @@ MADE: list[dict] = []
 
 def imagined(directory, monkeypatch, **changes):
     """What KALMRollouts does with these keys: what it imagines with, what it draws, what it keeps, its facts."""
-    from llmrl.methods.kalm.rollouts import imagine, metrics, picture
+    from llmrl.methods.kalm.rollouts import figures, imagine, metrics
 
     small, seen = Small(settings(goal="tokens")), {"shown": [], "loaded": None}
     monkeypatch.setattr(imagine, "Imagination", Imagined)
     monkeypatch.setattr(metrics, "measured", lambda rollouts, tier, *, rng, threads: {"drawn": rng.random()})
-    monkeypatch.setattr(picture, "draw", lambda rollouts, shown, reached, path: seen.update(shown=shown))
-    monkeypatch.setattr(picture, "film", lambda rollouts, number, path: seen.update(film=number))
+    monkeypatch.setattr(figures, "draw", lambda rollouts, shown, reached, path: seen.update(shown=shown))
+    monkeypatch.setattr(figures, "film", lambda rollouts, number, path: seen.update(film=number))
     monkeypatch.setattr(kalm_rollouts, "save", lambda path, rollouts, about: seen.update(kept=rollouts, about=about))
     monkeypatch.setattr(kalm_rollouts, "load", lambda path: seen["kept"])
     loaded = kalm_model.Loaded(small.model, small.tokenizer, small.config)

@@ -144,7 +144,7 @@ def test_what_a_training_is_given(tmp_path, monkeypatch):
     assert torch.equal(plain.learner.model.state_dict()[first], same.learner.model.state_dict()[first])
     more = training_of(tmp_path, monkeypatch, validation_rollouts=7, validation=0.4)
     assert more.row != same.row
-    sizes = [len(one.source._told.rollouts) for one in (same, more)]
+    sizes = [len(one.source._data.rollouts) for one in (same, more)]
     assert sizes == [18, 12]
     few = training_of(tmp_path, monkeypatch, validation_rollouts=1, validation=0.4)
     assert few.row["dynamics_state_mse"] != more.row["dynamics_state_mse"]

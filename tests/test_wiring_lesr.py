@@ -3,6 +3,7 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from conftest import compose
@@ -173,7 +174,7 @@ def test_what_the_final_training_sees(tmp_path, control):
         artifact=lambda run, product: order.append("searched") or tmp_path,
         agent=lambda wrapper: agent if order.append(wrapper) is None else None,
         train=lambda *all_of_it: {"env_steps": 80, "trained": all_of_it},
-        env=lambda role: SimpleNamespace(observation_space=np.zeros(3)),
+        env=lambda role: SimpleNamespace(observation_space=gym.spaces.Box(-1, 1, (3,))),
     )  # fmt: skip
     result = lesr.LESR().run(context)
     given, explorer, wrapper = result["trained"]

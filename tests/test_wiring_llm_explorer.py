@@ -234,9 +234,9 @@ def test_what_offline_rl_learns_from(tmp_path, monkeypatch):
 def test_whose_agent_is_played():
     played = []
     context = SimpleNamespace(
-        cfg=SimpleNamespace(method=pretrained.Config(run="runs/its")), env=lambda role: role,
+        cfg=SimpleNamespace(method=pretrained.Config(run="runs/its"), wrapper="its own"), env=lambda role, _: role,
         trained=lambda directory, env: ((str(directory), env), Clock(5, 4, 3)),
-        evaluate=lambda agent, clock, *, end: played.append((agent, clock, end)),
+        evaluate=lambda agent, clock, _, *, end: played.append((agent, clock, end)),
     )  # fmt: skip
     result = pretrained.Pretrained().run(context)
     assert played == [(("runs/its", "eval"), Clock(5, 4, 3), True)]

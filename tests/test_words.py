@@ -101,7 +101,7 @@ def test_an_agent_carries_out_what_the_llm_read(trained, llmrl_run, tmp_path, ta
 def test_the_sentence_decides_and_not_the_goal(trained):
     """What the agent sees as its goal is what was read, right or wrong; the reward is the true goal's."""
     from llmrl.build import make_env
-    from llmrl.methods.explorllm.words import Told
+    from llmrl.methods.explorllm.words import Instructed
 
     class Wrong:
         asked = 0
@@ -110,7 +110,7 @@ def test_the_sentence_decides_and_not_the_goal(trained):
             return (meant[0] + 1) % 3, meant[1]
 
     config = from_node(compose(["method=vanilla", "agent=sac_crops", "env=pick_place/short_horizon"]))
-    env = Told(make_env(config, "eval"), Wrong(), None)
+    env = Instructed(make_env(config, "eval"), Wrong(), None)
     obs, info = env.reset(seed=0)
     assert tuple(obs["goal"]) == ((info["truth"]["goal"][0] + 1) % 3, info["truth"]["goal"][1])
     obs, *_ = env.step(env.action_space.sample())

@@ -1,6 +1,6 @@
-"""Tables of the analytic simulator that programs are tried on: what is seen, and where on an object a pick would hold.
+"""Tables of the analytic simulator to test programs on: observations, and where on an object a pick would hold.
 
-Scores follow from it: the probability that a pick, drawn from a candidate's map, seals.
+A candidate's score is the probability that a pick, drawn from its map, seals.
 """
 
 import struct
@@ -54,7 +54,7 @@ def sealing(env_config: Any, n: int, seed: int) -> tuple[NDArray[np.uint8], NDAr
 
 
 def _near(crop: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """(28, 28): pixels at most two from anything that lies on the table; nothing can be picked at others."""
+    """(28, 28): pixels at most two from anything that lies on the table; no pick succeeds at others."""
     there = np.pad((crop != pick_place.scene.BACKGROUND).any(axis=2), 2)
     windows = np.lib.stride_tricks.sliding_window_view(there, (5, 5))
     return np.any(windows, axis=(2, 3))
@@ -74,10 +74,10 @@ def score(programs: Programs, crops: NDArray[np.uint8], holds: NDArray[np.bool_]
     }  # fmt: skip
 
 
-# --- pictures for a language model ------------------------------------------------------------------------------------
+# --- images for a language model --------------------------------------------------------------------------------------
 
 
-def picture(crop: NDArray[np.uint8], zoom: int) -> str:
+def png_url(crop: NDArray[np.uint8], zoom: int) -> str:
     """A crop as a PNG in a data URL, enlarged; uncompressed, since the bytes must be the same on every machine."""
     large = crop.repeat(zoom, axis=0).repeat(zoom, axis=1)
     colours, index = np.unique(large.reshape(-1, 3), axis=0, return_inverse=True)

@@ -59,7 +59,7 @@ class ExploRLLM(Method[Config]):
     def small(cls, config: Config, env_steps: int) -> Config:
         """The same with the smallest programs' search that touches everything."""
         programs = explorllm_programs.ExploRLLMPrograms.small(config.programs, env_steps)
-        return replace(config, programs=programs, affordance="best")  # one that is named may not be among so few
+        return replace(config, programs=programs, affordance="best")  # a numbered one may be beyond so few
 
     def run(self, ctx: "RunContext") -> dict[str, Any]:
         own, agent = ctx.cfg.method, ctx.agent()
@@ -79,9 +79,9 @@ class ExploRLLM(Method[Config]):
             rng = seeding.generator(ctx.cfg.seed, "programs")
             explorer = ProgramExplorer(agent.explorer(), policy, epsilon=epsilon, rng=rng)
             result = ctx.train(agent, explorer)
-        told = {"programs": str(directory), "affordance": number, "scores": found["scores"]}
-        told |= {"rejected": found["rejected"], "guided_env_steps": explorer.guided_env_steps}
-        return result | {"explorllm": told | {"failures": dict(sorted(policy.failures.items()))}}
+        summary = {"programs": str(directory), "affordance": number, "scores": found["scores"]}
+        summary |= {"rejected": found["rejected"], "guided_env_steps": explorer.guided_env_steps}
+        return result | {"explorllm": summary | {"failures": dict(sorted(policy.failures.items()))}}
 
 
 METHOD = ExploRLLM

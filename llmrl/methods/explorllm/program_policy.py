@@ -1,4 +1,4 @@
-"""The policy that programs make: an action of the pick-and-place environment out of what the agent observes.
+"""The policy that programs make: from the agent's observation to an action of the pick-and-place environment.
 
 It reads the observation alone, never the truth. It is ExploRLLM's explorer, and a baseline by itself.
 """
@@ -69,9 +69,9 @@ class ProgramPolicy:
 
 
 def seen_in(obs: Mapping[str, NDArray], draws: NDArray[np.float64]) -> Seen:
-    """What programs are told of observations (n, …); draws: (n, 3) that put what is wanted in random order.
+    """The inputs of programs for observations (n, …); draws: (n, 3) that order the requested pairs randomly.
 
-    Which object is held is not observed as such, but a held one is detected at the hand."""
+    An observation does not say which object is held, but a held one is detected at the hand."""
     position = np.rint(obs["position"].astype(np.float64) * FRAME)
     at_hand = np.abs(position[:, :3] - HOME_PIXEL).sum(axis=2).argmin(axis=1)
     held = np.where(obs["in_hand"][:, 0] > 0.5, at_hand, -1)

@@ -1,5 +1,6 @@
-"""ExploRLLM by words: an LLM reads what a user says, and an agent of the short horizon carries it out (Ma et al. 2025,
-arXiv 2403.09583; docs/papers/explorllm.md). Nothing is trained.
+"""ExploRLLM by words: an LLM reads a user's sentence, and a trained agent of the short horizon carries it out.
+
+Evaluation only (Ma et al. 2025, arXiv 2403.09583; docs/papers/explorllm.md).
 
 goal: one sentence, one object, one bowl; tested with many wordings. plan: the Socratic planner; the LLM splits "put all
 letters …" into steps, each of which the agent is given as its goal until it seems done, or its limit is reached.
@@ -58,21 +59,22 @@ class ExploRLLMWords(Method[Config]):
         if getattr(settings, "suite", None) != "pick_place" or settings.horizon != horizon:
             raise ConfigError(f"method.task={own.task} needs env=pick_place/{horizon}_horizon")
         reader = Reader(ctx.llm, own)
-        env = {"goal": Told, "plan": Planned}[own.task](ctx.env("eval"), reader, own)
+        env = {"goal": Instructed, "plan": Planned}[own.task](ctx.env("eval"), reader, own)
         agent, clock = ctx.trained(Path(own.run), env)
         act = ctx.policy(agent, env)
         suite = cases(ctx.cfg.eval.seed, "eval", ctx.cfg.eval.episodes)
         scores = evaluate(act, env, suite, ctx.cfg.eval.max_steps, ctx.stop)
         ctx.log.evaluation({**asdict(clock), "policy": "greedy", **scores.row()})
-        told = {"sentences": reader.asked, "right": reader.right, "unreadable": dict(sorted(reader.unreadable.items()))}
-        return {"env_steps": 0, "updates": 0, "episodes": 0, "words": {"run": own.run, **told}}
+        unreadable = dict(sorted(reader.unreadable.items()))
+        summary = {"run": own.run, "sentences": reader.asked, "right": reader.right, "unreadable": unreadable}
+        return {"env_steps": 0, "updates": 0, "episodes": 0, "words": summary}
 
 
 METHOD = ExploRLLMWords
 
 
 class Reader:
-    """Asks the LLM what a sentence means, counts what came of it."""
+    """Asks the LLM what a sentence means, and counts right and unreadable answers."""
 
     def __init__(self, llm: Any, config: Config) -> None:
         self._llm, self._task, self._tries = llm, config.task, config.max_tries
@@ -80,7 +82,7 @@ class Reader:
         self.unreadable: Counter[str] = Counter()  # answers by what was wrong with them
 
     def read(self, scene: Any, sentence: str, meant: Any) -> Any:
-        """The goal or the plan of a sentence; where no answer can be read, FALLBACK. `meant` is the truth, to count."""
+        """The goal or the plan of a sentence; FALLBACK where no answer can be read. `meant`: the true one, to count."""
         purpose, number = PURPOSES[self._task], self.asked
         self.asked += 1
         messages = language.question(self._task, scene, sentence)
@@ -105,8 +107,8 @@ class Reader:
         return FALLBACK if self._task == "goal" else [FALLBACK]
 
 
-class Told(gym.Wrapper):
-    """The goal that the agent sees is what the LLM read out of a sentence; reward and success are the true goal's."""
+class Instructed(gym.Wrapper):
+    """The agent observes the goal that the LLM read in a sentence; reward and success are the true goal's."""
 
     def __init__(self, env: gym.Env, reader: Reader, config: Config) -> None:
         super().__init__(env)

@@ -2,7 +2,7 @@
 
     L_i = max over neighbours j, j+1 in the order of x_i of  |r_(j+1) - r_(j)| / (|x_(j+1) - x_(j)| + 0.01)
 
-is taken at each episode's end and averaged over episodes; the LLM is told the averages, and that lower is better.
+is taken at each episode's end and averaged over episodes; prompts hold the averages, and say that lower is better.
 """
 
 from collections.abc import Sequence
@@ -69,7 +69,7 @@ class Recorder:
     episode: L of the episode's steps (the paper). cumulative: L of all steps so far (authors' code, D3), here of a
     random sample of at most RESERVOIR of them. of="discounted_return": in place of the reward, the discounted return
     from that step (the paper's variant for sparse rewards). corrected: C / (1 - (1 - tau)^episodes), so that few and
-    many episodes compare (D5); the authors tell C itself.
+    many episodes compare (D5); the authors' prompts hold C itself.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""LESR's function pair under an agent: F appends features to the state, G pays an intrinsic reward.
+"""LESR's function pair around an environment: F appends features to the state, G pays an intrinsic reward.
 
 The pair is a program, `revise_state(s)` and `intrinsic_reward(updated_s)`, which a language model or a person wrote. It
 runs in the sandbox, with one call per new state: (F(s), G(F(s))) is kept until the step that leaves s is paid.
@@ -59,14 +59,14 @@ class LESRWrapper(Wrapper):
             self._program = Asked(self._sandbox)
             features, _ = self._program.step(np.asarray(env.reset(seed=0)[0], np.float64))
         except (OSError, UnicodeDecodeError) as error:
-            why = getattr(error, "strerror", None) or "it is no text in UTF-8"
+            why = getattr(error, "strerror", None) or "not UTF-8 text"
             raise ConfigError(f"wrapper.artifact: {file} cannot be read ({why})") from error
         except SandboxFailure as failure:
             raise ConfigError(f"wrapper.artifact: {file}: {failure.name}: {failure.detail}") from failure
         self._n_features = features.size
         d = space.shape[0]
         if beyond := [i for i in config.drop if i >= d]:
-            raise ConfigError(f"wrapper.drop: there is no dimension {beyond[0]}, the state has {d}")
+            raise ConfigError(f"wrapper.drop: unknown dimension {beyond[0]}; the state has {d}: 0 to {d - 1}")
         seen = range(d + features.size if config.state == "augmented" else d)
         self._kept = np.array([i for i in seen if i not in config.drop])
         low = np.concatenate([space.low, np.full(features.size, -np.inf)])[self._kept].astype(space.dtype)

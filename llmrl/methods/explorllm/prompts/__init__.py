@@ -1,5 +1,6 @@
-"""What ExploRLLM asks an LLM for: a planner, a pick program and a place program (docs/papers/explorllm.md). The
-texts are ours and stand in prompts/*.txt; each is one user message, with pictures of crops where the model sees them.
+"""ExploRLLM's prompts for a planner, a pick program and a place program (docs/papers/explorllm.md).
+
+The texts are ours and stand in prompts/*.txt; each is one user message, with images of crops for models that see.
 """
 
 from functools import cache
@@ -7,7 +8,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from llmrl.methods.explorllm.examples import letter_crops, picture
+from llmrl.methods.explorllm.examples import letter_crops, png_url
 
 PROMPTS = Path(__file__).parent
 ZOOM = 4
@@ -15,7 +16,7 @@ Message = dict[str, Any]
 
 
 class Asker:
-    """The messages for one task; env is the environment's Config, `images`: whether crops are shown."""
+    """The messages for one task; env: the environment's Config; images: whether they hold images of crops."""
 
     def __init__(self, env: Any, *, images: bool, seed: int) -> None:
         self._env = env
@@ -37,15 +38,15 @@ class Asker:
     def place_map(self) -> list[Message]:
         return self._message("place", "place_map", [self._crops[0], self._crops[-1]] if self._crops else [])
 
-    def _message(self, template: str, function: str, shown: list, **values: str) -> list[Message]:
-        names = ", ".join(name for name, _ in shown)
-        told = "\n" + fill("pictures", zoom=ZOOM, names=names) + "\n" if shown else ""
+    def _message(self, template: str, function: str, crops: list, **values: str) -> list[Message]:
+        names = ", ".join(name for name, _ in crops)
+        legend = "\n" + fill("pictures", zoom=ZOOM, names=names) + "\n" if crops else ""
         rules = fill("rules", function=function)
-        text = fill(template, scene=self._scene, rules=rules, **({} if function == "planner" else {"pictures": told}),
+        text = fill(template, scene=self._scene, rules=rules, **({} if function == "planner" else {"pictures": legend}),
                     **values)  # fmt: skip
-        if not shown:
+        if not crops:
             return [{"role": "user", "content": text}]
-        images = [{"type": "image_url", "image_url": {"url": picture(crop, ZOOM)}} for _, crop in shown]
+        images = [{"type": "image_url", "image_url": {"url": png_url(crop, ZOOM)}} for _, crop in crops]
         return [{"role": "user", "content": [{"type": "text", "text": text}, *images]}]
 
 

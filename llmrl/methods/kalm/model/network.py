@@ -156,19 +156,19 @@ class Continuation:
 
 
 def make(config: Model, words: list[str], width: int | None, gen: Generator) -> tuple[GroundedLM, Any]:
-    """(model, its tokenizer) on the CPU. `words`: the texts that a tokenizer from scratch shall know. Raises
+    """(model, its tokenizer) on the CPU. `words`: the vocabulary of a tokenizer from scratch. Raises
     ConfigError where the pretrained model is missing, or cannot be adapted."""
     if config.sizes is not None:
         tokenizer = word_level(words)
-        lm = _from_nothing(config.sizes, tokenizer)
+        lm = _from_scratch(config.sizes, tokenizer)
     else:
         lm, tokenizer = _pretrained(config)
     return GroundedLM(lm, config, width, gen), tokenizer
 
 
 def check(config: Model, key: str = "method.model") -> None:
-    """Raises ConfigError, before anything is collected or trained, where what `make` needs is not there. `key`: where
-    the run's configuration has it."""
+    """Raises ConfigError, before anything is collected or trained, where `make` would lack something. `key`: where the
+    run's configuration has it."""
     transformers = require("transformers", "llmrl[kalm]", "KALM's language model")
     if config.adapter == "lora":
         require("peft", "llmrl[kalm]", f"{key}.adapter=lora")
@@ -183,8 +183,8 @@ def check(config: Model, key: str = "method.model") -> None:
                 raise OSError(f"no weights: {' or '.join(WEIGHT_FILES)}")
         if not _causal(about):
             raise ConfigError(
-                f"{key}.pretrained: {config.pretrained} is a model of the kind {about.model_type}, which sees all of a "
-                "text at once; a causal one is needed, such as of the kinds llama, qwen2 or opt"
+                f"{key}.pretrained: {config.pretrained} is a model of the kind {about.model_type}, which is not causal "
+                "but reads a text in both directions. Use a causal one, such as of the kinds llama, qwen2 or opt"
             )
 
 
@@ -200,7 +200,7 @@ def _causal(about: Any) -> bool:
     return kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not encoder
 
 
-def _from_nothing(sizes: Sizes, tokenizer: Any) -> Any:
+def _from_scratch(sizes: Sizes, tokenizer: Any) -> Any:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     settings = LlamaConfig(
@@ -230,13 +230,13 @@ def _explained(name: str, key: str | None = None) -> Iterator[None]:
         yield
     except (OSError, ValueError) as error:  # ValueError: a configuration of a kind that it does not know
         here = Path(name)
-        looked = f"the directory {here}" if here.is_dir() else f"a directory of that name, nor `{name}` on disk"
-        said = str(error).splitlines()[0][:160]
+        where = f"the directory {here} is incomplete" if here.is_dir() else f"{here} is not a directory"
+        reason = str(error).splitlines()[0][:160]
         field, group = (f"{key}.pretrained", f"llm_model@{key}") if key else ("pretrained", "llm_model")
         raise ConfigError(
-            f"{field}: {name} cannot be loaded. Looked for {looked}, nor could it be fetched from the Hugging Face hub "
-            f"({type(error).__name__}: {said}). Name a directory that holds it, fetch it beforehand (hf download "
-            f"{name}), or take {group}=tiny, which needs none"
+            f"{field}: {name} cannot be loaded: {where}, and fetching it from the Hugging Face hub failed "
+            f"({type(error).__name__}: {reason}). Name a directory that holds it, fetch it beforehand (hf download "
+            f"{name}), or use {group}=tiny, which needs none"
         ) from error
 
 

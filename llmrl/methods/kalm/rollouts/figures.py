@@ -1,4 +1,4 @@
-"""Imagined rollouts beside the true ones: the simulator plays the same actions from the same start."""
+"""Figures and videos of imagined rollouts, beside the simulator's with the same actions from the same start."""
 
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,8 @@ def replayed(start: NDArray, actions: NDArray) -> NDArray[np.float64]:
 
 
 def draw(rollouts: Rollouts, which: list[int], reached: NDArray[np.bool_], path: Path) -> None:
-    """Two rows per rollout, imagined and true, seen from above; an arrow is the push that comes next. reached: of all
-    rollouts, whether they reach their goals."""
+    """Two rows per rollout, imagined and simulated, seen from above; an arrow is the next push. reached (n,): whether
+    a rollout reaches its goal."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -79,7 +79,7 @@ def _table(axis: Any, xy: NDArray, action: int | None) -> None:
 
 
 def film(rollouts: Rollouts, i: int, path: Path) -> bool:
-    """A video, imagined on the left and true on the right; False, and none, where this machine cannot make one."""
+    """Writes a video, imagined on the left and simulated on the right. False where this machine cannot make one."""
     try:
         import imageio.v2 as imageio
         import imageio_ffmpeg  # noqa: F401 (imageio asks for it only when the first frame is there)
