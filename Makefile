@@ -39,7 +39,7 @@ bench: setup
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,bench]"
 	$(BIN)/python scripts/bench_training.py --quick
 
-# Would the tests notice a mistake? make mutate FILES="llmrl/methods/lesr/method.py" TESTS="tests/test_lesr_selection.py"
+# Would the tests notice a mistake? make mutate FILES="llmrl/methods/lesr/method.py" TESTS="tests/methods/lesr/test_lesr_selection.py"
 mutate: setup
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,mutate]"
 	$(BIN)/python scripts/mutate.py --files $(FILES) --tests $(TESTS) $(if $(ONLY),--only $(ONLY))

@@ -27,6 +27,7 @@ from llmrl.methods.lesr.program import REJECTIONS, Rejection, extract, validate
 from llmrl.methods.lesr.wrapper import PROGRAM
 from llmrl.methods.search.candidates import failure, place, program_file, say, totals, train
 from llmrl.methods.search.steps import real_steps
+from llmrl.registered import check_known_to_children
 from llmrl.runs import seeding
 from llmrl.runs.children import result_of
 from llmrl.runs.files import read_jsonl, write_text
@@ -140,6 +141,7 @@ class _Search:
     def __init__(self, ctx: "RunContext") -> None:
         self.ctx, self.config = ctx, ctx.cfg.method
         check_task(ctx.cfg)
+        check_known_to_children(ctx.cfg.choices, "a search")
         ctx.rehearse()  # raises before the LLM is asked where the agent cannot act or learn here
         env = ctx.env("eval")
         steps = real_steps(env, self.config.states, self.config.seed)

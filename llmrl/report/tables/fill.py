@@ -109,8 +109,9 @@ class _Filler:
                             published=theirs, marks=marks(numbers.records))  # fmt: skip
         if numbers.mean is None:
             return replace(result, missing=numbers.missing)
-        evaluated, n = metric in metrics.EVALUATED, len(numbers.values)
-        trained = evaluated and metric not in metrics.RATES and self.score.kind == "train_last_100"
+        measured, n = self.table.measured(metric), len(numbers.values)
+        evaluated = measured in metrics.EVALUATED
+        trained = evaluated and measured not in metrics.RATES and self.score.kind == "train_last_100"
         difference = None
         if theirs is not None and theirs.value is not None:
             difference = numbers.mean.minus(theirs.value, theirs.spread, theirs.n)
@@ -164,7 +165,7 @@ class _Filler:
         self, records: Sequence[RunRecord], metric: str, score: Score, suite: str | None
     ) -> list[tuple[RunRecord, float]]:
         """The finished runs that have such a number, with it."""
-        kind = self.metrics[metric]
+        kind = self.metrics[self.table.measured(metric)]
         done = [record for record in records if standing(record) == DONE_RUN]
         found = [(record, _number(metric, kind, record, score, suite)) for record in done]
         return [(record, value) for record, value in found if value is not None]

@@ -16,7 +16,7 @@ from llmrl.checks import ConfigError
 from llmrl.config import checked
 from llmrl.envs import atari, classic, mujoco
 
-CONF = Path(__file__).parents[1] / "conf"
+CONF = Path(__file__).parents[2] / "conf"
 SUITES = {"atari": atari, "mujoco": mujoco, "classic": classic}
 GAMES = sorted(path.stem for path in (CONF / "env" / "atari").glob("[!_]*.yaml"))
 

@@ -20,7 +20,7 @@ from llmrl.explore.unchanged import Unchanged
 from llmrl.llm.client import LLM, LLMUnavailable
 from llmrl.methods.llm_explorer.method import Config, LLMExplorer, LLMExplorerMethod, sample_actions, task_text
 
-YAML = Path(__file__).parents[1] / "conf" / "method" / "llm_explorer.yaml"
+YAML = Path(__file__).parents[3] / "conf" / "method" / "llm_explorer.yaml"
 TASK = SimpleNamespace(
     name="toy/corridor", description="walk along a corridor", actions=("stay", "left", "right"),
     reward="1 at the door", end="at the door", goal="reach the door",

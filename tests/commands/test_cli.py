@@ -21,7 +21,7 @@ from llmrl.commands import list as list_command
 from llmrl.commands.check import difference, last_return
 from llmrl.conf_files import GROUPS, options
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 # --- words and help -------------------------------------------------------------------------------------------------
 

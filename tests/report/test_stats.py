@@ -10,7 +10,7 @@ from scipy import stats as scipy_stats
 from llmrl.report import stats
 from llmrl.report.tables.means import average, mean_of
 
-GOLDEN = json.loads((Path(__file__).parent / "fixtures" / "rliable.json").read_text())["cases"]
+GOLDEN = json.loads((Path(__file__).parents[1] / "fixtures" / "rliable.json").read_text())["cases"]
 TASKS = {"freeway": [1.0, 2.0, 4.0], "alien": [10.0, 30.0, 20.0]}
 
 

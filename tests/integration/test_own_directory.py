@@ -9,9 +9,9 @@ from command_line import in_process  # noqa: F401 (the fixture `llmrl`)
 from conftest import ROOT, only_run, run_directories, status
 from own_directory import FILES, TINY, make_directory, own_directory  # noqa: F401 (the fixture `own`)
 
-from llmrl import cli
 from llmrl.checks import ConfigError
 from llmrl.conf_files import extend_packages, extra_roots
+from llmrl.hydra_compose import compose
 from llmrl.report.published import lookup, published
 from llmrl.runs.files import read_jsonl
 
@@ -29,7 +29,7 @@ def test_a_directory_may_have_any_name(name, tmp_path, monkeypatch):
         (tmp_path / name / path).write_text(FILES[path])
     monkeypatch.setenv("LLMRL_PATH", str(tmp_path / name))
     extra_roots.cache_clear()
-    node = cli.compose(TINY)
+    node = compose(TINY)
     extra_roots.cache_clear()
     assert (node["env"]["length"], node["agent"]["stubborn"]) == (5, True)
 

@@ -13,7 +13,7 @@ from small_agents import make, vectors
 from llmrl.checks import ConfigError
 from llmrl.contracts.replay import Batch
 
-GOLDEN = Path(__file__).with_name("golden")
+GOLDEN = Path(__file__).parents[1].joinpath("golden")
 CASES = {
     ("bc", "relu"): {"beta": 0.5},
     ("bc", "tanh"): {"beta": 0.1, "activation": "tanh"},

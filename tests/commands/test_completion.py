@@ -11,7 +11,7 @@ import pytest
 from llmrl.commands.completion import SCRIPTS, candidates
 from llmrl.conf_files import GROUPS, options
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def after(line: str) -> list[str]:

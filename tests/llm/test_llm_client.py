@@ -17,7 +17,7 @@ from llmrl.llm.client import LLM, BudgetReached, Config, LLMRefused, LLMUnavaila
 from llmrl.llm.transcript import ReplayError, ReplayMismatch, ReplayMissing, Transcript
 from llmrl.runs.stop import Stop, Stopped
 
-CONF = Path(__file__).parents[1] / "conf" / "llm"
+CONF = Path(__file__).parents[2] / "conf" / "llm"
 KEY = "sk-very-secret-0123456789"
 QUESTION = [{"role": "system", "content": "Answer."}, {"role": "user", "content": "How much?\nIn JSON."}]
 

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from llmrl.config import checked
 from llmrl.envs import atari, classic, mujoco, robotics, walker_tasks
 
-CONF = Path(__file__).parents[1] / "conf"
+CONF = Path(__file__).parents[2] / "conf"
 FOLDERS = ("atari", "mujoco", "classic", "robotics")
 SUITES = {"atari": atari, "mujoco": mujoco, "classic": classic, "robotics": robotics, "walker_tasks": walker_tasks}
 TASKS = sorted(f"{suite}/{path.stem}" for suite in FOLDERS for path in (CONF / "env" / suite).glob("[!_]*.yaml"))

@@ -91,7 +91,7 @@ def test_stopped_inside_an_evaluation(number, tmp_path):
 def test_killed(tmp_path):
     """A process that writes checkpoints all the time is killed, whatever it is doing."""
     expected = uninterrupted(tmp_path / "whole", "bc", updates=300)
-    directory, program = tmp_path / "killed", Path(__file__).with_name("offline_training.py")
+    directory, program = tmp_path / "killed", Path(__file__).parents[1].joinpath("offline_training.py")
     variables = os.environ | {"PYTHONPATH": str(program.parents[1]), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen([sys.executable, program, directory, "bc"], env=variables)
     while newest(directory) < 40:

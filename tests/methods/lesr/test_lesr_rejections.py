@@ -18,7 +18,7 @@ from llmrl.methods.lesr.program import DEFAULT_REJECT, REJECTIONS, Rejection
 from llmrl.methods.search import candidates, checks
 from llmrl.runs.seeding import generator
 
-DOCS = Path(__file__).parents[1] / "docs" / "papers" / "lesr.md"
+DOCS = Path(__file__).parents[3] / "docs" / "papers" / "lesr.md"
 SWITCHED = {  # a program that only this rejection stands against, and what the checks find of it without
     "no_features": (GOOD.replace(REVISED, "return s").replace("updated_s[11]", "s0").replace(
         "    return 1.0", "    s0 = updated_s[5]\n    return 1.0").replace("updated_s[12]", "0.0"), {"features": 0}),

@@ -92,6 +92,19 @@ def test_a_column_may_show_the_return_beside_it(lab):
     assert values == pytest.approx([2, 45, 22])
 
 
+def test_what_the_table_measures_is_normalised(lab):
+    columns = TABLE["columns"] | {"Method": {"set": ["agent.gamma=0.2"], "metric": "normalised"}}
+    table = lab(**TABLE | {"columns": columns, "metric": "usd"})
+    cells = cells_of(table)
+    for cell, values in zip(cells, (SPARSE, METHOD, HUMAN)):
+        for run, value in zip(cell.runs, values):
+            make_run(run, greedy=7.0, llm={"model": "m", "calls": 1, "usd": value})
+    shown = made(table, cells)
+    cell = at(shown, "CartPole", "Method")
+    assert cell.ours.value == pytest.approx(45) and cell.greedy is None
+    assert any("x: USD;" in sentence for sentence in shown.caption)
+
+
 def test_claims_and_means_over_rows_are_on_one_scale(lab):
     """CartPole: 45 % of 20. Acrobot: 45 % of 2000. The mean is 45 %, where raw returns would be Acrobot's alone."""
     rows = {"CartPole": [], "Acrobot": ["env=classic/acrobot"]}

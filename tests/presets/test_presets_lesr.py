@@ -1,6 +1,6 @@
 """Each column of LESR's tables differs from its base in the one thing that it is about: in the run's identity, and in
 what the LLM is asked, what is trained, or what the agent sees and is paid. (Prompts, feedback:
-tests/test_lesr_searches.py.)"""
+tests/methods/lesr/test_lesr_searches.py.)"""
 
 import json
 from functools import cache

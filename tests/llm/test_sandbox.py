@@ -18,7 +18,7 @@ import pytest
 from llmrl.llm.sandbox import FAILURES, Limits, Sandbox, SandboxFailure, check_source, layers_available, wire
 from llmrl.llm.sandbox.process import CHILD, presentable
 
-HOSTILE = {path.stem: path for path in sorted(Path(__file__).with_name("hostile").glob("*.py"))}
+HOSTILE = {path.stem: path for path in sorted(Path(__file__).parents[1].joinpath("hostile").glob("*.py"))}
 TOKEN = "the-key-that-nobody-gets-7f3a"
 STATE = np.linspace(-1.0, 1.0, 17)
 SMALL = Limits(seconds_per_call=20, memory_mb=256)

@@ -1,5 +1,5 @@
 """Each column of ExploRLLM's tables differs from its base in the one thing that it is about, and all runs of a table
-share one set of programs. (What the differences do: tests/test_explorllm.py.)"""
+share one set of programs. (What the differences do: tests/methods/explorllm/test_explorllm.py.)"""
 
 from functools import cache
 
