@@ -3,7 +3,7 @@ VENV   ?= .venv
 PYTHON ?= python3
 BIN    := $(VENV)/bin
 
-.PHONY: run setup test test-learn test-all lint types bench mutate setup-render
+.PHONY: run setup test test-learn test-all lint types hooks bench mutate setup-render
 
 run: setup
 	$(BIN)/llmrl run experiment=quickstart
@@ -34,6 +34,11 @@ lint: setup
 # Type-check the package with mypy.
 types: setup
 	$(BIN)/mypy
+
+# `make lint` and `make types` before every commit (.pre-commit-config.yaml).
+hooks: setup
+	$(BIN)/python -m pip install --quiet -c constraints.txt "pre-commit>=4"
+	$(BIN)/pre-commit install
 
 bench: setup
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,bench]"
