@@ -38,7 +38,7 @@ def text(page: Path) -> str:
 
 
 def blocks(page: Path) -> list[str]:
-    """Fenced and indented blocks of commands, but for those that tests/test_contributing.py runs."""
+    """Fenced and indented blocks of commands, but for those that tests/integration/test_contributing.py runs."""
     fenced = [body for language, body in BLOCK.findall(text(page)) if language in ("", "bash", "sh")]
     fenced = [body for body in fenced if "LLMRL_PATH=/my/lab" not in body]
     return fenced + INDENTED.findall(BLOCK.sub("", text(page)))
