@@ -12,11 +12,11 @@ import yaml
 from conftest import ROOT
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from llmrl import cli
 from llmrl.checks import ConfigError
 from llmrl.commands import COMMANDS
 from llmrl.conf_files import GROUPS, options
 from llmrl.config import from_node
+from llmrl.hydra_compose import compose
 
 PAGES = [path for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md") if path.exists()]
 PAGES += sorted((ROOT / "docs").rglob("*.md"))
@@ -159,7 +159,7 @@ def test_commands_compose(page):
         overrides = [one for one in rest if one != "-m"]
         for job in jobs(overrides) if "-m" in rest else [overrides]:
             try:
-                node = cli.compose(job)
+                node = compose(job)
                 node.pop("rerun")
                 from_node(node, job)
             except ConfigError as error:
