@@ -32,5 +32,5 @@ def check_known_to_children(choices: Mapping[str, str], needed_by: str) -> None:
 
         raise ConfigError(
             f"{', '.join(chosen)}: registered in this process alone (api.register), but {needed_by} needs processes of "
-            "its own, which do not know it. Give it files below LLMRL_PATH (docs/concepts.md, Adding to it)."
+            "its own, which do not know it. Give it files below LLMRL_PATH (docs/concepts.md, Extending it)."
         )

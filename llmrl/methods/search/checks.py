@@ -1,4 +1,4 @@
-"""Checks of a program that every search makes: it is fast enough, and it gives the same again for the same."""
+"""Checks that every search makes of a program: it is fast enough, and equal inputs give equal outputs."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -10,6 +10,7 @@ from llmrl.llm.program_text import Rejected
 from llmrl.llm.sandbox import Sandbox
 from llmrl.runs import seeding
 
+TIMED = 50  # states that are timed in one call, the same again where there are fewer
 SECONDS_PER_STATE = 0.001  # generous: a slow training step takes 0.005, and machines are busy
 REJECTIONS = {
     "too_slow": "a state takes too long",
@@ -19,8 +20,8 @@ Check = Callable[[Sandbox, Sequence[NDArray]], tuple[NDArray, ...]]  # (n, …) 
 
 
 def within_time(check: Check, sandbox: Sandbox, columns: Sequence[NDArray]) -> tuple[NDArray, ...]:
-    """`check` of all rows, after a look at how long the first ones take. Raises Rejected: too_slow."""
-    few, taken = [column[:50] for column in columns], []
+    """Runs `check` on all rows, after timing it on the first 50. Raises Rejected (too_slow)."""
+    few, taken = [column[np.arange(TIMED) % len(column)] for column in columns], []
     for _ in range(3):  # the best of three: a busy machine is not the program's fault
         begin = time.perf_counter()
         check(sandbox, few)
@@ -33,8 +34,7 @@ def within_time(check: Check, sandbox: Sandbox, columns: Sequence[NDArray]) -> t
 def check_pure(
     check: Check, sandbox: Sandbox, another: Sandbox, columns: Sequence[NDArray], values: Sequence[NDArray]
 ) -> None:
-    """Asks once more for the rows whose values are known, in other orders and in another process. Raises Rejected:
-    impure."""
+    """Evaluates the rows of known `values` again, in other orders and in another process. Raises Rejected (impure)."""
     n = len(columns[0])
     backwards, mixed = np.arange(n)[::-1], seeding.generator(0, "purity").permutation(n)
     for process, order in (sandbox, backwards), (sandbox, mixed), (another, np.repeat(mixed, 2)):
