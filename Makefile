@@ -24,12 +24,14 @@ test: setup
 test-learn: setup
 	$(BIN)/python -m pytest -n 2 tests/learn
 
-# Everything: `make test`, which also dry-runs every preset, and the learning tests.
+# All tests: those of `make test`, then the learning tests.
 test-all: test test-learn
 
+# Style and formatting, without changing a file (to mend: ruff check --fix . && ruff format .).
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
+# Type-check the package with mypy.
 types: setup
 	$(BIN)/mypy
 
@@ -42,7 +44,7 @@ bench: setup
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,bench]"
 	$(BIN)/python scripts/bench_training.py --quick
 
-# Would the tests notice a mistake? make mutate FILES="llmrl/methods/lesr/method.py" TESTS="tests/test_lesr_selection.py"
+# Would the tests notice a mistake? make mutate FILES="llmrl/methods/lesr/method.py" TESTS="tests/methods/lesr/test_lesr_selection.py"
 mutate: setup
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,mutate]"
 	$(BIN)/python scripts/mutate.py --files $(FILES) --tests $(TESTS) $(if $(ONLY),--only $(ONLY))

@@ -98,25 +98,3 @@ def _unknown(command: str) -> int:
         hint = f"Did you mean `llmrl run {command}`?"
     print(f"llmrl: there is no command `{command}`. {hint}", file=sys.stderr)
     return BAD_INPUT
-
-
-def compose(overrides: list[str]) -> dict:
-    """What `llmrl run <overrides>` would run, as plain containers with `choices`. Raises ConfigError."""
-    import hydra
-    from omegaconf import open_dict
-
-    from llmrl.checks import ConfigError
-    from llmrl.conf_files import conf_root
-    from llmrl.hydra_errors import explain, plain
-    from llmrl.hydra_search import look_there_too
-
-    look_there_too()
-    try:
-        with hydra.initialize_config_dir(version_base="1.3", config_dir=str(conf_root())):
-            node = hydra.compose("run", overrides, return_hydra_config=True)
-    except Exception as error:  # also of yaml, and what Hydra itself does not expect
-        raise ConfigError(explain(error, overrides)) from error
-    chosen = node.hydra.runtime.choices
-    with open_dict(node):
-        del node["hydra"]
-    return plain(node, chosen)

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
+from llmrl import registered
+
 GROUPS = {
     "method": "what happens: plain training, or with an LLM",
     "agent": "the RL algorithm",
@@ -60,9 +62,9 @@ def extend_packages() -> None:
 
 
 def options(group: str) -> list[str]:
-    """All choices of a group, such as mujoco/hopper for env. Files and folders that start with _ are parts, not
-    choices; neither is a group inside a group (env/atari/preprocess)."""
-    found = set()
+    """All choices of a group, such as mujoco/hopper for env: of files and of api.register. Files and folders that start
+    with _ are parts, not choices; neither is a group inside a group (env/atari/preprocess)."""
+    found = set(registered.names(group))
     for root in conf_roots():
         folder = root / group
         for file in folder.rglob("*.yaml"):

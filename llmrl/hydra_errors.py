@@ -9,8 +9,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from llmrl.checks import ConfigError, nearest
-from llmrl.conf_files import GROUPS, conf_root, extra_roots, inner_groups, options, shown
+from llmrl.conf_files import GROUPS, extra_roots, inner_groups, options, shown
 from llmrl.config.node import unknown_choices
+from llmrl.hydra_compose import composed
 
 
 def plain(node: Any, chosen: dict[str, Any]) -> dict[str, Any]:
@@ -102,7 +103,7 @@ def _unknown_key(key: str, args: Sequence[str]) -> str:
 def _names(args: Sequence[str]) -> set[str]:
     """Every key of what `args` choose: what may stand on that command line. Empty where that cannot be composed."""
     try:
-        node = _compose([arg.partition(",")[0] for arg in args if _chooses(arg)])
+        node = composed([arg.partition(",")[0] for arg in args if _chooses(arg)])
     except Exception:  # noqa: BLE001 (a suggestion is not worth an error of its own)
         return set()
     inner = {name for name in node.hydra.runtime.choices if name in inner_groups("env")}
@@ -121,22 +122,10 @@ def _culprit(args: Sequence[str]) -> str:
     choices = [arg for arg in args if _chooses(arg)]
     for arg in [*choices, *args]:
         try:
-            _compose([arg] if arg in choices else [*choices, arg])
+            composed([arg] if arg in choices else [*choices, arg])
         except Exception:  # noqa: BLE001 (that is what is looked for)
             return f"`{arg[:100]}`: "
     return ""
-
-
-def _compose(overrides: list[str]) -> Any:
-    import hydra
-    from hydra.core.global_hydra import GlobalHydra
-
-    from llmrl.hydra_search import look_there_too
-
-    look_there_too()
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(conf_root())):
-        return hydra.compose("run", overrides, return_hydra_config=True)
 
 
 def _keys(tree: dict[str, Any], prefix: str = "") -> Iterator[str]:

@@ -1,7 +1,7 @@
 """What an update of SAC on crops costs, beside stable-baselines3's with the encoder written down plainly.
 
-The same numbers (tests/test_sac_crops.py): weights, batches, random numbers. One core, one thread, updates that take
-turns, medians; and what the replay buffer needs to draw a batch.
+The same numbers (tests/agents/test_sac_crops.py): weights, batches, random numbers. One core, one thread, updates that
+take turns, medians; and what the replay buffer needs to draw a batch.
 
 Usage: python scripts/bench_crops.py [--batch 256] [--rounds 15]
 """

@@ -10,8 +10,8 @@ import time
 from functools import partial
 
 from llmrl import build
-from llmrl.cli import compose
 from llmrl.config import from_node
+from llmrl.hydra_compose import compose
 from llmrl.loops.evaluation_pool import EvaluationPool
 from llmrl.runs.evaluate import cases, evaluate
 from llmrl.runs.stop import Stop

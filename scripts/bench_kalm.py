@@ -30,7 +30,7 @@ from llmrl.gymnasium_ids import clevr_robot  # noqa: E402
 from llmrl.methods.kalm import model as kalm_model  # noqa: E402
 from llmrl.methods.kalm.model.config import Model  # noqa: E402
 from llmrl.methods.kalm.model.network import make  # noqa: E402
-from llmrl.methods.kalm.model.tasks import Pairs, Told  # noqa: E402
+from llmrl.methods.kalm.model.tasks import Labelled, Pairs  # noqa: E402
 from llmrl.methods.kalm.model.training import Grounder  # noqa: E402
 from llmrl.methods.kalm.rollouts import cases  # noqa: E402
 from llmrl.methods.kalm.rollouts.imagine import Imagination  # noqa: E402
@@ -58,7 +58,8 @@ def main() -> None:
     model, tokenizer = make(config, words, width, gen)
     print(f"{sum(p.numel() for p in model.parameters()):,} weights, {len(tokenizer)} words")
     learner = Grounder(model, config, updates=10**6, device=torch.device("cpu"))
-    pairs = Pairs(Told(rollouts, numbers), kalm_model.writer(config, texts, tokenizer), (0, 1, 3), config.batch_size)
+    write = kalm_model.writer(config, texts, tokenizer)
+    pairs = Pairs(Labelled(rollouts, numbers), write, (0, 1, 3), config.batch_size)
     worded = language.worded("rephrase")
     write = kalm_model.writer(config, worded.texts, tokenizer)
     text, start = cases(len(worded.texts), args.rollouts, rng)

@@ -1,6 +1,6 @@
 """Would the tests notice a mistake? mutmut changes one thing at a time in some files, and the tests given are to fail.
 
-    make mutate FILES="llmrl/methods/lesr/method.py" TESTS="tests/test_lesr_selection.py" [ONLY='*choose*']
+    make mutate FILES="llmrl/methods/lesr/method.py" TESTS="tests/methods/lesr/test_lesr_selection.py" [ONLY='*choose*']
 
 It works on a copy: nothing of the checkout is touched. Printed are the changes that no test noticed, or that no test
 ran. Some are no mistakes (they change nothing that is computed); the others want a test that asserts a value.

@@ -17,8 +17,8 @@ from stable_baselines3 import TD3
 from stable_baselines3.common.noise import NormalActionNoise
 
 from llmrl.build import make_env
-from llmrl.cli import compose
 from llmrl.config import from_node
+from llmrl.hydra_compose import compose
 from llmrl.runs.evaluate import cases, evaluate
 from llmrl.runs.stop import Stop
 

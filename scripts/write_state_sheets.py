@@ -1,6 +1,7 @@
 """Writes conf/env/mujoco/_sheets/{ant,humanoid}.yaml: what each dimension of these long states means.
 
-The order comes from MuJoCo's model (its joints and bodies); tests/test_state_sheets.py checks it against the simulator.
+The order comes from MuJoCo's model (its joints and bodies); tests/envs/test_state_sheets.py checks it against the
+simulator.
 
     .venv/bin/python scripts/write_state_sheets.py [directory]
 """

@@ -15,7 +15,7 @@ from llmrl.envs.clevr_robot.rollouts import Rollouts
 from llmrl.methods.kalm import model as kalm_model
 from llmrl.methods.kalm.model.config import Model
 from llmrl.methods.kalm.model.network import make
-from llmrl.methods.kalm.model.tasks import Told
+from llmrl.methods.kalm.model.tasks import Labelled
 from llmrl.methods.kalm.model.training import Grounder
 
 SIZES = {"hidden": 16, "layers": 2, "heads": 2, "intermediate": 24}
@@ -56,7 +56,7 @@ class Small:
         gen = torch.Generator().manual_seed(seed)
         self.model, self.tokenizer = make(self.config, self.words, self.width, gen)
         self.write = kalm_model.writer(self.config, texts or self.texts, self.tokenizer)
-        self.told = Told(self.rollouts, numbers)
+        self.labelled = Labelled(self.rollouts, numbers)
 
     def learner(self, updates=10, **changes):
         config = dataclasses.replace(self.config, **changes)

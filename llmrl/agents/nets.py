@@ -19,6 +19,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from llmrl.checks import ConfigError
+from llmrl.runs import seeding
 
 # --- observations ---------------------------------------------------------------------------------------------------
 
@@ -59,8 +60,7 @@ def tensors(obs: Any, device: torch.device) -> Any:
 def initialised_by(gen: Generator) -> Iterator[None]:
     """Layers made inside take their initial weights from `gen`; the global generator is left as it was."""
     seed = int(torch.randint(2**62, (), generator=gen))
-    with torch.random.fork_rng(devices=[]):  # layers are made on the CPU, and moved afterwards
-        torch.random.default_generator.manual_seed(seed)
+    with seeding.global_generator(seed):  # layers are made on the CPU, and moved afterwards
         yield
 
 

@@ -53,8 +53,8 @@ def cells_of(table: definition.Table, args: argparse.Namespace, *more: str) -> l
 
 def identify(overrides: Sequence[str], seeds: Sequence[int]) -> tuple[grid.PlannedRun, ...]:
     """The runs of one cell: composed once, then only the seed differs. Raises ConfigError."""
-    from llmrl.cli import compose
     from llmrl.config import from_node, identity, method_of, run_id, run_path, shared
+    from llmrl.hydra_compose import compose
 
     try:
         node = compose(list(overrides))

@@ -25,7 +25,7 @@ def main(args: list[str]) -> int:
     if flags := [arg for arg in args if arg.startswith("-")]:
         return _say(f"llmrl check: takes overrides (key=value) of one run, and no flags such as {flags[0]}.", 2)
     from llmrl.checks import ConfigError
-    from llmrl.cli import compose
+    from llmrl.hydra_compose import compose
 
     try:
         for line in check(compose(args), args):

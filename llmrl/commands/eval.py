@@ -13,7 +13,6 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,40 +39,29 @@ def main(args: list[str]) -> int:
 
 def evaluate_run(run: Path, episodes: int | None, seed: int | None, *, same: bool, video: bool) -> int:
     """Plays, prints and writes down. Raises ConfigError where there is no run, nothing learned yet, or no video."""
-    _check_path(run)
+    from llmrl.loaded import Loaded, check_run_directory
+
+    check_run_directory(run)
     writer = _video_writer() if video else None
-    import torch
 
-    from llmrl import build
-    from llmrl.config import from_node
     from llmrl.intervals import mean_and_interval, over_episodes, share_and_interval
-    from llmrl.runs.evaluate import cases, evaluate
-    from llmrl.runs.kept_wrapper import as_trained
-    from llmrl.runs.learned import composed, learned
-    from llmrl.runs.stop import Stop
+    from llmrl.runs.evaluate import cases
 
-    config = as_trained(from_node(composed(run)), run)
-    if not torch.cuda.is_available():
-        config = replace(config, compute=replace(config.compute, device="cpu"))
+    loaded = Loaded(run)
+    config, source, clock = loaded.config, loaded.source, loaded.clock
     own = seed is None or seed == config.eval.seed
     first = config.eval.episodes if episodes is not None and own and not same else 0
-    if seed is not None:
-        config = replace(config, eval=replace(config.eval, seed=seed))
-    build.set_up_torch(config)
-    suite = cases(config.eval.seed, "eval", episodes or config.eval.episodes, first)
-    env = build.make_env(config, "eval", render=video)
-    agent = build.make_agent(config, env, env_steps=config.budget.env_steps)
-    source, clock, state = learned(run)
-    agent.load_state_dict(state)
+    seed = config.eval.seed if seed is None else seed
+    suite = cases(seed, "eval", episodes or config.eval.episodes, first)
+    env = loaded.env(render=video)
     if writer is not None:
         env = FirstEpisodeFilm(env, run / "video" / "episode-0.mp4", writer)
-    act = build.evaluated(agent, config, env)
-    scores = evaluate(act, env, suite, config.eval.max_steps, Stop())
+    scores = loaded.play_cases(env, suite)
     env.close()
-    row = {"policy": "greedy", "source": source, "seed": config.eval.seed, "first_case": first, **clock, **scores.row()}
+    row = {"policy": "greedy", "source": source, "seed": seed, "first_case": first, **clock, **scores.row()}
     kept = keep(run / "evaluations.jsonl", {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **row})
     unit = config.budget.unit
-    which = f"cases {first} to {first + len(suite) - 1} of evaluation seed {config.eval.seed}"
+    which = f"cases {first} to {first + len(suite) - 1} of evaluation seed {seed}"
     seen = "as in training" if own and not first else "new ones"
     what = f"{len(suite)} greedy episodes at {clock[unit]:,} {unit}, from {source}; {over_episodes(len(suite))}"
     print(f"return  {mean_and_interval(scores.returns)}   ({what})")
@@ -147,23 +135,6 @@ def _video_writer() -> Callable[[Path, float], Any]:
         raise ConfigError(f'--video needs imageio with ffmpeg ({error}): pip install "llmrl[video]"') from error
     # frames need even sides for the usual colour format, no more
     return lambda path, fps: imageio.get_writer(path, fps=fps, macro_block_size=2)
-
-
-def _check_path(run: Path) -> None:
-    """Raises ConfigError, with the nearest run directories, where `run` is none."""
-    if (run / "config.json").is_file():
-        return
-    from difflib import SequenceMatcher
-
-    from llmrl.commands.status import run_directories
-
-    given, root = str(run).rstrip("/"), Path(run.parts[0]) if run.parts else Path("outputs")
-    found = [str(path) for path in run_directories(root if root.is_dir() and root != Path("/") else Path("outputs"))]
-    found = [path for path in found if (Path(path) / "config.json").is_file()]
-    inside = [path for path in found if path.startswith(given + "/")]
-    near = inside or sorted(found, key=lambda path: SequenceMatcher(None, given, path).ratio(), reverse=True)
-    hint = "Did you mean\n" + "\n".join(f"  {path}" for path in near[:3]) if near else "There is none below outputs/."
-    raise ConfigError(f"not a run directory (no config.json): {run}. {hint}")
 
 
 def _from(least: int) -> Callable[[str], int]:

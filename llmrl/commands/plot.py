@@ -5,7 +5,7 @@ Draws all runs at and below the directories (a study, a run, several of them), e
   curves    greedy evaluations over training, a panel per environment, bands over runs
   bars      a bar per method and environment
   profile   the fraction of runs above each normalised score (human-normalised for Atari, else random to best)
-and the kinds that papers add, such as exploration and lipschitz; an unknown `--kind` lists all.
+and the kinds that papers add; an unknown `--kind` names them.
 
 --kind K    one kind alone; without it all that the runs have
 --score S   what bars and profile show: last (default), best, mean_last_k, train_last_100, train_last_tenth
@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmrl.checks import ConfigError, nearest
+from llmrl.checks import ConfigError, nearest, raised
 from llmrl.conf_files import options
 
 if TYPE_CHECKING:
@@ -93,6 +93,9 @@ def draw(paths: list[Path], kind: str | None, score: "Kind", out: Path) -> int:
             written = save(known[name].draw(groups), out, name)
         except ConfigError as error:
             reasons.append(f"{name}: {error}")
+            continue
+        except Exception as error:  # noqa: BLE001 (a paper's figure may be anybody's code)
+            reasons.append(f"{name}: cannot be drawn: {raised(error)}")
             continue
         drawn += 1
         print(f"{name:<12} {'  '.join(map(str, written))}")

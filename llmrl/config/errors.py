@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+from llmrl import registered
 from llmrl.checks import nearest
 from llmrl.conf_files import group_file, shown
 
@@ -28,6 +29,8 @@ class Source:
         if file and _has_key(file, key):
             return shown(file)
         group = key.partition(".")[0]
+        if (group, self.choices.get(group)) in registered.MODULES:
+            return "api.register"
         file = group_file(group, self.choices.get(group, "default"))
         return shown(file) if file else "conf/run.yaml"
 

@@ -15,6 +15,7 @@ from llmrl.config.node import check_shape, complaints
 from llmrl.config.plugins import config_classes, method_of
 from llmrl.config.scaling import scaled, unscaled
 from llmrl.config.schema import OWN, Budget, Config, NoWrapper
+from llmrl.registered import check_known_to_children
 
 
 def from_node(node: dict[str, Any], overrides: Iterable[str] = ()) -> Config:
@@ -30,6 +31,8 @@ def from_node(node: dict[str, Any], overrides: Iterable[str] = ()) -> Config:
     asked = given.get("env_steps") is not None and source.of("budget.env_steps") == "command line"
     check_suite(choices["method"], parts["env"].suite, choices["env"])
     check_length(parts["budget"], choices["method"], asked)
+    if (workers := parts["eval"].workers) > 1:
+        check_known_to_children(choices, f"eval.workers={workers}")
     if isinstance(parts["wrapper"], NoWrapper):
         parts["wrapper"] = None
     elif method_of(choices["method"]).unit == "updates":

@@ -1,4 +1,4 @@
-"""A name is the wiring: what conf/<group>/<name>.yaml belongs to, here or below LLMRL_PATH."""
+"""A name is the wiring: what conf/<group>/<name>.yaml belongs to, here or below LLMRL_PATH, or what was registered."""
 
 import importlib.util
 import reprlib
@@ -6,6 +6,7 @@ from dataclasses import replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from llmrl import registered
 from llmrl.checks import ConfigError, nearest, raised
 from llmrl.conf_files import options
 from llmrl.config.schema import OWN, Config, NoWrapper
@@ -25,11 +26,15 @@ PLACES = {  # of modules that do not lie in a package of their group's name
 def module_of(group: str, name: str) -> ModuleType:
     """A name is the wiring: conf/agent/td3.yaml is llmrl/agents/td3.py, and method=kalm/data is methods/kalm/data.py.
     A paper's folder has its method in method.py and its wrapper in wrapper.py; methods of no paper lie in
-    methods/plain. Raises ConfigError where there is none."""
+    methods/plain. A registered one is what api.register was given. Raises ConfigError where there is none."""
+    if (known := registered.module(group, str(name))) is not None:
+        return known
     places = [place.format(str(name).replace("/", ".")) for place in PLACES.get(group, (f"llmrl.{group}s.{{}}",))]
     found = next((module for module in places if _exists(module)), None)
     if found is None:
-        raise ConfigError(f"{group}: there is no module {places[-1]} for `{name}`, here or below LLMRL_PATH")
+        raise ConfigError(
+            f"{group}: there is no module {places[-1]} for `{name}`, here or below LLMRL_PATH. {registered.ELSEWHERE}"
+        )
     try:
         return importlib.import_module(found)
     except Exception as error:
@@ -52,13 +57,20 @@ def _exists(module: str) -> bool:
 
 def suite_of(name: Any) -> ModuleType:
     """The module of a suite of environments. Raises ConfigError where `name` names none."""
-    if isinstance(name, str) and name.isidentifier() and importlib.util.find_spec(f"llmrl.envs.{name}"):
+    if isinstance(name, str) and name.isidentifier() and (registered.module("env", name) or has_suite(name)):
         module = module_of("env", name)
         if hasattr(module, "Config") and hasattr(module, "make"):
             return module
-        raise ConfigError(f"env.suite: {module.__file__} is no suite of environments: it must define Config and make")
-    there = {choice.partition("/")[0] for choice in options("env")}
-    raise ConfigError(f"env.suite: there is no suite {reprlib.repr(name)}.{nearest(str(name), there)}")
+        raise ConfigError(f"env.suite: {source_of(module)} is no suite of environments: it must define Config and make")
+    there = {registered.suite(choice) for choice in options("env")}
+    raise ConfigError(
+        f"env.suite: there is no suite {reprlib.repr(name)}.{nearest(str(name), there)} {registered.ELSEWHERE}"
+    )
+
+
+def has_suite(name: str) -> bool:
+    """Whether a suite of this name has a module, here or below LLMRL_PATH."""
+    return importlib.util.find_spec(f"llmrl.envs.{name}") is not None
 
 
 def method_of(name: str) -> type[Method]:
@@ -87,13 +99,23 @@ def wrapped(config: Config, wrapper: Any) -> Config:
 
 
 def _exported(group: str, name: str, contract: type) -> Any:
-    module, export = module_of(group, name), group.upper()
-    found, needed = getattr(module, export, None), f"{contract.__module__}.{contract.__name__}"
+    return exported(module_of(group, name), group, contract)
+
+
+def exported(module: ModuleType, group: str, contract: type) -> Any:
+    """The class that the module exports for its group. Raises ConfigError where it is none, or lacks something."""
+    export, needed = group.upper(), f"{contract.__module__}.{contract.__name__}"
+    found, where = getattr(module, export, None), source_of(module)
     if not isinstance(found, type) or not issubclass(found, contract):
-        raise ConfigError(f"{module.__file__} must export its class: {export} = <a class that derives from {needed}>")
+        raise ConfigError(f"{where} must export its class: {export} = <a class that derives from {needed}>")
     if missing := sorted(getattr(found, "__abstractmethods__", ())):
-        raise ConfigError(f"{module.__file__}: {found.__name__} lacks what {needed} asks for: {', '.join(missing)}")
+        raise ConfigError(f"{where}: {found.__name__} lacks what {needed} asks for: {', '.join(missing)}")
     return found
+
+
+def source_of(module: ModuleType) -> str:
+    """Where a module's text is, for messages; its name where it has no file."""
+    return getattr(module, "__file__", None) or module.__name__
 
 
 def config_classes(choices: dict[str, str], suite: Any) -> dict[str, type]:

@@ -30,7 +30,7 @@ def make_gymnasium(env_id: str, *, max_episode_steps: int, render: bool, **optio
             env_id,
             max_episode_steps=max_episode_steps,
             render_mode="rgb_array" if render else None,
-            disable_env_checker=True,  # it checks every step; tests/test_envs.py does it once
+            disable_env_checker=True,  # it checks every step; tests/envs/test_envs.py does it once
             **options,
         )
 

@@ -131,7 +131,7 @@ def bootstrap(
 ) -> Estimate:
     """The statistic with its stratified percentile bootstrap interval: within each task, runs are drawn with
     replacement; no interval below 3 runs of a task. With few tasks of few runs it is too narrow: for means there are
-    `student` and `mean_over_tasks`."""
+    `student` and tables/means.py."""
     data, function = pool(scores, missing), STATISTICS[statistic]
     value = float(function(data.values[None], data.sizes)[0])
     rng = np.random.default_rng(seed)
@@ -208,44 +208,11 @@ def performance_profile(
 # --- means ------------------------------------------------------------------------------------------------------------
 
 
-def mean_over_tasks(scores: Scores, *, confidence: float = 0.95, missing: Missing = "refuse") -> Estimate:
-    """The mean over tasks of the mean of each task's runs, with its t interval: the tasks are independent, so that
-    their variances add up."""
-    data = pool(scores, missing)
-    tasks = np.split(data.values, np.cumsum(data.sizes)[:-1])
-    value = float(np.mean([runs.mean() for runs in tasks]))
-    sides = [side(runs / len(tasks)) for runs in tasks]
-    low, high = around(value, sides, confidence)
-    return Estimate(value, low, high, confidence, data.n, data.dropped)
-
-
-def over_tasks(scores: Scores, statistic: str, *, seed: int, confidence: float = 0.95) -> Estimate:
-    """A statistic over tasks with the interval that it has: Student's t of means, else the stratified bootstrap's."""
-    if statistic == "mean":
-        return mean_over_tasks(scores, confidence=confidence)
-    return bootstrap(scores, statistic, seed=seed, confidence=confidence)
-
-
 def student(runs: ArrayLike, *, confidence: float = 0.95, missing: Missing = "refuse") -> Estimate:
     """The mean of one task's runs with Student's t interval, which is honest at 3 runs, where a bootstrap is not."""
-    return difference(runs, 0.0, confidence=confidence, missing=missing)
-
-
-def difference(
-    ours: ArrayLike,
-    number: float,
-    *,
-    spread: float | None = None,
-    n: int | None = None,
-    confidence: float = 0.95,
-    missing: Missing = "refuse",
-) -> Estimate:
-    """Mean of our runs minus a number, with Welch's t interval. `spread` is the standard deviation over the `n` runs
-    that the number is the mean of; where a paper does not say them, the number is taken as exact."""
-    data = pool({"ours": ours}, missing)
-    value = float(data.values.mean() - number)
-    theirs = [] if spread is None or n is None else [(spread**2, n)]
-    low, high = around(value, [side(data.values), *theirs], confidence)
+    data = pool({"ours": runs}, missing)
+    value = float(data.values.mean())
+    low, high = around(value, [side(data.values)], confidence)
     return Estimate(value, low, high, confidence, data.n, data.dropped)
 
 

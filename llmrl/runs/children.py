@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from llmrl.registered import check_known_to_children
 from llmrl.runs.files import read_json, write_json, writing
 from llmrl.runs.identity import DONE, FAILED, PAUSED, RunDirectory
 from llmrl.runs.stop import Stop, Stopped
@@ -94,6 +95,8 @@ def prepare(directory: Path, config: Any) -> None:
 
 
 def prepare_node(directory: Path, node: Mapping[str, Any]) -> None:
+    """The same of a composed node. Raises ConfigError where the child would not know what the node chooses."""
+    check_known_to_children(node.get("choices", {}), "what this run builds on")
     with writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
     if not (directory / "config.json").exists():

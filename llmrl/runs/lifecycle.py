@@ -40,6 +40,10 @@ REFUSED = "REFUSED"  # nothing was begun: the configuration is invalid, or the d
 Tell = Callable[[str], None]
 
 
+class End(str):
+    """A text for `tell` that stands in the RunResult as well."""
+
+
 @dataclass(frozen=True)
 class RunResult:
     """How a run ended.
@@ -78,7 +82,7 @@ def carry_out(
         overrides: what the node was composed with, for error messages.
         place: the directory; where the identity says if None.
         stop: asked to stop (from any thread), it ends the run with a checkpoint. In the main thread it hears signals.
-        tell: gets what a person should read, as it comes.
+        tell: gets what a person should read, as it comes; the result's message as an `End`.
     """
     node: Any = json.loads(json.dumps(node_of(run))) if isinstance(run, Config) else copy.copy(run)
     life = _Life(node, tuple(overrides), place, stop or Stop(), tell)
@@ -217,7 +221,7 @@ class _Life:
             case Stopped():
                 self.directory.set_status(INTERRUPTED, reason=str(error))
                 text = f"Stopped by {error}; the checkpoint is in {self.path}. The same command goes on."
-                self.tell(f"\n{text}")
+                self.tell(End(f"\n{text}"))
                 self.stop.chain()
                 return RunResult(self.path, INTERRUPTED, 128 + error.signum, message=text)
             case Paused():
@@ -239,7 +243,7 @@ class _Life:
                 return self._failed(error)
 
     def _ended(self, status: str, code: int, message: str) -> RunResult:
-        self.tell(message)
+        self.tell(End(message))
         return RunResult(self.path, status, code, message=message)
 
     def _refused(self, error: ConfigError) -> RunResult:

@@ -24,6 +24,7 @@ from llmrl.methods.eureka.program import REJECTIONS, extract, validate
 from llmrl.methods.eureka.wrapper import PROGRAM, PROGRESS, SUCCESS
 from llmrl.methods.search.candidates import failure, place, program_file, say, totals, train
 from llmrl.methods.search.steps import real_steps
+from llmrl.registered import check_known_to_children
 from llmrl.runs import seeding
 from llmrl.runs.files import read_jsonl, write_text
 
@@ -108,6 +109,7 @@ class _Search:
     def __init__(self, ctx: "RunContext") -> None:
         self.ctx, self.config = ctx, ctx.cfg.method
         check_task(ctx.cfg)
+        check_known_to_children(ctx.cfg.choices, "a search")
         ctx.rehearse()  # an agent that cannot act or learn here says so before the LLM is asked
         env = ctx.env("eval", eureka_wrapper.Config(program=None, reward="human"))  # it says what success is, or raises
         self.steps = real_steps(env, self.config.states, self.config.seed)

@@ -1,6 +1,6 @@
-"""Tables of the analytic simulator that programs are tried on: what is seen, and where on an object a pick would hold.
+"""Tables of the analytic simulator to test programs on: observations, and where on an object a pick would hold.
 
-Scores follow from it: the probability that a pick, drawn from a candidate's map, seals.
+A candidate's score is the probability that a pick, drawn from its map, seals.
 """
 
 import struct
@@ -21,7 +21,7 @@ PIXELS = 2  # pixels of the 224 frame in one of a crop
 
 def seen_tables(env_config: Any, n: int, seed: int) -> Seen:
     """n tables as they stand at the start; every second one with its object 0 in the hand."""
-    env = pick_place.make(env_config, "eval")
+    env = pick_place.PickPlace(env_config)
     rng = seeding.generator(seed, "tables")
     observations = []
     for i in range(n):
@@ -36,7 +36,7 @@ def seen_tables(env_config: Any, n: int, seed: int) -> Seen:
 def sealing(env_config: Any, n: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """(n, 28, 28, 3) crops of objects to pick, and (n, 28, 28): whether a pick at each pixel
     of the crop takes that object."""
-    env = pick_place.make(env_config, "eval").unwrapped
+    env = pick_place.PickPlace(env_config)
     crops, holds = np.empty((n, CROP, CROP, 3), np.uint8), np.zeros((n, CROP, CROP), bool)
     offsets = PIXELS * (np.arange(CROP) - CROP // 2)
     for i in range(n):
@@ -54,10 +54,10 @@ def sealing(env_config: Any, n: int, seed: int) -> tuple[NDArray[np.uint8], NDAr
 
 
 def _near(crop: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """(28, 28): pixels at most two from anything that lies on the table; nothing can be picked at others."""
+    """(28, 28): pixels at most two from anything that lies on the table; no pick succeeds at others."""
     there = np.pad((crop != pick_place.scene.BACKGROUND).any(axis=2), 2)
     windows = np.lib.stride_tricks.sliding_window_view(there, (5, 5))
-    return windows.any(axis=(2, 3))
+    return np.any(windows, axis=(2, 3))
 
 
 def score(programs: Programs, crops: NDArray[np.uint8], holds: NDArray[np.bool_]) -> dict[str, Any]:
@@ -74,10 +74,10 @@ def score(programs: Programs, crops: NDArray[np.uint8], holds: NDArray[np.bool_]
     }  # fmt: skip
 
 
-# --- pictures for a language model ------------------------------------------------------------------------------------
+# --- images for a language model --------------------------------------------------------------------------------------
 
 
-def picture(crop: NDArray[np.uint8], zoom: int) -> str:
+def png_url(crop: NDArray[np.uint8], zoom: int) -> str:
     """A crop as a PNG in a data URL, enlarged; uncompressed, since the bytes must be the same on every machine."""
     large = crop.repeat(zoom, axis=0).repeat(zoom, axis=1)
     colours, index = np.unique(large.reshape(-1, 3), axis=0, return_inverse=True)
@@ -90,7 +90,7 @@ def picture(crop: NDArray[np.uint8], zoom: int) -> str:
 
 def letter_crops(env_config: Any, seed: int) -> list[tuple[str, NDArray[np.uint8]]]:
     """A crop of each shape of the task, with its name ("yellow letter O"), and one of a bowl."""
-    env = pick_place.make(env_config, "eval").unwrapped
+    env = pick_place.PickPlace(env_config)
     found: dict[str, tuple[str, NDArray[np.uint8]]] = {}
     episode = 0
     while set(found) != set(env_config.letters):

@@ -1,5 +1,7 @@
-"""Sentences, and what an LLM makes of them: goals and plans as slots of the table (docs/papers/explorllm.md). An answer
-that cannot be read has a name, and is asked for again."""
+"""Sentences, and the goals and plans that an LLM reads in them, as slots of the table (docs/papers/explorllm.md).
+
+An answer that cannot be read has a named reason, and the LLM is asked again.
+"""
 
 import json
 import re
@@ -28,7 +30,7 @@ EVERYTHING = "Put all the letters in the bowls of their own colours."
 
 
 class Unreadable(ValueError):
-    """`name` is the failure's."""
+    """The answer cannot be read; `name` is the reason's."""
 
     def __init__(self, name: str, detail: str) -> None:
         super().__init__(f"{name}: {detail}")
@@ -75,5 +77,5 @@ def _step(step: Any) -> Goal:
     if type(pick) is not int or type(place) is not int:
         raise Unreadable("no_numbers", f"{step}"[:300])
     if pick not in (0, 1, 2) or place not in (3, 4, 5):
-        raise Unreadable("no_such_object", f"pick {pick} and place {place}; there are 0-2 to pick and bowls 3-5")
+        raise Unreadable("no_such_object", f"pick {pick} and place {place}; objects are 0-2, bowls 3-5")
     return pick, place - 3

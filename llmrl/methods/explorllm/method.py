@@ -59,7 +59,7 @@ class ExploRLLM(Method[Config]):
     def small(cls, config: Config, env_steps: int) -> Config:
         """The same with the smallest programs' search that touches everything."""
         programs = explorllm_programs.ExploRLLMPrograms.small(config.programs, env_steps)
-        return replace(config, programs=programs, affordance="best")  # one that is named may not be among so few
+        return replace(config, programs=programs, affordance="best")  # a numbered one may be beyond so few
 
     def run(self, ctx: "RunContext") -> dict[str, Any]:
         own, agent = ctx.cfg.method, ctx.agent()
@@ -79,9 +79,9 @@ class ExploRLLM(Method[Config]):
             rng = seeding.generator(ctx.cfg.seed, "programs")
             explorer = ProgramExplorer(agent.explorer(), policy, epsilon=epsilon, rng=rng)
             result = ctx.train(agent, explorer)
-        told = {"programs": str(directory), "affordance": number, "scores": found["scores"]}
-        told |= {"rejected": found["rejected"], "guided_env_steps": explorer.guided_env_steps}
-        return result | {"explorllm": told | {"failures": dict(sorted(policy.failures.items()))}}
+        summary = {"programs": str(directory), "affordance": number, "scores": found["scores"]}
+        summary |= {"rejected": found["rejected"], "guided_env_steps": explorer.guided_env_steps}
+        return result | {"explorllm": summary | {"failures": dict(sorted(policy.failures.items()))}}
 
 
 METHOD = ExploRLLM
@@ -113,9 +113,9 @@ class ProgramExplorer(Explorer):
 
         def mixed() -> NDArray:
             # a^LLM = (k, i, x^r) of the programs where guided, else a ~ pi_RL
-            actions = policy() if len(guided) < len(info) else None
             if not len(guided):
-                return actions
+                return policy()
+            actions = policy() if len(guided) < len(info) else None
             self.guided_env_steps += len(guided)
             proposed = self._policy.act({key: part[guided] for key, part in obs.items()}, draws[guided, 1:])
             if actions is None:

@@ -1,7 +1,7 @@
-"""Rows without training beside ExploRLLM (docs/papers/explorllm.md): a policy is evaluated, and that is all.
+"""Evaluation-only baselines of ExploRLLM (docs/papers/explorllm.md).
 
-program: what the LLM's programs do by themselves, the paper's Explore Policy; argmax: the same with the highest pixel
-of each map; centre: the planner alone, at objects' middles; random: uniform actions; oracle: knows the truth.
+program: the LLM's programs by themselves, the paper's Explore Policy; argmax: the same with the highest pixel of each
+map; centre: the planner alone, at objects' middles; random: uniform actions; oracle: knows the true state.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ from llmrl.checks import Positive
 from llmrl.config import Config as Run
 from llmrl.contracts.method import Method, Reads
 from llmrl.methods.explorllm import programs as explorllm_programs
-from llmrl.methods.explorllm.program_policy import DRAWS, ProgramPolicy, Sampling, check_task
+from llmrl.methods.explorllm.program_policy import DRAWS, ProgramPolicy, Sampling, check_task, table_of
 from llmrl.methods.explorllm.programs import Affordance, check_affordance, choose, chosen, read_programs, run_of
 from llmrl.runs.evaluate import Act, cases, evaluate, uniform_policy
 
@@ -52,7 +52,7 @@ class ExploRLLMPolicy(Method[Config]):
     def small(cls, config: Config, env_steps: int) -> Config:
         """The same with the smallest programs' search that touches everything."""
         programs = explorllm_programs.ExploRLLMPrograms.small(config.programs, env_steps)
-        return replace(config, programs=programs, affordance="best")  # one that is named may not be among so few
+        return replace(config, programs=programs, affordance="best")  # a numbered one may be beyond so few
 
     @classmethod
     def stages(cls, run: Run) -> list[Run]:
@@ -62,26 +62,26 @@ class ExploRLLMPolicy(Method[Config]):
         own = ctx.cfg.method
         if own.policy in SAMPLING:
             check_task(ctx.cfg.env)
-        found, told = None, {}
+        found, summary = None, {}
         if own.policy in SAMPLING:
             programs = ctx.artifact(run_of(ctx.cfg, own.programs), explorllm_programs.PRODUCT)
-            found, told = read_programs(programs), {"programs": str(programs)}
+            found, summary = read_programs(programs), {"programs": str(programs)}
         env = WithInfo(ctx.env("eval"))
         act, facts = policy_of(own.policy, env, found, offset_scale=own.offset_scale, affordance=own.affordance)
-        # nothing is learned, so a run of another seed differs by its cases; seed 0 has those of all other runs
+        # without training, seeds differ by their cases; seed 0 has those of all other runs
         suite = cases(ctx.cfg.eval.seed + ctx.cfg.seed, "eval", ctx.cfg.eval.episodes)
         scores = evaluate(act, env, suite, ctx.cfg.eval.max_steps, ctx.stop)
-        # where a trained agent's greedy evaluations stand, tables find these
+        # as a trained agent's greedy evaluations, so that tables find them
         ctx.log.evaluation({"env_steps": 0, "updates": 0, "policy": "greedy", **scores.row()})
-        told |= {"policy": own.policy, **facts()}
-        return {"env_steps": 0, "updates": 0, "episodes": 0, "explorllm": told}
+        summary |= {"policy": own.policy, **facts()}
+        return {"env_steps": 0, "updates": 0, "episodes": 0, "explorllm": summary}
 
 
 METHOD = ExploRLLMPolicy
 
 
 class WithInfo(gym.Wrapper):
-    """Keeps the last info, in which the truth is that the oracle knows."""
+    """Keeps the last info, which holds the true state for the oracle."""
 
     def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
         obs, self.info = self.env.reset(**kwargs)
@@ -100,9 +100,9 @@ def policy_of(
     offset_scale: float = 1.0,
     affordance: Affordance = "best",
 ) -> tuple[Act, Callable[[], dict[str, Any]]]:
-    """A policy for evaluation, and a function that says what there is to report of it afterwards. `found`: the
-    programs, which random and oracle do not need."""
-    config = env.unwrapped.config
+    """A policy for evaluation, and a function that returns its facts for the result afterwards. `found`: the programs,
+    which random and oracle do not need."""
+    config = table_of(env).config
     if policy == "random":
         return uniform_policy(env.action_space), dict
     if policy == "oracle":

@@ -1,8 +1,8 @@
-"""Programs that an LLM writes for ExploRLLM: out of its reply, checked on real observations, and run in the sandbox.
+"""Programs that an LLM writes for ExploRLLM: extracted from its reply, checked on observations, run in the sandbox.
 
-Three functions make a policy (docs/papers/explorllm.md): `planner` says which primitive and which object,
-`affordance` and `place_map` say where on it. Whatever of that fails is named, counted, and replaced: a map by the
-uniform one (the paper's), a plan by a random possible one (ours).
+Three functions make a policy (docs/papers/explorllm.md): `planner` chooses the primitive and the object, `affordance`
+and `place_map` the place on it. A failure is named, counted, and replaced: a map by the uniform one (the paper's), a
+plan by a random possible one (ours).
 """
 
 import re
@@ -24,7 +24,7 @@ FAULTS = {
     "negative": "the map holds negative numbers",
     "all_zero": "the map is zero everywhere",
     "wrong_choice": "the plan is neither to pick an object 0-2 nor to place a held one at another object",
-    "no_program": "there is no such program: every one was rejected",
+    "no_program": "no program passed the checks",
 }
 CROP = 28  # pixels of a map's side
 NUMBERED = ("", "raised", *FAULTS)  # how the child names them
@@ -116,14 +116,14 @@ def maps_of(*crops):
     found = [_map(function, *each) for each in zip(*crops)]
     return _np.array([m for m, _ in found]), _np.array([fault for _, fault in found])
 
-def say(*arguments):  # lets an exception out, so that its text is told
+def rerun(*arguments):  # lets an exception out, so that its text is known
     function = _planner or _affordance or _place
     function(*[int(a) if a.ndim == 0 else a for a in arguments])
     return ()
 """
 
 
-RETURNED = {"decide": 3, "plan_of": 2, "maps_of": 2, "say": 0}  # arrays
+RETURNED = {"decide": 3, "plan_of": 2, "maps_of": 2, "rerun": 0}  # arrays
 
 
 class Rejected(Exception):
@@ -136,7 +136,7 @@ class Rejected(Exception):
 
 @dataclass(frozen=True)
 class Seen:
-    """What programs are told of n tables."""
+    """The inputs of programs for n tables."""
 
     held: NDArray[np.int64]  # (n,) slot, -1: nothing
     position: NDArray[np.float64]  # (n, 6, 2) pixels
@@ -146,7 +146,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Decisions:
-    """What programs made of them, with the names of what failed ("" where nothing did)."""
+    """The decisions of programs for n tables."""
 
     place: NDArray[np.bool_]  # (n,)
     slot: NDArray[np.int64]  # (n,)
@@ -176,7 +176,7 @@ def extract(reply: str, function: str) -> str:
 
 
 class Programs:
-    """The three programs in one child process. `planner`, `affordance`, `place_map`: sources, None where none is."""
+    """The three programs in one child process. `planner`, `affordance`, `place_map`: sources, or None."""
 
     def __init__(self, planner: str | None, affordance: str | None, place_map: str | None) -> None:
         self.sources = (planner, affordance, place_map)
@@ -196,7 +196,7 @@ class Programs:
         try:
             plans, maps, faults = self._call("decide", seen.held, seen.position, seen.wanted, spare, seen.rgb,
                                              valid=valid)  # fmt: skip
-        except SandboxFailure as failure:  # it ended the child, so nobody knows which of them it was
+        except SandboxFailure as failure:  # it ended the child, so which of them it was is unknown
             name = f"programs.{failure.name}"
             return Decisions(spare[:, 0] == 1, spare[:, 1], np.ones((n, CROP, CROP)), [name] * n)
         kinds = np.where(plans[:, 0] == 1, "place_map", "affordance")
@@ -212,7 +212,7 @@ class Programs:
         return maps, [NUMBERED[f] for f in faults]
 
     def check(self, seen: Seen) -> None:
-        """Tries the one program that there is on all that was seen. Raises Rejected with the first thing found."""
+        """Tests the one given program on all tables of `seen`. Raises Rejected with the first fault."""
         which = next(i for i, source in enumerate(self.sources) if source is not None)
         arguments: Sequence[NDArray] = [seen.rgb[:, 0]]
         if FUNCTIONS[which] == "planner":
@@ -226,7 +226,7 @@ class Programs:
             if faults.any():
                 at = int(np.flatnonzero(faults)[0])
                 if NUMBERED[faults[at]] == "raised":
-                    self._call("say", *[np.ascontiguousarray(a[at]) for a in arguments], valid=lambda *_: True)
+                    self._call("rerun", *[np.ascontiguousarray(a[at]) for a in arguments], valid=lambda *_: True)
                 raise Rejected(NUMBERED[faults[at]])
         except SandboxFailure as failure:
             if failure.name == "not_started":  # this machine's fault
@@ -254,7 +254,7 @@ class Programs:
         try:
             values = self._sandbox.call(function, *arrays)
             if len(values) != RETURNED[function] or not valid(*values):
-                raise SandboxFailure("bad_output", f"{function} returned what it never does")
+                raise SandboxFailure("bad_output", f"{function} returned an invalid answer")
             return values
         except SandboxFailure as failure:
             if failure.name in ("timeout", "died", "bad_output", "dead"):

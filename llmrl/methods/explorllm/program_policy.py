@@ -1,4 +1,4 @@
-"""The policy that programs make: an action of the pick-and-place environment out of what the agent observes.
+"""The policy that programs make: from the agent's observation to an action of the pick-and-place environment.
 
 It reads the observation alone, never the truth. It is ExploRLLM's explorer, and a baseline by itself.
 """
@@ -7,10 +7,12 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
 from llmrl.checks import ConfigError
+from llmrl.envs.pick_place import PickPlace
 from llmrl.envs.pick_place.actions import encode
 from llmrl.envs.pick_place.scene import FRAME, HOME_PIXEL
 from llmrl.methods.explorllm.program import CROP, Programs, Seen
@@ -23,6 +25,12 @@ def check_task(env: Any) -> None:
     """env: an environment's Config. Raises ConfigError where it has no crops."""
     if env.observation != "crops":
         raise ConfigError("ExploRLLM's programs look at crops: use env.observation=crops, or method.epsilon=0")
+
+
+def table_of(env: gym.Env) -> PickPlace:
+    """The environment below its wrappers."""
+    assert isinstance(env.unwrapped, PickPlace)  # the one suite of these methods
+    return env.unwrapped
 
 
 class ProgramPolicy:
@@ -61,9 +69,9 @@ class ProgramPolicy:
 
 
 def seen_in(obs: Mapping[str, NDArray], draws: NDArray[np.float64]) -> Seen:
-    """What programs are told of observations (n, …); draws: (n, 3) that put what is wanted in random order.
+    """The inputs of programs for observations (n, …); draws: (n, 3) that order the requested pairs randomly.
 
-    Which object is held is not observed as such, but a held one is detected at the hand."""
+    An observation does not say which object is held, but a held one is detected at the hand."""
     position = np.rint(obs["position"].astype(np.float64) * FRAME)
     at_hand = np.abs(position[:, :3] - HOME_PIXEL).sum(axis=2).argmin(axis=1)
     held = np.where(obs["in_hand"][:, 0] > 0.5, at_hand, -1)

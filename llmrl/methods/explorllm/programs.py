@@ -1,5 +1,5 @@
 """ExploRLLM's programs (Ma et al. 2025, arXiv 2403.09583; docs/papers/explorllm.md): asked for once, before any
-training, and run from then on for nothing.
+training, and run from then on without further calls.
 
 An LLM writes a planner (which primitive, which object), n candidates of an affordance map (where a pick holds) and a
 place map. Each is checked; the candidates are scored by the probability that a pick drawn from their map seals. The
@@ -68,33 +68,35 @@ class ExploRLLMPrograms(Method[Config]):
         env, progress = canonical(ctx.cfg.env), ctx.cfg.log.progress
         if not (ctx.dir / PRODUCT).exists():
             (ctx.dir / "programs").mkdir(exist_ok=True)
-            search = Search(ctx.cfg.method, env, ctx.llm, tell=tell if progress else lambda text: None)
+            search = Search(ctx.cfg.method, env, ctx.llm, progress=show if progress else lambda text: None)
             found = search.find()
             for name, code in search.files().items():
                 write_text(ctx.dir / "programs" / f"{name}.py", code)
             write_json(ctx.dir / PRODUCT, found)
         found = read_programs(ctx.dir)
-        told = {"scores": found["scores"], "rejected": found["rejected"]}
-        return {"env_steps": 0, "updates": 0, "episodes": 0, "explorllm": told}
+        summary = {"scores": found["scores"], "rejected": found["rejected"]}
+        return {"env_steps": 0, "updates": 0, "episodes": 0, "explorllm": summary}
 
 
 METHOD = ExploRLLMPrograms
 
 
-def tell(text: str) -> None:
+def show(text: str) -> None:
     print(f"  programs {text}", file=sys.stderr, flush=True)
 
 
 class Repeated(Exception):
-    """The model answers the same to the same."""
+    """The model repeated an answer to the same prompt."""
 
 
 class Search:
-    """Asks for all programs, checks and scores them. `llm` is the run's; what was made of each answer is an event in
-    its transcript, which an interrupted search reads again."""
+    """Asks for all programs, checks and scores them. `llm` is the run's; the verdict on each answer is an event in its
+    transcript, which a resumed search reads again."""
 
-    def __init__(self, config: Config, env: Any, llm: Any, *, tell: Callable[[str], None] = lambda text: None) -> None:
-        self.config, self.env, self.llm, self.tell = config, env, llm, tell
+    def __init__(
+        self, config: Config, env: Any, llm: Any, *, progress: Callable[[str], None] = lambda text: None
+    ) -> None:
+        self.config, self.env, self.llm, self.progress = config, env, llm, progress
         self.asker = Asker(env, images=config.images, seed=config.seed)
         self.seen: Seen = seen_tables(env, config.tables, config.seed)
         self.found: dict[str, Any] = {}
@@ -116,7 +118,7 @@ class Search:
         return self.found | {"scores": scores, "rejected": rejected}
 
     def files(self) -> dict[str, str]:
-        """Sources by name, those that were kept."""
+        """The accepted sources by name."""
         candidates = {f"affordance_{i}": code for i, code in enumerate(self.found["affordance"])}
         named = {"planner": self.found["planner"], **candidates, "place_map": self.found["place_map"]}
         return {name: code for name, code in named.items() if code is not None}
@@ -163,7 +165,7 @@ class Search:
                     programs.check(self.seen)
         except Rejected as error:
             self.llm.event(purpose, index, "rejected", reason=error.name, detail=error.detail[:300])
-            self.tell(f"{function} {index}: rejected, {error.name}: {error.detail[:100]}")
+            self.progress(f"{function} {index}: rejected, {error.name}: {error.detail[:100]}")
             if error.name == REPEATED:
                 raise Repeated from None
             return None
@@ -179,7 +181,7 @@ class Search:
                 raise
             facts = {"stochastic": 0.0, "argmax": 0.0, "failures": {failure.name: len(crops)}}
         self.llm.event(PURPOSES["affordance"], index, "scored", **facts)
-        self.tell(f"affordance {index}: a drawn pick holds with probability {facts['stochastic']:.2f}")
+        self.progress(f"affordance {index}: a drawn pick holds with probability {facts['stochastic']:.2f}")
         return facts
 
 
@@ -208,10 +210,10 @@ Affordance = Literal["best", "worst"] | NonNegativeInt
 
 
 def check_affordance(affordance: Affordance, programs: Config) -> None:
-    """Raises ValueError, for the dataclass that holds both, where a candidate is named that will not be there."""
+    """Raises ValueError, for the dataclass that holds both, for the number of a candidate beyond programs.n."""
     if isinstance(affordance, int) and affordance >= programs.n:
         raise ValueError(
-            f"affordance: there is no candidate {affordance}, there are {programs.n}: 0 to {programs.n - 1}"
+            f"affordance: unknown candidate {affordance}; programs.n={programs.n} gives 0 to {programs.n - 1}"
         )
 
 

@@ -22,20 +22,20 @@ def planner(messages: list[dict], index: str) -> str:
 
 def affordance(messages: list[dict], index: str) -> str:
     kind = ORDER[int(re.findall(r"\d+", index)[0]) % len(ORDER)]
-    told, body = PICKS[kind]
-    return _reply(told, f"{MASK}\n\n{body}")
+    idea, body = PICKS[kind]
+    return _reply(idea, f"{MASK}\n\n{body}")
 
 
 def place_map(messages: list[dict], index: str) -> str:
     return _reply("The more of the object lies on the bowl, the better.", f"{MASK}\n\n{PLACE}")
 
 
-def _reply(told: str, code: str) -> str:
-    return f"(A scripted answer, by no language model.) {told}\n\n```python\n{code.strip()}\n```\n"
+def _reply(idea: str, code: str) -> str:
+    return f"(A scripted answer, by no language model.) {idea}\n\n```python\n{code.strip()}\n```\n"
 
 
 def _text(messages: list[dict]) -> str:
-    """All text of the messages, without pictures."""
+    """All text of the messages, without images."""
     parts = [m["content"] if isinstance(m["content"], list) else [{"text": m["content"]}] for m in messages]
     return "\n".join(part.get("text", "") for content in parts for part in content)
 

@@ -1,5 +1,6 @@
-"""ExploRLLM by words: an LLM reads what a user says, and an agent of the short horizon carries it out (Ma et al. 2025,
-arXiv 2403.09583; docs/papers/explorllm.md). Nothing is trained.
+"""ExploRLLM by words: an LLM reads a user's sentence, and a trained agent of the short horizon carries it out.
+
+Evaluation only (Ma et al. 2025, arXiv 2403.09583; docs/papers/explorllm.md).
 
 goal: one sentence, one object, one bowl; tested with many wordings. plan: the Socratic planner; the LLM splits "put all
 letters …" into steps, each of which the agent is given as its goal until it seems done, or its limit is reached.
@@ -22,6 +23,7 @@ from llmrl.llm.answer import FAULTS
 from llmrl.llm.tries import REPEATED, Tries
 from llmrl.methods.explorllm import language
 from llmrl.methods.explorllm.language import EVERYTHING, Goal, Unreadable
+from llmrl.methods.explorllm.program_policy import table_of
 from llmrl.runs.evaluate import cases, evaluate
 
 if TYPE_CHECKING:
@@ -57,21 +59,22 @@ class ExploRLLMWords(Method[Config]):
         if getattr(settings, "suite", None) != "pick_place" or settings.horizon != horizon:
             raise ConfigError(f"method.task={own.task} needs env=pick_place/{horizon}_horizon")
         reader = Reader(ctx.llm, own)
-        env = {"goal": Told, "plan": Planned}[own.task](ctx.env("eval"), reader, own)
+        env = {"goal": Instructed, "plan": Planned}[own.task](ctx.env("eval"), reader, own)
         agent, clock = ctx.trained(Path(own.run), env)
         act = ctx.policy(agent, env)
         suite = cases(ctx.cfg.eval.seed, "eval", ctx.cfg.eval.episodes)
         scores = evaluate(act, env, suite, ctx.cfg.eval.max_steps, ctx.stop)
         ctx.log.evaluation({**asdict(clock), "policy": "greedy", **scores.row()})
-        told = {"sentences": reader.asked, "right": reader.right, "unreadable": dict(sorted(reader.unreadable.items()))}
-        return {"env_steps": 0, "updates": 0, "episodes": 0, "words": {"run": own.run, **told}}
+        unreadable = dict(sorted(reader.unreadable.items()))
+        summary = {"run": own.run, "sentences": reader.asked, "right": reader.right, "unreadable": unreadable}
+        return {"env_steps": 0, "updates": 0, "episodes": 0, "words": summary}
 
 
 METHOD = ExploRLLMWords
 
 
 class Reader:
-    """Asks the LLM what a sentence means, counts what came of it."""
+    """Asks the LLM what a sentence means, and counts right and unreadable answers."""
 
     def __init__(self, llm: Any, config: Config) -> None:
         self._llm, self._task, self._tries = llm, config.task, config.max_tries
@@ -79,7 +82,7 @@ class Reader:
         self.unreadable: Counter[str] = Counter()  # answers by what was wrong with them
 
     def read(self, scene: Any, sentence: str, meant: Any) -> Any:
-        """The goal or the plan of a sentence; where no answer can be read, FALLBACK. `meant` is the truth, to count."""
+        """The goal or the plan of a sentence; FALLBACK where no answer can be read. `meant`: the true one, to count."""
         purpose, number = PURPOSES[self._task], self.asked
         self.asked += 1
         messages = language.question(self._task, scene, sentence)
@@ -104,8 +107,8 @@ class Reader:
         return FALLBACK if self._task == "goal" else [FALLBACK]
 
 
-class Told(gym.Wrapper):
-    """The goal that the agent sees is what the LLM read out of a sentence; reward and success are the true goal's."""
+class Instructed(gym.Wrapper):
+    """The agent observes the goal that the LLM read in a sentence; reward and success are the true goal's."""
 
     def __init__(self, env: gym.Env, reader: Reader, config: Config) -> None:
         super().__init__(env)
@@ -113,14 +116,14 @@ class Told(gym.Wrapper):
 
     def reset(self, **kwargs: Any) -> tuple[dict[str, NDArray], dict[str, Any]]:
         obs, info = self.env.reset(**kwargs)
-        scene = self.env.unwrapped.scene
+        scene = table_of(self.env).scene
         sentence = language.sentence_for(scene, self._reader.asked)
         self._goal = np.array(self._reader.read(scene, sentence, scene.goal), np.float32)
         return obs | {"goal": self._goal}, info | {"sentence": sentence}
 
     def step(self, action: NDArray) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        obs, *rest = self.env.step(action)
-        return obs | {"goal": self._goal}, *rest
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        return obs | {"goal": self._goal}, reward, terminated, truncated, info
 
 
 class Planned(gym.Wrapper):
@@ -130,21 +133,22 @@ class Planned(gym.Wrapper):
         super().__init__(env)
         self._reader, self._limit, self._near = reader, config.step_limit, config.near_px
         goal = gym.spaces.Box(0, 2, (2,), np.float32)
-        self.observation_space = gym.spaces.Dict({**env.observation_space.spaces, "goal": goal})
+        assert isinstance(env.observation_space, gym.spaces.Dict)
+        self.observation_space = gym.spaces.Dict({**env.observation_space, "goal": goal})
 
     def reset(self, **kwargs: Any) -> tuple[dict[str, NDArray], dict[str, Any]]:
         obs, info = self.env.reset(**kwargs)
-        scene = self.env.unwrapped.scene
+        scene = table_of(self.env).scene
         self._plan = self._reader.read(scene, EVERYTHING, [(slot, slot) for slot in range(3)])
         self._at = self._env_steps = 0
         return self._seen(obs), info | {"sentence": EVERYTHING}
 
     def step(self, action: NDArray) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        obs, *rest = self.env.step(action)
+        obs, reward, terminated, truncated, info = self.env.step(action)
         self._env_steps += 1
         if (self._done(obs) or self._env_steps == self._limit) and self._at + 1 < len(self._plan):
             self._at, self._env_steps = self._at + 1, 0
-        return self._seen(obs), *rest
+        return self._seen(obs), reward, terminated, truncated, info
 
     def _seen(self, obs: dict[str, NDArray]) -> dict[str, NDArray]:
         return obs | {"goal": np.array(self._plan[self._at], np.float32)}

@@ -1,8 +1,7 @@
-"""KALM's offline data (arXiv 2404.09248; docs/papers/kalm.md): rollouts in CLEVR-Robot by a noisy script, or those of
-somebody else.
+"""KALM's offline data (arXiv 2404.09248; docs/papers/kalm.md): rollouts in CLEVR-Robot by a noisy script, or imported.
 
 The run's directory is the artifact. It holds a Minari dataset (envs/clevr_robot/rollouts.py). Collecting is
-deterministic; a collection that was interrupted begins anew.
+deterministic; an interrupted collection starts again.
 """
 
 import sys
@@ -41,12 +40,12 @@ class Config:
 
     def __post_init__(self) -> None:
         if self.rollouts % len(g.BASE):
-            raise ValueError(f"rollouts: equally many of {len(g.BASE)} goals, so a multiple of it, not {self.rollouts}")
+            raise ValueError(f"rollouts: must be a multiple of {len(g.BASE)}, the number of goals, not {self.rollouts}")
 
 
 def check(run: Run, config: Config, key: str) -> None:
-    """Raises ConfigError, before anything is collected, where what is to be imported is not there; once it has been it
-    may go. `key`: where the run's configuration has it."""
+    """Raises ConfigError, before anything is collected, where the file to import is missing; once imported it may go.
+    `key`: where the run's configuration has it."""
     own = run_of(run, config)
     made = run_path(own, identity(own)) / PRODUCT
     if config.import_from is not None and not made.exists() and not Path(config.import_from).exists():
@@ -82,7 +81,7 @@ class KALMData(Method[Config]):
                 else:
                     rollouts = collect(
                         env, own.script, own.rollouts, seeding.generator(own.seed, "kalm_data"),
-                        threads=ctx.cfg.compute.threads, with_states=own.with_states, tell=_tell(ctx),
+                        threads=ctx.cfg.compute.threads, with_states=own.with_states, tell=_progress(ctx),
                     )  # fmt: skip
                     about = {"script": asdict(own.script), "seed": own.seed, "radius_tolerance": env.radius_tolerance}
                 with writing(ctx.dir):
@@ -93,13 +92,13 @@ class KALMData(Method[Config]):
 METHOD = KALMData
 
 
-def _tell(ctx: "RunContext") -> Any:
+def _progress(ctx: "RunContext") -> Any:
     if not ctx.cfg.log.progress:
         return lambda done, n: None
     return lambda done, n: print(f"  {done:,} of {n:,} rollouts", file=sys.stderr, flush=True)
 
 
-# --- for those who build on it ----------------------------------------------------------------------------------------
+# --- for methods that build on it -------------------------------------------------------------------------------------
 
 
 def canonical(env: Any) -> Any:
@@ -117,7 +116,7 @@ def run_of(config: Run, data: Config) -> Run:
 
 
 def described(rollouts: Rollouts) -> dict[str, Any]:
-    """What a person wants to know; docs/papers/kalm.md has the authors' values of the same."""
+    """Statistics of a dataset; docs/papers/kalm.md has those of the authors' one."""
     there = np.arange(rollouts.actions.shape[1]) < rollouts.lengths[:, None]
     flags = np.take_along_axis(rollouts.goals[:, : g.BALLS], rollouts.actions // 8, axis=1)[there]  # 1 src, 2 dst
     return {

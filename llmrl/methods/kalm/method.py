@@ -1,5 +1,5 @@
 """KALM (arXiv 2404.09248): a policy learns offline from real rollouts, and from those that a grounded language model
-imagines for goals that nobody has played.
+imagines for goals without real ones.
 
 Three artifacts come first, shared by all agents and seeds: the rollouts (data.py), the language model that is
 trained on them (model), and what it imagines for the sentences of a novel tier (rollouts). A policy
@@ -45,15 +45,15 @@ class Config:
 
     def __post_init__(self) -> None:
         if len(set(self.imagined)) < len(self.imagined):
-            raise ValueError(f"imagined: each tier once, not {list(self.imagined)}")
+            raise ValueError(f"imagined: names a tier twice: {list(self.imagined)}")
         goals, collected = len(g.BASE), self.data.rollouts
         if self.data.import_from is None and (self.real_rollouts % goals or self.real_rollouts > collected):
-            raise ValueError(f"real_rollouts: equally many of {goals} goals, so a multiple of it, and at most the "
+            raise ValueError(f"real_rollouts: must be a multiple of {goals}, the number of goals, up to the "
                              f"{collected:,} of data.rollouts, not {self.real_rollouts:,}")  # fmt: skip
-        if not self.imagined:  # who imagines nothing is the same run, whatever language model there could be
+        if not self.imagined:  # then the language model makes no difference
             object.__setattr__(self, "rollouts", None)
         elif self.rollouts is None:
-            raise ValueError("rollouts: how the imagined rollouts are made; null goes with imagined=[] alone")
+            raise ValueError("rollouts: null goes with imagined=[] alone; method.imagined names tiers to imagine")
         elif self.rollouts.model.data != self.data:
             raise ValueError(
                 "rollouts: its language model learns from other data than method.data; set method.data alone"
@@ -118,32 +118,40 @@ def check(config: Run) -> None:
     if env.language is None:
         raise ConfigError("method=kalm: its policy reads goals in words; choose env.language=minilm, or words")
     if agent_of(name).learns_from != "dataset":
-        raise ConfigError(f"method=kalm learns from a dataset, which agent={name} does not: bc, cql, bcq, …")
+        raise ConfigError(
+            f"method=kalm learns from a dataset, but agent={name} by acting: use agent=bc, cql, bcq or "
+            "decision_transformer"
+        )
     if config.budget.updates is None:
-        raise ConfigError("method=kalm trains offline: say for how many budget.updates")
+        raise ConfigError("method=kalm trains offline: set budget.updates")
     text.width(env.language)
     if config.method.rollouts is not None:
         kalm_model.check(config, config.method.rollouts.model, "method.rollouts.model")
 
 
 def transitions(rollouts: Rollouts, encoder: str, timeouts: Timeouts, kept: Path, source: str) -> Transitions:
-    """What an agent learns from rollouts (n): their steps, with the vectors of the sentences that say their goals (in
-    the directory `kept` for whoever comes next). Of a real rollout any of its goal's 54 sentences is true, of an
-    imagined one it is the one that it was imagined for. Messages call them `source`."""
+    """The steps of n rollouts, with the vectors of the sentences that name their goals (cached below `kept`).
+
+    A real rollout has all 54 sentences of its goal, an imagined one the sentence that it was imagined for. `source`:
+    what messages call them.
+    """
     if rollouts.texts is not None and rollouts.sentences is not None:
         texts, first, wordings = rollouts.sentences, rollouts.texts, 1
     else:
         texts, numbers = sentences_of(rollouts)
         first, wordings = numbers[:, 0], numbers.shape[1]
     table = text.encode(encoder, texts, store=kept)
-    return Transitions.of(rollouts, texts=first, table=table, wordings=wordings, timeouts=timeouts, source=source)
+    return Transitions.of(
+        rollouts,  # type: ignore[arg-type]  # frozen, and Padded is only read
+        texts=first, table=table, wordings=wordings, timeouts=timeouts, source=source,
+    )  # fmt: skip
 
 
 def joined(parts: Sequence[Transitions]) -> Transitions:
     """Datasets of several tiers as one, so that each of their transitions is as likely as any other."""
     if len(parts) == 1:
         return parts[0]
-    above = np.cumsum([0, *(len(part.table) for part in parts[:-1])])
+    above = np.cumsum([0, *(len(part.table) for part in parts[:-1] if part.table is not None)])
     columns = {name: np.concatenate([getattr(part, name) for part in parts])
                for name in ("state", "action", "reward", "next_state", "terminated", "step", "table")}  # fmt: skip
     text_of = np.concatenate([part.text + first for part, first in zip(parts, above)]).astype(np.int32)

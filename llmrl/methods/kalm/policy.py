@@ -1,7 +1,7 @@
-"""Rows without offline RL beside KALM (docs/papers/kalm.md): a policy is evaluated, and that is all.
+"""Evaluation-only baselines of KALM (docs/papers/kalm.md).
 
-language_model: the grounded language model acts itself, greedily, and is told the true states as they come;
-noisy_greedy: pushes what a goal says where it says, and now and then anything anywhere; random: uniform actions.
+language_model: the grounded language model acts itself, greedily, on the true states; noisy_greedy: pushes towards the
+goal, and now and then at random; random: uniform actions.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ class Config:
     batch_size: Count | None
 
     def __post_init__(self) -> None:
-        if self.policy != "language_model":  # which one there could be makes no difference
+        if self.policy != "language_model":  # then the language model makes no difference
             object.__setattr__(self, "model", None)
             object.__setattr__(self, "batch_size", None)
         elif self.model is None or self.batch_size is None:
@@ -79,11 +79,11 @@ class KALMPolicy(Method[Config]):
             episodes = SideBySide(cfg.env, cfg.eval.workers)
             if loaded is not None:
                 scores = by_language_model(loaded, episodes, suite, cfg.eval.max_steps, own.batch_size, ctx.stop)
-            else:  # a run of another seed differs by what its policy draws; the cases are everyone's
+            else:  # seeds differ by the draws of their policy; the cases are the same
                 rng = seeding.generator(cfg.seed, name)
                 act = Noisy(episodes, 1.0 if own.policy == "random" else own.random, rng)
                 scores = evaluate_together(act, episodes, suite, cfg.eval.max_steps, ctx.stop)
-            # where a trained agent's evaluations stand, tables find these
+            # as a trained agent's evaluations, so that tables find them
             ctx.log.evaluation({"env_steps": 0, "updates": 0, "policy": name, **scores.row()})
         return {"env_steps": 0, "updates": 0, "episodes": 0, "kalm_policy": {"policy": own.policy}}
 
@@ -95,8 +95,8 @@ METHOD = KALMPolicy
 
 
 class Noisy:
-    """Acts in `episodes` by their goals: towards them, and with probability `random` anyhow. The base goals' part is
-    the authors'; the others' are ours."""
+    """Acts towards the goals of `episodes`, and with probability `random` at random. The part for base goals is the
+    authors'; the others are ours."""
 
     def __init__(self, episodes: SideBySide, random: float, rng: np.random.Generator) -> None:
         self._episodes, self._random, self._rng = episodes, random, rng
@@ -133,7 +133,7 @@ class Noisy:
 def by_language_model(
     loaded: Any, episodes: SideBySide, suite: Sequence[Case], max_steps: int, batch_size: int, stop: Any
 ) -> Scores:
-    """The cases played by the language model; those whose prompts are of one length go together, up to batch_size."""
+    """Plays the cases with the language model; those with prompts of one length together, up to batch_size."""
     from llmrl.methods.kalm.model.training import enough_memory, precision
 
     worded = tuple(str((case.options or {}).get("sentence", "")) for case in suite)
@@ -158,7 +158,7 @@ def by_language_model(
 
 
 class LanguageModel:
-    """Episodes that a language model is told of as they go, and what it would do next."""
+    """Episodes whose states a language model reads as they go, and its next actions."""
 
     def __init__(self, model: Any, write: Any, episodes: SideBySide, text: NDArray) -> None:
         self._model, self._write, self._episodes, self._text = model, write, episodes, text

@@ -1,4 +1,4 @@
-"""What KALM adds to tables: how good imagined rollouts are, as a run of method=kalm/rollouts measures it."""
+"""What KALM adds to tables: the quality of imagined rollouts, as a run of method=kalm/rollouts measures it."""
 
 from llmrl.contracts.report import Metric, PaperReport
 from llmrl.report.store.record import RunRecord

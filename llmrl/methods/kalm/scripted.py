@@ -1,4 +1,4 @@
-"""`llm=scripted` for KALM: says a goal once more, with another beginning."""
+"""`llm=scripted` for KALM: repeats a goal behind another opening."""
 
 import re
 

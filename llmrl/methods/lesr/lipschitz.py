@@ -2,7 +2,7 @@
 
     L_i = max over neighbours j, j+1 in the order of x_i of  |r_(j+1) - r_(j)| / (|x_(j+1) - x_(j)| + 0.01)
 
-is taken at each episode's end and averaged over episodes; the LLM is told the averages, and that lower is better.
+is taken at each episode's end and averaged over episodes; prompts hold the averages, and say that lower is better.
 """
 
 from collections.abc import Sequence
@@ -69,7 +69,7 @@ class Recorder:
     episode: L of the episode's steps (the paper). cumulative: L of all steps so far (authors' code, D3), here of a
     random sample of at most RESERVOIR of them. of="discounted_return": in place of the reward, the discounted return
     from that step (the paper's variant for sparse rewards). corrected: C / (1 - (1 - tau)^episodes), so that few and
-    many episodes compare (D5); the authors tell C itself.
+    many episodes compare (D5); the authors' prompts hold C itself.
     """
 
     def __init__(
@@ -109,14 +109,15 @@ class Recorder:
         if self._of == "discounted_return":
             r = discounted_returns(r, self._gamma)
         self._take_moments(x)
+        n = len(x)
         if self._mode == "cumulative":
-            self._sample(x, r)
-        self._steps += len(x)
+            x, r = self._sample(x, r)
+        self._steps += n
         if self._mode == "episode":
             self._latest = self._constants(x, r)
-        elif self._steps >= GROWTH * self._computed_at:
-            self._latest, self._computed_at = self._constants(self._x, self._r), self._steps
-        before = 0.0 if self._average is None else self._average
+        elif self._latest is None or self._steps >= GROWTH * self._computed_at:
+            self._latest, self._computed_at = self._constants(x, r), self._steps
+        before: Array | float = 0.0 if self._average is None else self._average
         self._average = TAU * self._latest + (1 - TAU) * before
         self._episodes += 1
 
@@ -143,7 +144,10 @@ class Recorder:
         return {"average": self._average, "latest": self._latest, "moments": self._moments, "x": self._x, "r": self._r}
 
     def _constants(self, x: Array, r: Array) -> Array:
-        return scaled_constants(x, r, np.sqrt(self._moments[1] / self._steps)) if self._scaled else constants(x, r)
+        if not self._scaled:
+            return constants(x, r)
+        assert self._moments is not None  # every episode takes them first
+        return scaled_constants(x, r, np.sqrt(self._moments[1] / self._steps))
 
     def _take_moments(self, x: Array) -> None:
         """Mean and squared distances of all steps so far, without keeping them (Chan et al. 1979)."""
@@ -155,17 +159,19 @@ class Recorder:
             mean = self._moments[0] + shift * m / (n + m)
         self._moments = np.array([mean, squares])
 
-    def _sample(self, x: Array, r: Array) -> None:
-        """Every step so far is in the reservoir with the same probability (Vitter 1985, algorithm R)."""
-        kept = 0 if self._x is None else len(self._x)
-        fits = min(RESERVOIR - kept, len(x))
-        self._x = x[:fits] if self._x is None else np.concatenate([self._x, x[:fits]])
-        self._r = r[:fits] if self._r is None else np.concatenate([self._r, r[:fits]])
+    def _sample(self, x: Array, r: Array) -> tuple[Array, Array]:
+        """The reservoir with these steps: it holds every step so far with the same probability (Vitter 1985,
+        algorithm R)."""
+        old_x, old_r = (x[:0], r[:0]) if self._x is None or self._r is None else (self._x, self._r)
+        fits = min(RESERVOIR - len(old_x), len(x))
+        kept_x, kept_r = np.concatenate([old_x, x[:fits]]), np.concatenate([old_r, r[:fits]])
         numbers = np.arange(self._steps + fits, self._steps + len(x))
         places = self._rng.integers(0, numbers + 1)
         for place, step in zip(places, range(fits, len(x)), strict=True):
             if place < RESERVOIR:
-                self._x[place], self._r[place] = x[step], r[step]
+                kept_x[place], kept_r[place] = x[step], r[step]
+        self._x, self._r = kept_x, kept_r
+        return kept_x, kept_r
 
 
 def spectral_norm_product(weights: Sequence[Array]) -> float:

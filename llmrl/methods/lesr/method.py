@@ -1,4 +1,4 @@
-"""LESR (Wang et al. 2024, arXiv 2407.13237): an LLM writes what the agent should see and feel.
+"""LESR (Wang et al. 2024, arXiv 2407.13237): an LLM writes state features and an intrinsic reward for the agent.
 
 The search (methods/lesr/search) is an artifact that all seeds share; this method trains with what it found, from
 scratch, on the run's own seed. docs/papers/lesr.md compares with the paper.
@@ -7,6 +7,7 @@ scratch, on the run's own seed. docs/papers/lesr.md compares with the paper.
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+import gymnasium as gym
 import numpy as np
 
 from llmrl.checks import ConfigError, Count
@@ -36,7 +37,7 @@ class Config:
 
 
 class LESR(Method[Config]):
-    """The agent with the best pair of a search: plain training on the state that it writes."""
+    """Plain training with the best function pair of a search."""
 
     @classmethod
     def reads(cls, config: Config) -> tuple[Reads, ...]:
@@ -44,7 +45,7 @@ class LESR(Method[Config]):
 
     @classmethod
     def stages(cls, run: Run) -> list[Run]:
-        """What runs share: the one search."""
+        """The search, which all seeds share."""
         return [search_of(run)]
 
     @classmethod
@@ -60,7 +61,7 @@ class LESR(Method[Config]):
         own = ctx.cfg.method.search
         program = (search / PROGRAM).read_text(encoding="utf-8")
         if ctx.cfg.method.control != "none":
-            d = ctx.env("eval").observation_space.shape[0]
+            d = gym.spaces.flatdim(ctx.env("eval").observation_space)
             program = CONTROLS[ctx.cfg.method.control](d, found["lesr"]["features"], own.seed)
         write_text(ctx.dir / PROGRAM, program)
         wrapper = lesr_wrapper.Config(
@@ -83,8 +84,9 @@ def search_of(config: Run) -> Run:
     method, name = config.method, config.choices["agent"]
     agent = config.agent
     if method.search_agent is not None:
-        if (name := config.choices.get("agent@method.search_agent")) is None:
+        if (chosen := config.choices.get("agent@method.search_agent")) is None:
             raise ConfigError("method.search_agent: choose it by its name, agent@method.search_agent=…, or use null")
+        name = chosen
         cls = module_of("agent", name).Config
         agent = scaled(checked_at("method.search_agent", cls, method.search_agent, config.choices), config.budget.scale)
     env_steps = method.search_env_steps
@@ -103,7 +105,7 @@ def search_of(config: Run) -> Run:
 
 
 def random_features(d: int, n: int, seed: int) -> str:
-    """The control of equal width: n features that know nothing, tanh(W s) with W ~ N(0, 1/d), and no reward."""
+    """The control of equal width: n random features tanh(W s) with W ~ N(0, 1/d), and no intrinsic reward."""
     weights = seeding.generator(seed, "random_features").normal(0, d**-0.5, (n, d)).round(3).tolist()
     return (
         "import numpy as np\n\n\ndef revise_state(s):\n"
@@ -113,7 +115,7 @@ def random_features(d: int, n: int, seed: int) -> str:
 
 
 def duplicated_dimensions(d: int, n: int, seed: int) -> str:
-    """The control of equal width: n source dimensions once more, and no reward."""
+    """The control of equal width: n source dimensions repeated, and no intrinsic reward."""
     copies = np.resize(np.arange(d), n).tolist()
     return f"import numpy as np\n\n\ndef revise_state(s):\n    return np.concatenate([s, s[{copies}]])\n"
 

@@ -1,4 +1,4 @@
-"""Programs that an LLM writes for LESR: out of its reply, told apart, and checked on real states before any training.
+"""Programs that an LLM writes for LESR: extracted from its reply, and checked on real states before any training.
 
 A program defines `revise_state(s)`, which returns s with features appended, and `intrinsic_reward(updated_s)`; in a
 reward-only search (EUREKA) `intrinsic_reward(s)` alone. It runs in the sandbox, never here.
@@ -22,7 +22,7 @@ from llmrl.runs import seeding
 FUNCTIONS = ("revise_state", "intrinsic_reward")
 # Rejections that can be switched off (method.search.reject), beside the limits; docs/papers/lesr.md has the whole list.
 Rejection = Literal["duplicate", "no_features", "not_finite", "fails_on_extremes", "too_slow", "ignores_features"]
-DEFAULT_REJECT = ("duplicate", "no_features", "not_finite", "fails_on_extremes", "too_slow")
+DEFAULT_REJECT: tuple[Rejection, ...] = ("duplicate", "no_features", "not_finite", "fails_on_extremes", "too_slow")
 RESERVED = {"step", "_np", "_given", "_check", "_sensitivity", "_needs_features"}  # of ENTRY and CHECKS
 REJECTIONS = {  # beside the sandbox's own names
     **{name: program_text.REJECTIONS[name] for name in ("no_code", "reserved_name")},
@@ -110,7 +110,7 @@ def _sensitivity(x, steps):
 
 @dataclass(frozen=True)
 class Facts:
-    """What the checks found of an accepted program. No clock is read into it: a run's transcript holds it."""
+    """What the checks found in an accepted program. It has no timings: the transcript records it, and must not vary."""
 
     features: int  # appended dimensions
     ignored: list[int]  # indices of those that the intrinsic reward does not depend on
@@ -174,7 +174,7 @@ def validate(
             not_finite += _on_extremes(sandbox, states) if "fails_on_extremes" in reject else 0
             with Sandbox(code, functions, harness, limits=limits) as another:
                 check_pure(_checked, sandbox, another, [states], (x, g))
-            _check_random_state(sandbox, states.shape[1], max_reward, seed)  # now that one call tells of all
+            _check_random_state(sandbox, states.shape[1], max_reward, seed)  # pure by now, so one call suffices
             g = np.nan_to_num(g, posinf=0, neginf=0)  # as in training
             share = _check_size(g, w, max_real_reward, rewards, max_reward_share)
             ignored = _ignored(sandbox, x, states.shape[1]) if features else []
@@ -226,7 +226,7 @@ def _check_random_state(sandbox: Sandbox, d: int, max_reward: float, seed: int) 
         size = abs(_checked(sandbox, [state])[1][0])
     except SandboxFailure as failure:
         raise Rejected(failure.name, f"on a state of standard normal numbers: {failure.detail}") from None
-    if not size <= max_reward:  # what is no number is beyond any bound
+    if not size <= max_reward:  # not `>`: NaN exceeds every bound
         raise Rejected("reward_too_large", f"{size:.4g} in size on a state of normal numbers, at most {max_reward:g}")
 
 
@@ -239,8 +239,8 @@ def _check_size(
         return None
     share = _rounded(w * np.abs(g).mean() / np.abs(rewards).mean())
     if max_reward_share is not None and share > max_reward_share:
-        told = f"weighted by w it is on average {share:.4g} times the task's reward, at most {max_reward_share:g}"
-        raise Rejected("reward_too_large", told)
+        detail = f"weighted by w it is on average {share:.4g} times the task's reward, at most {max_reward_share:g}"
+        raise Rejected("reward_too_large", detail)
     return share
 
 

@@ -1,6 +1,6 @@
 """`llm=scripted` for LESR: programs written by us, good, poor and broken ones, so that a search has something to find
-and to reject. Which one comes follows from the prompt and the try's number; after a first round it builds on the best
-program that the prompt tells of.
+and to reject. The choice follows from the prompt and the try's number; after the first round it builds on the best
+program in the prompt.
 """
 
 import re
@@ -134,7 +134,7 @@ def sample(messages: list[dict], index: str) -> str:
     iteration, attempt = (numbers[0], numbers[-1]) if numbers else (0, 0)
     d = len(sheet(prompt))
     kind = KINDS[attempt % len(KINDS)]
-    if kind == "broken" and len(messages) > 1:  # it was told of a rejection
+    if kind == "broken" and len(messages) > 1:  # the prompt holds a rejection
         kind = "good"
     turn = 50 * iteration + attempt
     features = poor(turn) if kind == "poor" else good(prompt, d, turn)
@@ -149,12 +149,12 @@ def sample(messages: list[dict], index: str) -> str:
 
 
 def good(prompt: str, d: int, turn: int) -> list[Feature]:
-    """Features of the task: some of them at first; later those of the best program told of, and one more."""
+    """Features of the task: some of them at first; later those of the best program in the prompt, and one more."""
     known = [f for f in of_task(prompt) if highest_index(f.code) < d]
-    told = programs(prompt, d)
+    scored = programs(prompt, d)
     turned = [known[(turn + i) % len(known)] for i in range(len(known))]
-    if told:
-        kept = max(told, key=lambda p: p[0])[1][-KEPT:]
+    if scored:
+        kept = max(scored, key=lambda p: p[0])[1][-KEPT:]
         chosen = kept + [f for f in turned if f.name not in {k.name for k in kept}][:1]
     else:
         chosen = turned[: 3 + turn % 2]
@@ -164,7 +164,7 @@ def good(prompt: str, d: int, turn: int) -> list[Feature]:
 
 
 def poor(turn: int) -> list[Feature]:
-    """Valid, and of no use."""
+    """Valid, but useless."""
     chosen = [POOR[turn % len(POOR)], POOR[(turn + 1 + turn // len(POOR)) % len(POOR)]]
     return varied(list(dict.fromkeys(chosen)), turn)
 
@@ -217,10 +217,10 @@ def spoilt(code: str, fault: str, features: list[Feature], d: int) -> str:
 def feedback(messages: list[dict], index: str) -> str:
     """A reply to LESR's results: which program did best, which dimension is rough, what to add."""
     prompt, results = messages[0]["content"], messages[-1]["content"]
-    told = programs(results, len(sheet(prompt)))
-    if not told:
+    scored = programs(results, len(sheet(prompt)))
+    if not scored:
         return "(A scripted answer.) No program could be trained to its end. Write simpler ones."
-    (high, best), (low, worst) = max(told, key=lambda p: p[0]), min(told, key=lambda p: p[0])
+    (high, best), (low, worst) = max(scored, key=lambda p: p[0]), min(scored, key=lambda p: p[0])
     names = {f.name for f in best}
     more = [f.name for f in of_task(prompt) if f.name not in names]
     constants = [(float(c), i) for i, c in re.findall(r"\b(\d+): (\d+\.\d+)", results)]
@@ -232,7 +232,7 @@ def feedback(messages: list[dict], index: str) -> str:
     )
 
 
-# --- what the prompt says ---------------------------------------------------------------------------------------------
+# --- reading the prompt -----------------------------------------------------------------------------------------------
 
 
 def sheet(prompt: str) -> list[str]:
@@ -264,11 +264,11 @@ def by_rule(meanings: list[str]) -> list[Feature]:
 
 
 def programs(text: str, d: int) -> list[tuple[float, list[Feature]]]:
-    """The programs told of that have a score, as far as they are written like ours: (score, features) of each, for a
-    state of d dimensions."""
+    """The scored programs in a prompt, as far as they are written like ours: (score, features) of each, for a state of
+    d dimensions."""
     found = []
-    for code, told in re.findall(r"^Program \d+:\n```python\n(.*?)\n```\n(.*?)$", text, re.DOTALL | re.MULTILINE):
-        score = re.search(r"^Final performance \(.*\): (-?\d+\.\d+)", told)
+    for code, results in re.findall(r"^Program \d+:\n```python\n(.*?)\n```\n(.*?)$", text, re.DOTALL | re.MULTILINE):
+        score = re.search(r"^Final performance \(.*\): (-?\d+\.\d+)", results)
         assigned = re.findall(r"^    (\w+) = (.+)$", code, re.MULTILINE)
         if score and assigned:
             reward = code.rpartition("return ")[2]

@@ -1,13 +1,14 @@
 """LESR's search (Wang et al. 2024, arXiv 2407.13237; docs/papers/lesr.md): which state features and which
 intrinsic reward help?
 
-An LLM writes K programs F, G; each is trained for N_small env_steps; how well, and the Lipschitz constant of each
-dimension, goes back to the LLM; I times. The run's directory is the artifact: transform.py is the best program, and
+An LLM writes K programs F, G; each is trained for N_small env_steps; its score and the Lipschitz constant of each
+dimension go back to the LLM; I times. The run's directory is the artifact: transform.py is the best program, and
 candidates/ holds a run for each. `run` is re-entrant: answers come from the transcript, trainings from their
-directories, and what a program was rejected for, or came to, is a recorded fact.
+directories, and rejections and results are recorded events.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,6 +27,7 @@ from llmrl.methods.lesr.program import REJECTIONS, Rejection, extract, validate
 from llmrl.methods.lesr.wrapper import PROGRAM
 from llmrl.methods.search.candidates import failure, place, program_file, say, totals, train
 from llmrl.methods.search.steps import real_steps
+from llmrl.registered import check_known_to_children
 from llmrl.runs import seeding
 from llmrl.runs.children import result_of
 from llmrl.runs.files import read_jsonl, write_text
@@ -74,7 +76,7 @@ class Config:
 
 @dataclass
 class Candidate:
-    """A program that passed the checks, and what training with it came to."""
+    """A program that passed the checks, and the results of training with it."""
 
     index: str  # "iteration/sample/attempt"
     reply: str
@@ -91,12 +93,12 @@ class Candidate:
 
 
 def check_task(run: "Run") -> None:
-    """Raises ConfigError where an LLM could not be told what the state holds, or a wrapper changes it already."""
+    """Raises ConfigError where the meaning of the state is not written down, or a wrapper changes the state already."""
     task: Task = run.env.task
     if task.observation is None or not task.has_text:
         raise ConfigError(
-            "method=lesr tells an LLM what each dimension of the state means, but env.task.observation of "
-            f"{task.name} is not written. Write it in the environment's yaml, or choose a task that has it: llmrl list"
+            "method=lesr puts the meaning of each dimension of the state into its prompts, but env.task.observation of "
+            f"{task.name} is missing. Write it in the environment's yaml, or choose a task that has it: llmrl list"
         )
     if run.wrapper is not None:
         raise ConfigError("method=lesr finds its wrapper by itself: use wrapper=none, or method=vanilla with it")
@@ -127,7 +129,7 @@ class LESRSearch(Method[Config]):
             candidates = search.sample(iteration, history)
             search.train(candidates)
             last = iteration == ctx.cfg.method.iterations - 1
-            if candidates and ctx.cfg.method.feedback and not last:  # the last one's suggestions nobody would read
+            if candidates and ctx.cfg.method.feedback and not last:  # no later prompt would hold the last one's
                 history.append(search.think(iteration, candidates))
         return search.choose()
 
@@ -139,7 +141,8 @@ class _Search:
     def __init__(self, ctx: "RunContext") -> None:
         self.ctx, self.config = ctx, ctx.cfg.method
         check_task(ctx.cfg)
-        ctx.rehearse()  # an agent that cannot act or learn here says so before the LLM is asked
+        check_known_to_children(ctx.cfg.choices, "a search")
+        ctx.rehearse()  # raises before the LLM is asked where the agent cannot act or learn here
         env = ctx.env("eval")
         steps = real_steps(env, self.config.states, self.config.seed)
         self.states, self.rewards = steps.states, steps.rewards
@@ -164,19 +167,19 @@ class _Search:
         tries, rejection = 0, None
         while len(found) < self.config.k and tries < self.config.max_tries:
             index = f"{iteration}/{len(found)}/{tries}"
-            told = rejection if self.config.tell_rejections else None
-            asked = self.asker.retry(messages, told)
-            reply = self.ctx.llm.ask(asked, purpose=SAMPLE, index=index)
-            fault = REPEATED if told and reply.text == told[0] else self.past.fault(asked, reply)
+            included = rejection if self.config.tell_rejections else None
+            prompt = self.asker.retry(messages, included)
+            reply = self.ctx.llm.ask(prompt, purpose=SAMPLE, index=index)
+            fault = REPEATED if included and reply.text == included[0] else self.past.fault(prompt, reply)
             tries += 1
             verdict = self.ctx.llm.transcript.events.get((SAMPLE, index, "accepted"))
             rejected = self.ctx.llm.transcript.events.get((SAMPLE, index, "rejected"))
             if verdict is None and rejected is None:  # not known from before an interruption
                 rejected = self._check(reply.text, index, fault)
             if rejected is not None and rejected["reason"] == REPEATED:
-                if told is None:
-                    break  # it would answer so for ever
-                rejection = None  # afresh, without what it could not mend
+                if included is None:
+                    break  # every further answer would be the same
+                rejection = None  # start afresh, without the rejection that it could not mend
                 continue
             if rejected is not None:
                 rejection = (reply.text, rejected["reason"], rejected["detail"])
@@ -190,8 +193,8 @@ class _Search:
         return found
 
     def _check(self, reply: str, index: str, fault: str) -> dict | None:
-        """None where the program may be trained, else the recorded rejection. The verdict is recorded either way.
-        `fault`: why the reply is not to be read."""
+        """None for an accepted program, else the recorded rejection. The verdict is recorded either way.
+        `fault`: why the reply cannot be used, or ""."""
         own = self.config
         limits = ("max_features", "max_reward", "max_real_reward", "max_reward_share", "reject", "seed")
         asked = {key: getattr(own, key) for key in limits}
@@ -205,7 +208,7 @@ class _Search:
             facts = validate(code, self.states, rewards=self.rewards, w=own.w, revise=revise, **asked)
         except Rejected as error:
             self.ctx.llm.event(SAMPLE, index, "rejected", reason=error.name, detail=error.detail[:500])
-            self._tell(f"{index}: rejected, {error.name}: {error.detail[:100]}")
+            say(self.ctx.cfg, f"{index}: rejected, {error.name}: {error.detail[:100]}")
             return self.ctx.llm.transcript.events[SAMPLE, index, "rejected"]
         self.ctx.llm.event(SAMPLE, index, "accepted", **dataclasses.asdict(facts))
         return None
@@ -213,17 +216,17 @@ class _Search:
     # --- their trainings --------------------------------------------------------------------------------------------
 
     def train(self, candidates: list[Candidate]) -> None:
-        """Each candidate is a run of its own, side by side; one that fails is feedback, not the end."""
+        """Trains each candidate as a run of its own. One that fails becomes feedback; the search goes on."""
         places = {c.index: [self._place(c, s) for s in range(self.config.seeds)] for c in candidates}
         trained = train(self.ctx, SAMPLE, places, lambda index, made: self._facts(made))
         for c in candidates:
             facts = trained[c.index]
             c.lipschitz, c.failed = facts["lipschitz"], facts["failed"]
             c.score = -np.inf if c.failed else facts["score"]
-            self._tell(f"{c.index}: {c.failed or f'score {c.score:,.2f}'}, {c.features} features")
+            say(self.ctx.cfg, f"{c.index}: {c.failed or f'score {c.score:,.2f}'}, {c.features} features")
 
     def _place(self, candidate: Candidate, number: int) -> Path:
-        """The directory of a candidate's training, with what it is to run."""
+        """Prepares the run directory of a candidate's training."""
         own, name = self.config, candidate.name
         wrapper = lesr_wrapper.Config(
             artifact=str(program_file(self.ctx.dir, name, candidate.code)), w=own.w, state=own.state, reward=own.reward,
@@ -233,8 +236,8 @@ class _Search:
         seed = seeding.integer(own.seed, "candidate", name, number)
         return place(self.ctx.cfg, self.ctx.dir, name + (f"-seed{number}" if number else ""), wrapper, seed)
 
-    def _facts(self, places: list[Path]) -> dict[str, Any]:
-        """What a candidate's trainings came to, averaged over their seeds."""
+    def _facts(self, places: Sequence[Path]) -> dict[str, Any]:
+        """The results of a candidate's trainings, averaged over their seeds."""
         if failed := failure(places):
             return {"failed": failed, "score": None, "lipschitz": []}
         score = float(np.mean([self._score(one) for one in places]))
@@ -263,12 +266,12 @@ class _Search:
     # --- feedback and choice ----------------------------------------------------------------------------------------
 
     def think(self, iteration: int, candidates: list[Candidate]) -> "prompts.Round":
-        """The LLM analyses how its programs did (the chain-of-thought call); both go into the next prompt."""
+        """Lets the LLM analyse the results (the chain-of-thought call); both go into the next prompt."""
         suggestions = self._suggestions(iteration, candidates) if self.config.chain_of_thought else None
         return prompts.Round(candidates, suggestions)
 
     def _suggestions(self, iteration: int, candidates: list[Candidate]) -> str | None:
-        """None where no answer was whole: then the scores alone go into the next prompt, and it is counted."""
+        """The analysis; None where no answer could be used, so that the next prompt holds the scores alone."""
         messages = self.asker.feedback(candidates)
         for attempt in range(FEEDBACK_TRIES):
             index = f"{iteration}/{attempt}" if attempt else str(iteration)
@@ -281,20 +284,22 @@ class _Search:
         return None
 
     def choose(self) -> dict[str, Any]:
-        """The best program of all iterations becomes transform.py; what the search cost becomes its result."""
+        """Writes the best program of all iterations to transform.py. Returns the search's result and cost."""
         scored = [c for c in self.candidates if not c.failed]
         if not scored:
             raise RuntimeError(
-                f"No program of {len(self.candidates)} could be trained to its end, so there is nothing to choose. "
-                f"{self.ctx.dir / 'llm.jsonl'} says why each was rejected or failed."
+                f"None of the {len(self.candidates)} programs was trained to its end, so the search has no best one. "
+                f"{self.ctx.dir / 'llm.jsonl'} has the reason for each rejection and failure."
             )
         best = max(scored, key=lambda c: c.score)
         write_text(self.ctx.dir / PROGRAM, best.code)
         places = [self._place(c, s) for c in self.candidates for s in range(self.config.seeds)]
-        told = [{"index": c.index, "score": None if c.failed else c.score, "failed": c.failed, "features": c.features}
-                for c in self.candidates]  # fmt: skip
+        candidates = [
+            {"index": c.index, "score": None if c.failed else c.score, "failed": c.failed, "features": c.features}
+            for c in self.candidates
+        ]
         return totals(places) | {
-            "lesr": {"chosen": best.index, "features": best.features, "candidates": told,
+            "lesr": {"chosen": best.index, "features": best.features, "candidates": candidates,
                      "rejected": self._rejections()},
         }  # fmt: skip
 
@@ -303,9 +308,6 @@ class _Search:
                    if purpose in (SAMPLE, FEEDBACK) and kind == "rejected"]  # fmt: skip
         reasons += ["impure" for c in self.candidates if c.failed.startswith(IMPURE)]
         return {reason: reasons.count(reason) for reason in sorted(set(reasons))}
-
-    def _tell(self, text: str) -> None:
-        say(self.ctx.cfg, text)
 
 
 def critic_weights(state: dict) -> list[np.ndarray]:

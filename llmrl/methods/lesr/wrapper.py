@@ -1,4 +1,4 @@
-"""LESR's function pair under an agent: F appends features to the state, G pays an intrinsic reward.
+"""LESR's function pair around an environment: F appends features to the state, G pays an intrinsic reward.
 
 The pair is a program, `revise_state(s)` and `intrinsic_reward(updated_s)`, which a language model or a person wrote. It
 runs in the sandbox, with one call per new state: (F(s), G(F(s))) is kept until the step that leaves s is paid.
@@ -6,7 +6,7 @@ runs in the sandbox, with one call per new state: (F(s), G(F(s))) is kept until 
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, SupportsFloat
 
 import gymnasium as gym
 import numpy as np
@@ -59,14 +59,14 @@ class LESRWrapper(Wrapper):
             self._program = Asked(self._sandbox)
             features, _ = self._program.step(np.asarray(env.reset(seed=0)[0], np.float64))
         except (OSError, UnicodeDecodeError) as error:
-            why = getattr(error, "strerror", None) or "it is no text in UTF-8"
+            why = getattr(error, "strerror", None) or "not UTF-8 text"
             raise ConfigError(f"wrapper.artifact: {file} cannot be read ({why})") from error
         except SandboxFailure as failure:
             raise ConfigError(f"wrapper.artifact: {file}: {failure.name}: {failure.detail}") from failure
         self._n_features = features.size
         d = space.shape[0]
         if beyond := [i for i in config.drop if i >= d]:
-            raise ConfigError(f"wrapper.drop: there is no dimension {beyond[0]}, the state has {d}")
+            raise ConfigError(f"wrapper.drop: unknown dimension {beyond[0]}; the state has {d}: 0 to {d - 1}")
         seen = range(d + features.size if config.state == "augmented" else d)
         self._kept = np.array([i for i in seen if i not in config.drop])
         low = np.concatenate([space.low, np.full(features.size, -np.inf)])[self._kept].astype(space.dtype)
@@ -76,8 +76,7 @@ class LESRWrapper(Wrapper):
         self._g = 0.0  # G(F(s))
         self._sums = np.zeros(4)  # of ended episodes: env_steps, |r|, |w G|, values that were not finite
         self._episode = np.zeros(4)
-        recording = self._training and config.record is not None
-        self.recorder = _recorder(config, gamma) if recording else None
+        self.recorder = _recorder(config, gamma) if self._training else None
 
     def reset(self, **kwargs: Any) -> tuple[NDArray, dict]:
         obs, info = self.env.reset(**kwargs)
@@ -85,7 +84,7 @@ class LESRWrapper(Wrapper):
         self._see(obs)
         return self._state[self._kept], info
 
-    def step(self, action: NDArray) -> tuple[NDArray, float, bool, bool, dict]:
+    def step(self, action: NDArray) -> tuple[NDArray, SupportsFloat, bool, bool, dict]:
         state, g = self._state, self._g
         obs, reward, terminated, truncated, info = self.env.step(action)
         self._see(obs)
@@ -154,7 +153,9 @@ class LESRWrapper(Wrapper):
 WRAPPER = LESRWrapper
 
 
-def _recorder(config: Config, gamma: float) -> Recorder:
+def _recorder(config: Config, gamma: float) -> Recorder | None:
+    if config.record is None:
+        return None
     if config.record == "discounted_return":
         return Recorder("episode", config.scaled, "discounted_return", gamma)
     return Recorder(config.record, config.scaled, "reward", gamma)

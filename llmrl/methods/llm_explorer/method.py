@@ -1,7 +1,7 @@
-"""LLM-Explorer (Hao et al. 2025, arXiv 2505.15293): between episodes an LLM shapes what exploration is drawn from.
+"""LLM-Explorer (Hao et al. 2025, arXiv 2505.15293): between episodes an LLM shapes the exploration.
 
 Every K episodes two chained calls turn (task text, return of the last episode, M of its actions) into
-- discrete actions: a distribution p(a) that takes the place of the uniform one of epsilon-greedy;
+- discrete actions: a distribution p(a) that replaces the uniform one of epsilon-greedy;
 - continuous actions: a bias b of the Gaussian noise, N(b, sigma²) in place of N(0, sigma²).
 Nothing else of the agent changes. docs/papers/llm_explorer.md compares with the paper and the authors' code.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import gymnasium as gym
 import numpy as np
@@ -24,7 +24,7 @@ from llmrl.contracts.method import Method, Reads
 from llmrl.llm.answer import FAULTS
 from llmrl.llm.client import LLM
 from llmrl.llm.job import Job
-from llmrl.llm.parse import ParseError, Parser, parse_biases, parse_probabilities
+from llmrl.llm.parse import ParseError, Parser, Reason, parse_biases, parse_probabilities
 from llmrl.llm.tries import REPEATED, Tries
 from llmrl.runs import seeding
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 PROMPTS = Path(__file__).with_name("prompts")
 Sampler = Literal["random", "linspace", "authors_stride"]
 Answer = Literal["llm", "uniform", "constant", "shuffled", "last_frequencies"]
-ASKS_NOBODY = ("uniform", "last_frequencies")  # controls that need neither an LLM nor its key
+WITHOUT_LLM = ("uniform", "last_frequencies")  # controls that need neither an LLM nor its key
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class Config:
     asynchronous: bool = field(metadata={"neutral": False})
 
     def __post_init__(self) -> None:
-        if self.asynchronous and self.answer in ASKS_NOBODY:
-            raise ValueError(f"asynchronous: there is nothing to wait for with method.answer={self.answer}; use false")
+        if self.asynchronous and self.answer in WITHOUT_LLM:
+            raise ValueError(f"asynchronous: method.answer={self.answer} makes no LLM call to wait for; use false")
 
 
 class LLMExplorerMethod(Method[Config]):
@@ -68,7 +68,7 @@ class LLMExplorerMethod(Method[Config]):
     @classmethod
     def reads(cls, config: Config) -> tuple[Reads, ...]:
         """What of the configuration matters beside method, agent and env."""
-        return () if config.answer in ASKS_NOBODY else ("llm", "env.task")
+        return () if config.answer in WITHOUT_LLM else ("llm", "env.task")
 
     def run(self, ctx: "RunContext") -> dict[str, Any]:
         """Trains and returns the result. Raises ConfigError where agent or task text does not fit the method."""
@@ -89,12 +89,12 @@ METHOD = LLMExplorerMethod
 
 
 class LLMExplorer(Explorer):
-    """The agent's own explorer, whose `distribution` or `bias` an LLM sets anew every K episodes."""
+    """Wraps the agent's explorer, whose `distribution` or `bias` an LLM sets every K episodes."""
 
     def __init__(
         self, inner: Explorer, llm: LLM | None, config: Config, task: "Task", action_space: gym.Space, *, seed: int
     ) -> None:
-        """`llm` may be None where config.answer asks nobody."""
+        """`llm` may be None for the answers in WITHOUT_LLM."""
         self.inner = inner
         self.vector: NDArray[np.float64] | None = None  # p (n_actions,) or b (action dimensions,); None: plain
         self.pending: tuple[int, EpisodeSummary] | None = None  # ended episodes and the last one, of what is in flight
@@ -102,7 +102,9 @@ class LLMExplorer(Explorer):
         self.refreshes = 0
         self.failed_refreshes = 0  # refreshes after which no answer could be used
         self.rejected: Counter[str] = Counter()  # answers that could not be used, by reason
-        self._llm, self._config, self._seed = llm, config, seed
+        self._config, self._seed = config, seed
+        if llm is not None:
+            self._llm = llm
         self._job: Job | None = None  # at work on `pending`
         self._discrete = isinstance(action_space, gym.spaces.Discrete)
         self._attribute = "distribution" if self._discrete else "bias"
@@ -115,26 +117,30 @@ class LLMExplorer(Explorer):
             )
         if not inner.explores:
             raise ConfigError(
-                "method=llm_explorer shapes an agent's exploration, and this agent's is none: give it an "
+                "method=llm_explorer shapes an agent's exploration, but this agent does not explore: set "
                 + ("agent.epsilon_end above 0" if self._discrete else "agent.exploration_noise above 0")
             )
-        self._n = int(action_space.n) if self._discrete else int(np.prod(action_space.shape))
-        self._half_range = 1.0 if self._discrete else (action_space.high - action_space.low).ravel() / 2
-        tells_reward = self._discrete or config.tell == "reward"  # the authors' texts of continuous tasks do not
-        self._task = "" if config.answer in ASKS_NOBODY else task_text(task, config.prompt, tells_reward=tells_reward)
-        if self._task and config.prompt == "full" and len(task.actions) != self._n:
+        if isinstance(action_space, gym.spaces.Discrete):
+            self._n = int(action_space.n)
+        else:
+            assert isinstance(action_space, gym.spaces.Box)  # the other kind that agents act in
+            self._half_range = (action_space.high - action_space.low).ravel() / 2
+            self._n = self._half_range.size
+        with_reward = self._discrete or config.tell == "reward"  # the authors' texts of continuous tasks do not
+        self._task = "" if config.answer in WITHOUT_LLM else task_text(task, config.prompt, with_reward=with_reward)
+        if self._task and config.prompt == "full" and (described := len(task.actions or ())) != self._n:
             raise ConfigError(
-                f"env.task.actions tells of {len(task.actions)} actions of {task.name}, but the environment has "
+                f"env.task.actions describes {described} actions of {task.name}, but the environment has "
                 f"{self._n}: correct the environment's yaml, or use method.prompt=name"
             )
 
     def on_episode_start(self, clock: Clock, number: int, last: EpisodeSummary | None) -> None:
-        """Every K ended episodes the LLM is asked: everything first, then the state changes at once.
+        """Asks the LLM every K ended episodes. The state changes once all of its answers are there.
 
-        Asynchronously it is only begun here; what falls due while one is in flight is begun at the next start after it.
+        Asynchronous: a refresh only starts here; one that falls due while another is in flight starts after it.
         """
         if self._job is not None:
-            self._job.raise_failure()  # not in propose: here the loop leaves a checkpoint, and the same command goes on
+            self._job.raise_failure()  # not in propose: here the loop saves a checkpoint to resume from
         elif last is not None and self._due(clock.episodes):
             if self._config.asynchronous:
                 self._begin(clock.episodes, last)
@@ -145,12 +151,12 @@ class LLMExplorer(Explorer):
     def propose(
         self, obs: Any, policy: Policy, clock: Clock, info: Sequence[dict], rng: np.random.Generator
     ) -> NDArray:
-        if self._job is not None and (refresh := self._job.ready(clock.env_steps)) is not None:
+        if self._job and self.pending and (refresh := self._job.ready(clock.env_steps)) is not None:
             self._apply(self.pending[0], *refresh)
         return self.inner.propose(obs, policy, clock, info, rng)
 
     def on_training_end(self, env_steps: int) -> None:
-        """An answer that has not come by now is not waited for."""
+        """Drops the refresh in flight, if there is one."""
         if self._job is not None:
             self._job.drop(env_steps)
 
@@ -176,7 +182,7 @@ class LLMExplorer(Explorer):
         self.refreshes, self.failed_refreshes = state["refreshes"], state["failed_refreshes"]
         self.rejected = Counter(state["rejected"])
         self._set(state["vector"])
-        if (pending := state.get("pending")) is not None:  # asked again; what was paid for is in llm.jsonl
+        if (pending := state.get("pending")) is not None:  # begun again; paid answers are in llm.jsonl
             self._begin(*pending)
 
     def _due(self, episodes: int) -> bool:
@@ -213,38 +219,37 @@ class LLMExplorer(Explorer):
     def _refresh(self, episode: int, last: EpisodeSummary) -> tuple[NDArray[np.float64] | None, Counter[str]]:
         """The new vector, or None where no answer could be used, and the rejected answers by reason."""
         rejected: Counter[str] = Counter()
-        if self._config.answer in ASKS_NOBODY:
+        if self._config.answer in WITHOUT_LLM:
             return self._without_llm(last), rejected
         kind = "discrete" if self._discrete else "continuous"
         rng = seeding.generator(self._seed, "llm", episode)
-        shown = sample_actions(last.actions, self._config.m, self._config.sampler, rng)
+        sampled = sample_actions(last.actions, self._config.m, self._config.sampler, rng)
         facts = {
-            "n": self._n, "last": self._n - 1, "format": _format(self._n, kind), "count": len(shown),
+            "n": self._n, "last": self._n - 1, "format": _format(self._n, kind), "count": len(sampled),
             "answer": fill("answer_analysis" if self._config.analysis else "answer_object"),
-            "actions": _listed(shown), "episode_return": _number(last.episode_return),
+            "actions": _listed(sampled), "episode_return": _number(last.episode_return),
         }  # fmt: skip
         request = fill(f"strategy_{kind}", **facts)
-        if self._config.answer == "constant":  # one call that sees nothing of the training
+        if self._config.answer == "constant":  # one call, whose prompt has nothing of the training
             messages, read = self._messages("strategy_system", request), partial(self._read, episode=episode)
             return self._ask("llm_explorer.constant", episode, messages, read, rejected), rejected
-        seen = fill(f"episode_{kind}", **facts)
+        situation = fill(f"episode_{kind}", **facts)
         purpose = "llm_explorer.strategy_directly"
         if self._config.stages == 2:
             # stage 1: d = LLM(task, return, actions)
-            stage_1 = self._messages("status_system", seen, fill("status_request"))
-            seen = self._ask("llm_explorer.status", episode, stage_1, _text, rejected)
-            if seen is None:
+            stage_1 = self._messages("status_system", situation, fill("status_request"))
+            description = self._ask("llm_explorer.status", episode, stage_1, _text, rejected)
+            if description is None:
                 return None, rejected
-            seen, purpose = fill("strategy_description", description=seen), "llm_explorer.strategy"
+            situation, purpose = fill("strategy_description", description=description), "llm_explorer.strategy"
         # stage 2: p or b = LLM(task, d); it sees the episode through stage 1 alone
-        stage_2 = self._messages("strategy_system", seen, request)
+        stage_2 = self._messages("strategy_system", situation, request)
         return self._ask(purpose, episode, stage_2, partial(self._read, episode=episode), rejected), rejected
 
     def _ask(
         self, purpose: str, episode: int, messages: list[dict], read: Callable[[str], Any], rejected: Counter[str]
     ) -> Any:
-        """What `read` makes of the first answer that it accepts, or None after `max_tries` answers, or after
-        one that repeats another."""
+        """The first answer that `read` accepts, as it reads it; None after `max_tries` answers or a repeated one."""
         numeric = purpose != "llm_explorer.status"
         tries = Tries()
         for attempt in range(self._config.max_tries):
@@ -253,7 +258,7 @@ class LLMExplorer(Explorer):
             reply = self._llm.ask(messages, purpose=purpose, index=index, json=json)
             try:
                 if fault := tries.fault(messages, reply):
-                    raise ParseError(fault, FAULTS[fault])
+                    raise ParseError(cast(Reason, fault), FAULTS[fault])
                 value = read(reply.text)
             except ParseError as error:
                 self._llm.event(purpose, index, "rejected", reason=error.reason, detail=str(error)[:300])
@@ -273,7 +278,7 @@ class LLMExplorer(Explorer):
         return self._bounded(vector)
 
     def _without_llm(self, last: EpisodeSummary) -> NDArray[np.float64]:
-        """The controls that ask nobody: plain exploration, or more of what the last episode's actions were."""
+        """The controls without an LLM: plain exploration, or the last episode's action frequencies (mean action)."""
         if self._config.answer == "uniform":
             return np.full(self._n, 1 / self._n) if self._discrete else np.zeros(self._n)
         if self._discrete:
@@ -311,10 +316,10 @@ def sample_actions(actions: NDArray, m: int, sampler: Sampler, rng: np.random.Ge
     return actions[length % m :: length // m]
 
 
-def task_text(task: "Task", prompt: Literal["full", "name"], *, tells_reward: bool = True) -> str:
-    """What the LLM is told of the task, with its reward and its end or without.
+def task_text(task: "Task", prompt: Literal["full", "name"], *, with_reward: bool = True) -> str:
+    """The prompt's description of the task, with or without its reward and end.
 
-    Raises ConfigError where a `full` prompt has no text to tell.
+    Raises ConfigError where the task has no text for a `full` prompt.
     """
     if prompt == "name":
         return fill("task_name", name=task.name)
@@ -325,10 +330,10 @@ def task_text(task: "Task", prompt: Literal["full", "name"], *, tells_reward: bo
             f"method.prompt=full needs the text of the task, but env.task of {task.name} has no {', '.join(missing)}. "
             "Write it in the environment's yaml (conf/env/<suite>/<task>.yaml, key task), or use method.prompt=name"
         )
-    actions = "\n".join(f"{number}: {meaning}" for number, meaning in enumerate(task.actions))
+    actions = "\n".join(f"{number}: {meaning}" for number, meaning in enumerate(task.actions or ()))
     texts = {part: str(getattr(task, part)).strip() for part in parts if part != "actions"}
-    told = fill("task_told", **texts) + "\n" if tells_reward else ""
-    return fill("task_full", actions=actions, told=told, **texts)
+    reward_and_end = fill("task_told", **texts) + "\n" if with_reward else ""
+    return fill("task_full", actions=actions, told=reward_and_end, **texts)
 
 
 def fill(template: str, **values: Any) -> str:
@@ -343,7 +348,7 @@ def _template(name: str) -> Template:
 
 def _text(answer: str) -> str:
     if not answer.strip():
-        raise ParseError("empty", "there is no text")
+        raise ParseError("empty", "the answer has no text")
     return answer.strip()
 
 

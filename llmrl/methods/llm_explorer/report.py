@@ -1,5 +1,5 @@
-"""What LLM-Explorer adds to console, figures and page: what the LLM read and answered between episodes, and the
-distributions or biases that came of it, over training."""
+"""What LLM-Explorer adds to console, figures and page: the LLM's prompts and answers between episodes, and the
+resulting distributions or biases over training."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -42,7 +42,7 @@ class Refresh:
 
 
 def vector_name(record: RunRecord) -> str | None:
-    """Either "distribution" or "bias"; None where the run has no such thing."""
+    """Either "distribution" or "bias"; None where the run has neither."""
     return next((name for name in VECTORS if any(name in row for row in _events(record))), None)
 
 
@@ -156,7 +156,7 @@ def draw_exploration(axes: "Axes", run: RunRecord) -> None:
 
 
 class LLMExplorerReport(PaperReport):
-    """Its refreshes."""
+    """The refreshes of a run."""
 
     figures = {
         "exploration": FigureKind(

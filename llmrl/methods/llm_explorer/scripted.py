@@ -1,4 +1,4 @@
-"""`llm=scripted` for LLM-Explorer: what was done rarely deserves more exploration; it knows no task, no good policy."""
+"""`llm=scripted` for LLM-Explorer: rare actions get more exploration; it knows neither the task nor a good policy."""
 
 import json
 import re

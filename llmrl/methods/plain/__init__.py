@@ -1,1 +1,1 @@
-"""Training without an LLM, and evaluation alone."""
+"""Methods without an LLM: training, offline training, and evaluation of a trained agent."""

@@ -1,4 +1,4 @@
-"""Plays what another run has learned, on this run's environment, and learns nothing: the sim-to-sim transfer, say."""
+"""Evaluates the agent of another run on this run's environment, without training: sim-to-sim transfer, for example."""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,11 +24,11 @@ class Pretrained(Method[Config]):
 
     def run(self, ctx: "RunContext") -> dict[str, Any]:
         source = Path(ctx.cfg.method.run)
-        wrapper = kept(source) if ctx.cfg.wrapper is None else None  # that of the source, unless this run has one
+        wrapper = kept(source) if ctx.cfg.wrapper is None else None  # this run's own, else the source's
         agent, clock = ctx.trained(source, ctx.env("eval", wrapper))
         ctx.evaluate(agent, clock, wrapper, end=True)
-        told = {"run": ctx.cfg.method.run, **asdict(clock)}
-        return {"env_steps": 0, "updates": 0, "episodes": 0, "pretrained": told}
+        summary = {"run": ctx.cfg.method.run, **asdict(clock)}
+        return {"env_steps": 0, "updates": 0, "episodes": 0, "pretrained": summary}
 
 
 METHOD = Pretrained

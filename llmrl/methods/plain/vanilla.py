@@ -1,4 +1,4 @@
-"""Plain training: the agent with its own exploration. The control beside every other method."""
+"""Plain training: the agent with its own exploration. The baseline of every other method."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Config:
-    """Nothing to choose."""
+    """No options."""
 
 
 class Vanilla(Method[Config]):

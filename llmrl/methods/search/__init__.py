@@ -1,1 +1,1 @@
-"""What searches over programs that an LLM writes have in common: LESR's, Eureka's."""
+"""Shared parts of the searches over LLM-written programs: LESR's and Eureka's."""

@@ -1,4 +1,4 @@
-"""The trainings of a search: each candidate is a run of its own, side by side with the others."""
+"""Trains the candidates of a search, each as a run of its own, several at a time."""
 
 import dataclasses
 import sys
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def program_file(directory: Path, name: str, code: str) -> Path:
-    """Keeps a candidate's program in the search's directory."""
+    """Writes a candidate's program into the search's directory."""
     path = directory / "programs" / f"{name}.py"
     path.parent.mkdir(exist_ok=True)
     write_text(path, code)
@@ -26,7 +26,7 @@ def program_file(directory: Path, name: str, code: str) -> Path:
 
 
 def place(search: Run, directory: Path, name: str, wrapper: Any, seed: int) -> Path:
-    """The directory of a training, with what it is to run: plainly, in `wrapper`, on its own seed."""
+    """Prepares the run directory of one training: plain training in `wrapper`, on its own seed."""
     run = wrapped(search, wrapper)
     run = dataclasses.replace(
         run, method=vanilla.Config(), seed=seed, choices=run.choices | {"method": "vanilla"},
@@ -42,8 +42,10 @@ def train(
     places: Mapping[str, Sequence[Path]],
     facts: Callable[[str, Sequence[Path]], dict[str, Any]],
 ) -> dict[str, dict[str, Any]]:
-    """Trains the candidates {index of the call: its directories} and returns what each came to, as `facts` tells it:
-    recorded beside the call, so that a search that goes on knows it. One that fails is a fact, not the end."""
+    """Trains the candidates {index of the LLM call: run directories} and returns the `facts` of each.
+
+    The facts are recorded beside the call, so that a resumed search has them. A training may fail: that is a fact too.
+    """
     events = ctx.llm.transcript.events
     todo = [index for index in places if (purpose, index, "trained") not in events]
     run_all([one for index in todo for one in places[index]], ctx.cfg.compute.workers, ctx.stop)
@@ -53,7 +55,7 @@ def train(
 
 
 def failure(places: Iterable[Path]) -> str:
-    """Why a training has no result; "" where all have one."""
+    """Why one of the trainings has no result; "" if all have one."""
     for one in places:
         outcome = outcome_of(one)
         if outcome is None or outcome.status != DONE:
@@ -62,7 +64,7 @@ def failure(places: Iterable[Path]) -> str:
 
 
 def totals(places: Sequence[Path]) -> dict[str, Any]:
-    """What the trainings that came to their end made, for the search's result."""
+    """Sums over the finished trainings, for the search's result."""
     done = [result_of(one) for one in places if (outcome := outcome_of(one)) and outcome.status == DONE]
     rows = [row for one in places for row in read_jsonl(one / "eval.jsonl")]
     total = {key: sum(result[key] for result in done) for key in ("env_steps", "updates", "episodes")}
@@ -71,6 +73,6 @@ def totals(places: Sequence[Path]) -> dict[str, Any]:
 
 
 def say(run: Run, text: str) -> None:
-    """A line for whoever watches the search."""
+    """Prints a line of progress."""
     if run.log.progress:
         print(f"  search {text}", file=sys.stderr, flush=True)

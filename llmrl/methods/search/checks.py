@@ -1,4 +1,4 @@
-"""Checks of a program that every search makes: it is fast enough, and it gives the same again for the same."""
+"""Checks that every search makes of a program: it is fast enough, and equal inputs give equal outputs."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ Check = Callable[[Sandbox, Sequence[NDArray]], tuple[NDArray, ...]]  # (n, …) 
 
 
 def within_time(check: Check, sandbox: Sandbox, columns: Sequence[NDArray]) -> tuple[NDArray, ...]:
-    """`check` of all rows, after a look at how long the first ones take. Raises Rejected: too_slow."""
+    """Runs `check` on all rows, after timing it on the first 50. Raises Rejected (too_slow)."""
     few, taken = [column[:50] for column in columns], []
     for _ in range(3):  # the best of three: a busy machine is not the program's fault
         begin = time.perf_counter()
@@ -33,8 +33,7 @@ def within_time(check: Check, sandbox: Sandbox, columns: Sequence[NDArray]) -> t
 def check_pure(
     check: Check, sandbox: Sandbox, another: Sandbox, columns: Sequence[NDArray], values: Sequence[NDArray]
 ) -> None:
-    """Asks once more for the rows whose values are known, in other orders and in another process. Raises Rejected:
-    impure."""
+    """Evaluates the rows of known `values` again, in other orders and in another process. Raises Rejected (impure)."""
     n = len(columns[0])
     backwards, mixed = np.arange(n)[::-1], seeding.generator(0, "purity").permutation(n)
     for process, order in (sandbox, backwards), (sandbox, mixed), (another, np.repeat(mixed, 2)):

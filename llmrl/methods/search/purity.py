@@ -1,8 +1,8 @@
-"""During training: does a program still give what it gave for the same arguments?
+"""Checks during training that a program stays pure: equal arguments give equal answers.
 
-The sandbox's gate keeps out what could remember, and the checks before any training ask again. What both missed shows
-here: the first arguments and newer ones are asked again at every EVERY-th call, 0.8 % more calls. The answers to others
-do not depend on it, and which they are follows from the number of calls, which a resume restores.
+The sandbox's gate forbids state, and the checks before training look for it. What both miss is found here: every EVERY
+calls, the first arguments and newer ones are evaluated again, 0.8 % more calls. No other answer depends on it, and the
+choice follows from the number of calls, which a resume restores.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ EVERY = 250  # calls
 
 
 class Asked:
-    """The program's `step`, asked once for each new state, and now and then for an old one."""
+    """Calls the program's `step` once for each new state, and now and then again for an old one."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
@@ -22,7 +22,7 @@ class Asked:
         self._kept: list[tuple[list[NDArray], list[NDArray]]] = []  # (arguments, answer) of the first call, of a newer
 
     def step(self, *arguments: NDArray[np.float64]) -> tuple[NDArray, ...]:
-        """What the program answers. Raises SandboxFailure, "impure" among its names."""
+        """The program's answer. Raises SandboxFailure, also where the program is found impure."""
         values = self._sandbox.call("step", *arguments)
         if self._calls % EVERY == 0:
             self.look()
@@ -31,7 +31,7 @@ class Asked:
         return values
 
     def look(self) -> None:
-        """Asks again what is kept. Raises SandboxFailure where an answer is another than before."""
+        """Evaluates the kept arguments again. Raises SandboxFailure (impure) where an answer differs."""
         for arguments, before in self._kept:
             again = self._sandbox.call("step", *arguments)
             if not all(np.array_equal(a, b, equal_nan=True) for a, b in zip(before, again, strict=True)):

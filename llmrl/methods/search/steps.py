@@ -1,4 +1,4 @@
-"""Steps that a task really makes, for the checks of a program before anything is trained."""
+"""Real steps of a task, for the checks of a program before training."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from llmrl.runs import seeding
 from llmrl.runs.evaluate import uniform_policy
 
-EPISODE_STEPS = 100  # of the rollouts, so that there are resets among them
+EPISODE_STEPS = 100  # per rollout, so that resets are included
 
 
 class Steps(NamedTuple):
@@ -22,7 +22,7 @@ class Steps(NamedTuple):
 
 
 def real_steps(env: gym.Env, n: int, seed: int) -> Steps:
-    """n steps from a random policy, resets among them."""
+    """n steps of a random policy, resets included."""
     act, rng = uniform_policy(env.action_space), seeding.generator(seed, "real_states")
     rows: list[tuple[NDArray, NDArray, NDArray, float]] = []
     episode = 0

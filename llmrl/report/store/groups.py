@@ -76,7 +76,7 @@ def select(paths: Iterable[Path]) -> list[RunRecord]:
         if not path.is_dir():
             raise ConfigError(f"there is no directory {path}; `llmrl status` lists the runs in outputs/<study>/")
         studies: defaultdict[Path, set[str]] = defaultdict(set)  # by the directory outputs/ that they lie in
-        for folder in dict.fromkeys(run.parents[2] for run in _runs(path)):  # outputs/<study>
+        for folder in dict.fromkeys(run.parents[2] for run in runs_below(path)):  # outputs/<study>
             outputs = _outputs(folder)
             studies[outputs].add(str(folder.relative_to(outputs)))
         if not studies:
@@ -98,7 +98,7 @@ def _outputs(folder: Path) -> Path:
     return folder.parent
 
 
-def _runs(path: Path) -> Iterator[Path]:
+def runs_below(path: Path) -> Iterator[Path]:
     """Directories named like runs at or below `path`, nothing hidden and none inside another."""
     for folder, below, _ in os.walk(path):
         if RUN_NAME.fullmatch(Path(folder).name):

@@ -33,7 +33,8 @@ def caption(
     seeds = ", ".join(map(str, dict.fromkeys(run.seed for run in runs)))
     lengths = " or ".join(f"{n:,} {unit}" for n, unit in sorted({(run.steps, run.unit) for run in runs}))
     displayed = {table.metric, *(result.metric for result in results)}
-    evaluations = f"{score.text}; " if displayed & set(EVALUATED) else ""
+    evaluated = {table.measured(metric) for metric in displayed} & set(EVALUATED)
+    evaluations = f"{score.text}; " if evaluated else ""
     bootstrapped = any(statistic != "mean" for statistic in (table.summary or {}).values())
     texts = [f"{name}: {table.title}", f"Score: {evaluations}{metrics[table.metric].unit}.",
              f"Seeds {seeds}; {lengths} a run. Intervals: 95 % over runs "
@@ -41,9 +42,10 @@ def caption(
     if table.normalise is not None and NORMALISED in displayed:
         low, high = table.normalise.low, table.normalise.high
         exact = ", of medians and IQMs as if these means were exact" * bootstrapped
+        of = "return" if table.metric == NORMALISED else metrics[table.metric].unit
         texts.append(
-            f"Normalised: 100 (x - mean {low}) / |mean {high} - mean {low}| of the row's own runs; intervals by the "
-            f"delta method{exact}."
+            f"Normalised: 100 (x - mean {low}) / |mean {high} - mean {low}| of the row's own runs, x: {of}; intervals "
+            f"by the delta method{exact}."
         )
     if table.published and paper is None:
         texts.append("No published numbers: the paper's are not this score.")

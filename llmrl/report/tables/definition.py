@@ -73,6 +73,10 @@ class Table:
         """What a column's numbers are."""
         return self.columns[column].metric or self.metric
 
+    def measured(self, metric: str) -> str:
+        """What is measured of a run for a metric: `normalised` is of the table's own."""
+        return self.metric if metric == NORMALISED else metric
+
 
 def read(file: Path) -> Table:
     """Raises ConfigError, naming file and key, where the yaml is not a table."""

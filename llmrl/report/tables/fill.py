@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from llmrl.checks import ConfigError, raised
 from llmrl.contracts.report import Metric
 from llmrl.report import stats
 from llmrl.report.published import Published, published
@@ -108,8 +109,9 @@ class _Filler:
                             published=theirs, marks=marks(numbers.records))  # fmt: skip
         if numbers.mean is None:
             return replace(result, missing=numbers.missing)
-        evaluated, n = metric in metrics.EVALUATED, len(numbers.values)
-        trained = evaluated and metric not in metrics.RATES and self.score.kind == "train_last_100"
+        measured, n = self.table.measured(metric), len(numbers.values)
+        evaluated = measured in metrics.EVALUATED
+        trained = evaluated and measured not in metrics.RATES and self.score.kind == "train_last_100"
         difference = None
         if theirs is not None and theirs.value is not None:
             difference = numbers.mean.minus(theirs.value, theirs.spread, theirs.n)
@@ -163,9 +165,9 @@ class _Filler:
         self, records: Sequence[RunRecord], metric: str, score: Score, suite: str | None
     ) -> list[tuple[RunRecord, float]]:
         """The finished runs that have such a number, with it."""
-        kind = self.metrics[metric]
+        kind = self.metrics[self.table.measured(metric)]
         done = [record for record in records if standing(record) == DONE_RUN]
-        found = [(record, _number(kind, record, score, suite)) for record in done]
+        found = [(record, _number(metric, kind, record, score, suite)) for record in done]
         return [(record, value) for record, value in found if value is not None]
 
     def theirs(self, row: str, column: str) -> Published | None:
@@ -225,8 +227,13 @@ class _Filler:
         return claims.judge(claim, there, rows, one_scale=one_scale, undefined=undefined)
 
 
-def _number(kind: Evaluated | Metric, record: RunRecord, score: Score, suite: str | None) -> float | None:
-    return kind.number(record, score, suite) if isinstance(kind, Evaluated) else kind.number(record)
+def _number(name: str, kind: Evaluated | Metric, record: RunRecord, score: Score, suite: str | None) -> float | None:
+    if isinstance(kind, Evaluated):
+        return kind.number(record, score, suite)
+    try:
+        return kind.number(record)
+    except Exception as error:  # noqa: BLE001 (a paper's metric may be anybody's code)
+        raise ConfigError(f"metric {name} of {record.path}: {raised(error)}") from error
 
 
 def keys(cell: Cell) -> tuple[tuple[int, str], ...]:

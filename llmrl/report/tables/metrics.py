@@ -78,11 +78,11 @@ RATES = {
     "success_authors": "success rate, the authors' rule",
     "success_official": "success rate, the official rule",
 }
-NORMALISED = "normalised"  # fill.py makes it of a row's returns
+NORMALISED = "normalised"  # fill.py makes it of the table's metric; where that is `normalised` itself, of the return
 EVALUATED = {
     "return": Evaluated("return", returns),
     "human_normalised": Evaluated("human-normalised score, %", human_normalised, one_scale=True),
-    NORMALISED: Evaluated("normalised return, %", returns, one_scale=True),
+    NORMALISED: Evaluated("normalised score, %", returns, one_scale=True),
 } | {rule: Evaluated(unit, partial(successes, rule), one_scale=True) for rule, unit in RATES.items()}
 
 

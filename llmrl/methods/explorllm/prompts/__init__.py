@@ -1,5 +1,6 @@
-"""What ExploRLLM asks an LLM for: a planner, a pick program and a place program (docs/papers/explorllm.md). The
-texts are ours and stand in prompts/*.txt; each is one user message, with pictures of crops where the model sees them.
+"""ExploRLLM's prompts for a planner, a pick program and a place program (docs/papers/explorllm.md).
+
+The texts are ours and stand in prompts/*.txt; each is one user message, with images of crops for models that see.
 """
 
 from functools import cache
@@ -7,7 +8,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from llmrl.methods.explorllm.examples import letter_crops, picture
+from llmrl.methods.explorllm.examples import letter_crops, png_url
 
 PROMPTS = Path(__file__).parent
 ZOOM = 4
@@ -15,7 +16,7 @@ Message = dict[str, Any]
 
 
 class Asker:
-    """The messages for one task; env is the environment's Config, `images`: whether crops are shown."""
+    """The messages for one task; env: the environment's Config; images: whether they hold images of crops."""
 
     def __init__(self, env: Any, *, images: bool, seed: int) -> None:
         self._env = env
@@ -23,7 +24,7 @@ class Asker:
         self._things = "blocks" if blocks else "letters"
         sizes = ", cubes of 40 mm" if blocks else f", flat and at most {100 * env.letter_scale:g} mm wide and high"
         self._scene = fill("scene", things=self._things, sizes=sizes)
-        *self._shapes, self._bowl = letter_crops(env, seed) if images else [None]
+        self._crops = letter_crops(env, seed) if images else []  # of each shape, and last of a bowl
 
     def planner(self) -> list[Message]:
         one = "Put the wanted object in the wanted bowl; wanted has one row."
@@ -32,21 +33,20 @@ class Asker:
         return self._message("planner", "planner", [], command=command)
 
     def affordance(self) -> list[Message]:
-        return self._message("affordance", "affordance", self._shapes)
+        return self._message("affordance", "affordance", self._crops[:-1])
 
     def place_map(self) -> list[Message]:
-        shown = [self._shapes[0], self._bowl] if self._shapes else []
-        return self._message("place", "place_map", shown)
+        return self._message("place", "place_map", [self._crops[0], self._crops[-1]] if self._crops else [])
 
-    def _message(self, template: str, function: str, shown: list, **values: str) -> list[Message]:
-        names = ", ".join(name for name, _ in shown)
-        told = "\n" + fill("pictures", zoom=ZOOM, names=names) + "\n" if shown else ""
+    def _message(self, template: str, function: str, crops: list, **values: str) -> list[Message]:
+        names = ", ".join(name for name, _ in crops)
+        legend = "\n" + fill("pictures", zoom=ZOOM, names=names) + "\n" if crops else ""
         rules = fill("rules", function=function)
-        text = fill(template, scene=self._scene, rules=rules, **({} if function == "planner" else {"pictures": told}),
+        text = fill(template, scene=self._scene, rules=rules, **({} if function == "planner" else {"pictures": legend}),
                     **values)  # fmt: skip
-        if not shown:
+        if not crops:
             return [{"role": "user", "content": text}]
-        images = [{"type": "image_url", "image_url": {"url": picture(crop, ZOOM)}} for _, crop in shown]
+        images = [{"type": "image_url", "image_url": {"url": png_url(crop, ZOOM)}} for _, crop in crops]
         return [{"role": "user", "content": [{"type": "text", "text": text}, *images]}]
 
 

@@ -1,5 +1,5 @@
 """KALM's grounded language model (arXiv 2404.09248; docs/papers/kalm.md): a causal language model is
-trained on rollouts and their goals in words until it can imagine the ones from the others.
+trained on rollouts and their goals in words until it can imagine either from the other.
 
 The run's directory is the artifact: model.json names the model, weights.safetensors holds what was trained of it.
 """
@@ -44,14 +44,14 @@ class Config:
 
     def __post_init__(self) -> None:
         if 0 not in self.tasks or len(set(self.tasks)) < len(self.tasks):
-            raise ValueError(f"tasks: different ones, and 0 among them, which imagining needs, not {list(self.tasks)}")
+            raise ValueError(f"tasks: must be distinct and include 0, which imagining needs, not {list(self.tasks)}")
         if self.model.batch_size < len(self.tasks):
             raise ValueError(f"model.batch_size: at least one sample of each of the {len(self.tasks)} tasks")
 
 
 def check(run: Run, config: Config, key: str) -> None:
-    """Raises ConfigError, before anything is collected or trained, where such a model cannot be. `key`: where the run's
-    configuration has it."""
+    """Raises ConfigError, before anything is collected or trained, where the model cannot be made. `key`: where the
+    run's configuration has it."""
     from llmrl.methods.kalm.model import network
 
     if run.env.obs_velocity:
@@ -126,7 +126,7 @@ class KALMModel(Method[Config]):
 
         OfflineTraining(
             learner,
-            pairs,
+            pairs,  # type: ignore[arg-type]  # its batches are the Grounder's own
             seed=config.seed,
             schedule=Schedule(updates, math.ceil(updates / config.model.evaluations), ctx.cfg.log.every,
                               ctx.cfg.compute.checkpoint_every_s),
@@ -148,6 +148,7 @@ def updates_of(config: Config, rollouts: int) -> int:
     """Gradient updates of a training on so many rollouts; an epoch sees each with each task once."""
     if config.model.updates is not None:
         return config.model.updates
+    assert config.model.epochs is not None  # the one or the other: Model's own check
     seen = config.model.batch_size * config.model.accumulation
     return math.ceil(config.model.epochs * rollouts * len(config.tasks) / seen)
 
@@ -167,15 +168,15 @@ def sentences_of(rollouts: Rollouts) -> tuple[tuple[str, ...], Any]:
     """(all sentences of the rollouts' goals, the numbers of those of each rollout (n, 54)). Raises ConfigError where
     goals are of several tiers."""
     goals, number = np.unique(rollouts.goals, axis=0, return_inverse=True)
-    told = [language.of(goal) for goal in goals]
-    if len({len(each) for each in told}) > 1:
+    wordings = [language.of(goal) for goal in goals]
+    if len({len(texts) for texts in wordings}) > 1:
         raise ConfigError("the dataset's goals are of several tiers; a language model is trained on those of one")
-    each = len(told[0])
-    return tuple(t for texts in told for t in texts), number.reshape(-1, 1) * each + np.arange(each)
+    each = len(wordings[0])
+    return tuple(t for texts in wordings for t in texts), number.reshape(-1, 1) * each + np.arange(each)
 
 
 def vocabulary(texts: Sequence[str]) -> list[str]:
-    """The texts whose words a tokenizer from scratch shall know: the sentences and the prompts."""
+    """The words of the sentences and the prompts, for a tokenizer from scratch."""
     from llmrl.methods.kalm.model.tasks import PROMPTS
 
     found = {word for line in (*texts, *PROMPTS.values()) for word in line.split() if "{" not in word}
@@ -212,7 +213,7 @@ def save(directory: Path, model: Any, config: Model, words: list[str], width: in
 
 
 def load(directory: Path, device: Any) -> Loaded:
-    """What `save` wrote. Raises ConfigError where there is no such model, or it is damaged."""
+    """What `save` wrote. Raises ConfigError where it is missing or damaged."""
     import torch
     from safetensors.torch import load as unpacked
 

@@ -18,6 +18,7 @@ from llmrl.envs import text
 from llmrl.envs.base import require
 from llmrl.methods.kalm.model.config import Model, Sizes
 from llmrl.methods.kalm.model.tokenizer import word_level
+from llmrl.runs import seeding
 
 STATE, ACTIONS = 10, 40  # numbers in a state (x, y of five balls, m); actions
 INIT = 0.02  # standard deviation of the initial weights of a language model from scratch, as Llama's
@@ -123,13 +124,18 @@ class Continuation:
     With a cache each step computes one position; without it, all of them again.
     """
 
+    hidden: Tensor
+    _rows: Tensor  # (n, positions that were read last, hidden)
+
     def __init__(self, model: GroundedLM, x: Sequences, *, cache: bool = True) -> None:
-        self._model, self._cached, self._past, self._rows = model, cache, None, None
+        self._model, self._cached = model, cache
+        self._past: Any = None  # the cache of transformers
         self._read(model.embed(x))
 
     def append(self, embedded: Tensor) -> None:
         """(n, hidden): what now stands at the end of each."""
-        self._read(embedded[:, None])
+        rows = embedded[:, None]
+        self._read(rows if self._cached else torch.cat([self._rows, rows.to(self._rows.dtype)], dim=1))
 
     def keep(self, which: Tensor) -> None:
         """Goes on with these alone: indices (k,)."""
@@ -140,8 +146,6 @@ class Continuation:
             self._rows = self._rows[which]
 
     def _read(self, rows: Tensor) -> None:
-        if not self._cached and self._rows is not None:
-            rows = torch.cat([self._rows, rows.to(self._rows.dtype)], dim=1)
         self._rows = rows
         rows = rows.to(self._model.lm.get_input_embeddings().weight.dtype)
         out = self._model.lm.base_model(inputs_embeds=rows, past_key_values=self._past, use_cache=self._cached)
@@ -153,19 +157,19 @@ class Continuation:
 
 
 def make(config: Model, words: list[str], width: int | None, gen: Generator) -> tuple[GroundedLM, Any]:
-    """(model, its tokenizer) on the CPU. `words`: the texts that a tokenizer from scratch shall know. Raises
+    """(model, its tokenizer) on the CPU. `words`: the vocabulary of a tokenizer from scratch. Raises
     ConfigError where the pretrained model is missing, or cannot be adapted."""
     if config.sizes is not None:
         tokenizer = word_level(words)
-        lm = _from_nothing(config.sizes, tokenizer)
+        lm = _from_scratch(config.sizes, tokenizer)
     else:
         lm, tokenizer = _pretrained(config)
     return GroundedLM(lm, config, width, gen), tokenizer
 
 
 def check(config: Model, key: str = "method.model") -> None:
-    """Raises ConfigError, before anything is collected or trained, where what `make` needs is not there. `key`: where
-    the run's configuration has it."""
+    """Raises ConfigError, before anything is collected or trained, where `make` would lack something. `key`: where the
+    run's configuration has it."""
     transformers = require("transformers", "llmrl[kalm]", "KALM's language model")
     if config.adapter == "lora":
         require("peft", "llmrl[kalm]", f"{key}.adapter=lora")
@@ -180,8 +184,8 @@ def check(config: Model, key: str = "method.model") -> None:
                 raise OSError(f"no weights: {' or '.join(WEIGHT_FILES)}")
         if not _causal(about):
             raise ConfigError(
-                f"{key}.pretrained: {config.pretrained} is a model of the kind {about.model_type}, which sees all of a "
-                "text at once; a causal one is needed, such as of the kinds llama, qwen2 or opt"
+                f"{key}.pretrained: {config.pretrained} is a model of the kind {about.model_type}, which is not causal "
+                "but reads a text in both directions. Use a causal one, such as of the kinds llama, qwen2 or opt"
             )
 
 
@@ -197,7 +201,7 @@ def _causal(about: Any) -> bool:
     return kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not encoder
 
 
-def _from_nothing(sizes: Sizes, tokenizer: Any) -> Any:
+def _from_scratch(sizes: Sizes, tokenizer: Any) -> Any:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     settings = LlamaConfig(
@@ -205,15 +209,16 @@ def _from_nothing(sizes: Sizes, tokenizer: Any) -> Any:
         num_hidden_layers=sizes.layers, num_attention_heads=sizes.heads, max_position_embeddings=MAX_POSITIONS,
         pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
     )  # fmt: skip
-    with torch.random.fork_rng(devices=[]):  # what it draws is drawn again, from our generator
+    with seeding.global_generator():  # what it draws is drawn again, from our generator
         return LlamaForCausalLM(settings)
 
 
 def _pretrained(config: Model) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    assert config.pretrained is not None  # or sizes: Model's own check
     small = config.adapter == "lora" and config.precision == "bf16"  # weights that stay as they are may be coarse
-    with _explained(config.pretrained), torch.random.fork_rng(devices=[]):
+    with _explained(config.pretrained), seeding.global_generator():
         tokenizer = AutoTokenizer.from_pretrained(config.pretrained)
         lm = AutoModelForCausalLM.from_pretrained(config.pretrained, dtype=torch.bfloat16 if small else torch.float32)
     return lm, tokenizer
@@ -226,13 +231,13 @@ def _explained(name: str, key: str | None = None) -> Iterator[None]:
         yield
     except (OSError, ValueError) as error:  # ValueError: a configuration of a kind that it does not know
         here = Path(name)
-        looked = f"the directory {here}" if here.is_dir() else f"a directory of that name, nor `{name}` on disk"
-        said = str(error).splitlines()[0][:160]
+        where = f"the directory {here} is incomplete" if here.is_dir() else f"{here} is not a directory"
+        reason = str(error).splitlines()[0][:160]
         field, group = (f"{key}.pretrained", f"llm_model@{key}") if key else ("pretrained", "llm_model")
         raise ConfigError(
-            f"{field}: {name} cannot be loaded. Looked for {looked}, nor could it be fetched from the Hugging Face hub "
-            f"({type(error).__name__}: {said}). Name a directory that holds it, fetch it beforehand (hf download "
-            f"{name}), or take {group}=tiny, which needs none"
+            f"{field}: {name} cannot be loaded: {where}, and fetching it from the Hugging Face hub failed "
+            f"({type(error).__name__}: {reason}). Name a directory that holds it, fetch it beforehand (hf download "
+            f"{name}), or use {group}=tiny, which needs none"
         ) from error
 
 
@@ -245,9 +250,13 @@ def _adapt(lm: Any, config: Model, gen: Generator) -> None:
     names = {n.rpartition(".")[2] for n, m in lm.named_modules() if isinstance(m, nn.Linear | Conv1D) and m is not last}
     if not names:
         raise ConfigError(f"adapter=lora: {config.pretrained} has no linear layer to adapt; use adapter=full")
-    settings = LoraConfig(r=config.lora_rank, lora_alpha=config.lora_alpha, lora_dropout=0.0,
-                          target_modules=sorted(names))  # fmt: skip
-    with torch.random.fork_rng(devices=[]):
+    settings = LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha,  # type: ignore[arg-type]  # a factor, so any number will do
+        lora_dropout=0.0,
+        target_modules=sorted(names),
+    )
+    with seeding.global_generator():
         inject_adapter_in_model(settings, lm)
     for name, parameter in lm.named_parameters():
         parameter.requires_grad_("lora_" in name)

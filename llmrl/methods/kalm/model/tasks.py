@@ -44,6 +44,9 @@ class Predicted(NamedTuple):
     target: Tensor  # (k, 10) m, or (k,) int64
     weight: Tensor  # (k,)
 
+    def to(self, device: torch.device) -> "Predicted":
+        return Predicted(*(x.to(device) for x in self))
+
 
 class Group(NamedTuple):
     """Sequences of one task, and what they are to predict. `before`: the states that the predicted ones come after."""
@@ -55,8 +58,8 @@ class Group(NamedTuple):
     tokens: Predicted
 
     def to(self, device: torch.device) -> "Group":
-        return Group(*(x.to(device) if isinstance(x, Sequences | Tensor) else Predicted(*(y.to(device) for y in x))
-                       for x in self))  # fmt: skip
+        return Group(self.sequences.to(device), self.states.to(device), self.before.to(device),
+                     self.actions.to(device), self.tokens.to(device))  # fmt: skip
 
 
 class Sentences:
@@ -83,9 +86,9 @@ class Writer:
         self._pieces: dict[int, list[str | list[int]]] = {}
         for task, prompt in PROMPTS.items():
             parts = [part for part in re.split(r"({\w+})", prompt) if part.strip()]
-            self._pieces[task] = [begin] + [
+            self._pieces[task] = [begin, *(
                 part[1:-1] if part[0] == "{" else words(tokenizer, part, first=i == 0) for i, part in enumerate(parts)
-            ]
+            )]  # fmt: skip
         self.stop = words(tokenizer, ".")[0]  # the token that ends an answer
 
     def __call__(
@@ -157,7 +160,7 @@ class _Page:
         self._there["vector"].append((row, position, vectors))
 
     def states(self, states: NDArray, before: NDArray | None = None) -> None:
-        """(n, 10), one each; asked for where it is said what came `before`."""
+        """(n, 10), one each; to be predicted where `before` is given."""
         row, position, _ = self._advance(np.ones(len(self.cursor), int))
         if before is None:
             self._there["state"].append((row, position, states))
@@ -200,8 +203,8 @@ class _Page:
             place = np.concatenate([row * width + position for row, position, *_ in rows])
             target, weight = (np.concatenate([r[i] for r in rows]) for i in (2, 3))
             before = np.concatenate([r[4] for r in rows]) if key == "state" else empty
-            weight = torch.from_numpy((share * weight).astype(np.float32))
-            return Predicted(torch.from_numpy(place), torch.from_numpy(target), weight), torch.from_numpy(before)
+            weights = torch.from_numpy((share * weight).astype(np.float32))
+            return Predicted(torch.from_numpy(place), torch.from_numpy(target), weights), torch.from_numpy(before)
 
         none, number = np.empty((0, STATE), np.float32), np.empty(0, np.int64)
         sequences = Sequences(torch.from_numpy(tokens), *placed("state", none), *placed("action", number),
@@ -215,20 +218,20 @@ class _Page:
 
 
 @dataclass(frozen=True)
-class Told:
-    """Rollouts, and the numbers of the sentences in which each may be told: (n, 54)."""
+class Labelled:
+    """Rollouts, and the numbers of the sentences that describe each: (n, 54)."""
 
     rollouts: Rollouts
     texts: NDArray[np.int64]
 
 
-def split(rollouts: Rollouts, texts: NDArray, share: float, rng: np.random.Generator) -> tuple[Told, Told]:
+def split(rollouts: Rollouts, texts: NDArray, share: float, rng: np.random.Generator) -> tuple[Labelled, Labelled]:
     """(those to train on, those held back): `share` of them, drawn by rollout, so that neither has seen the other's."""
     order, n = rng.permutation(len(rollouts)), max(1, round(share * len(rollouts)))
     if n >= len(rollouts):
         raise ConfigError(f"{len(rollouts)} rollouts are too few to hold {n} of them back: collect more")
     kept, held_back = np.sort(order[n:]), np.sort(order[:n])
-    return Told(rollouts.take(kept), texts[kept]), Told(rollouts.take(held_back), texts[held_back])
+    return Labelled(rollouts.take(kept), texts[kept]), Labelled(rollouts.take(held_back), texts[held_back])
 
 
 class Pairs:
@@ -238,10 +241,10 @@ class Pairs:
     rollout is as likely as every other. One of a rollout's sentences is drawn at each use.
     """
 
-    def __init__(self, told: Told, write: Writer, tasks: Sequence[int], size: int, parts: int = 1) -> None:
-        self._told, self._write, self._parts = told, write, parts
+    def __init__(self, data: Labelled, write: Writer, tasks: Sequence[int], size: int, parts: int = 1) -> None:
+        self._data, self._write, self._parts = data, write, parts
         self._sizes = {task: size // len(tasks) + (i < size % len(tasks)) for i, task in enumerate(tasks)}
-        order = np.argsort(told.rollouts.lengths, kind="stable")
+        order = np.argsort(data.rollouts.lengths, kind="stable")
         self._buckets = np.array_split(order, min(BUCKETS, len(order)))
         self._likely = np.array([len(bucket) for bucket in self._buckets]) / len(order)
 
@@ -257,7 +260,7 @@ class Pairs:
     def _group(self, task: int, n: int, shares: Any, rng: np.random.Generator) -> Group:
         bucket = self._buckets[rng.choice(len(self._buckets), p=self._likely)]
         which = rng.choice(bucket, n)
-        told = self._told
-        text = told.texts[which, rng.integers(told.texts.shape[1], size=n)]
-        at = rng.integers(told.rollouts.lengths[which]) if task == DYNAMICS else None
-        return self._write(task, told.rollouts, which, text, at, shares)
+        data = self._data
+        text = data.texts[which, rng.integers(data.texts.shape[1], size=n)]
+        at = rng.integers(data.rollouts.lengths[which]) if task == DYNAMICS else None
+        return self._write(task, data.rollouts, which, text, at, shares)

@@ -16,7 +16,7 @@ from llmrl.envs.clevr_robot.language import fits
 from llmrl.envs.clevr_robot.rollouts import Rollouts
 from llmrl.methods.kalm.model.config import Model
 from llmrl.methods.kalm.model.network import Continuation, GroundedLM
-from llmrl.methods.kalm.model.tasks import DYNAMICS, EXPLANATION, GENERATION, UNSEEN, Group, Told, Writer
+from llmrl.methods.kalm.model.tasks import DYNAMICS, EXPLANATION, GENERATION, UNSEEN, Group, Labelled, Writer
 
 NAMES = ("generation", "dynamics", "consequence", "explanation")  # of the tasks, in the rows of evaluations
 
@@ -31,22 +31,22 @@ class Grounder(Learner):
             self._learned.values(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
 
-    def update(self, batch: list[list[Group]]) -> Mapping[str, Tensor]:
+    def update(self, batch: list[list[Group]]) -> Mapping[str, Tensor]:  # type: ignore[override]  # what Pairs draws
         """One update from parts of equal weight, whose gradients are added up. Raises ConfigError, with the settings
         to change, where the device's memory does not suffice."""
         self.model.eval()  # the dropout of some would draw from a generator that no checkpoint holds
         self._adam.param_groups[0]["lr"] = self.config.learning_rate * (1 - self.updates / self.total)
-        told = torch.zeros(3, device=self.device)
+        totals = torch.zeros(3, device=self.device)
         with enough_memory(TRAINING):
             self._adam.zero_grad(set_to_none=True)
             for group in (group for part in batch for group in part):
                 losses = self._losses(group.to(self.device))
                 (losses.sum() / len(batch)).backward()
-                told += losses.detach() / len(batch)
+                totals += losses.detach() / len(batch)
             norm = torch.nn.utils.clip_grad_norm_(self._learned.values(), self.config.clip)
             self._adam.step()
         self.updates += 1
-        return dict(zip(("state_loss", "action_loss", "token_loss"), told)) | {"loss": told.sum(), "gradient": norm}
+        return dict(zip(("state_loss", "action_loss", "token_loss"), totals)) | {"loss": totals.sum(), "gradient": norm}
 
     def _losses(self, group: Group) -> Tensor:
         """(3,): 0.5 MSE of states, 0.5 CE of actions, CE of tokens (with the weights of 5.2). Each is a mean over the
@@ -96,8 +96,8 @@ def precision(config: Model, device: torch.device) -> torch.autocast:
 SMALLER = "precision=bf16, adapter=lora or a smaller llm_model"
 TRAINING = (
     "Lower batch_size of the language model (method.model.batch_size; of method=kalm method.rollouts.model.model."
-    f"batch_size) and raise its accumulation by as much, or take {SMALLER}. With another setting it is another run, "
-    "which begins anew"
+    f"batch_size) and raise its accumulation by as much, or take {SMALLER}. Other settings make another run, "
+    "which starts from the beginning"
 )
 
 
@@ -123,10 +123,10 @@ class Validation:
     rollouts: Rollouts
 
     @staticmethod
-    def of(told: Told, write: Writer, config: Any, rng: np.random.Generator) -> "Validation":
+    def of(held_back: Labelled, write: Writer, config: Any, rng: np.random.Generator) -> "Validation":
         """The first `validation_rollouts` of those held back, in batches of the training's size."""
-        n = min(config.model.validation_rollouts, len(told.rollouts))
-        first = Told(told.rollouts.take(np.arange(n)), told.texts[:n])
+        n = min(config.model.validation_rollouts, len(held_back.rollouts))
+        first = Labelled(held_back.rollouts.take(np.arange(n)), held_back.texts[:n])
         order = np.argsort(first.rollouts.lengths, kind="stable")
         text = first.texts[np.arange(n), rng.integers(first.texts.shape[1], size=n)]
         at = rng.integers(first.rollouts.lengths)
@@ -139,7 +139,7 @@ class Validation:
 def measured(
     learner: Grounder, data: Validation, write: Writer, decode: Callable[[list[int]], str]
 ) -> dict[str, float]:
-    """A row: errors of the states that were predicted (MSE in m^2; s0, which nobody can know, is left out), cross
+    """A row: errors of the states that were predicted (MSE in m^2; s0, which cannot be known, is left out), cross
     entropies, shares of right actions, and of explanations that fit the goal (greedy, in two prompts)."""
     learner.model.eval()
     row: dict[str, float] = {}
@@ -177,7 +177,7 @@ def _sums(learner: Grounder, group: Group, task: int) -> Tensor:
 def explained(
     model: GroundedLM, write: Writer, rollouts: Rollouts, task: int, decode: Callable[[list[int]], str], longest: int
 ) -> list[str]:
-    """What the model says of each rollout, greedily, up to the full stop or `longest` tokens."""
+    """The model's explanation of each rollout, greedily, up to the full stop or `longest` tokens."""
     device = next(model.parameters()).device
     ids: list[list[int]] = [[] for _ in range(len(rollouts))]
     for length in np.unique(rollouts.lengths):

@@ -1,8 +1,8 @@
-"""KALM's imagined rollouts (arXiv 2404.09248; docs/papers/kalm.md): the grounded language model plays
-the goals of a tier in its head.
+"""KALM's imagined rollouts (arXiv 2404.09248; docs/papers/kalm.md): the grounded language model imagines rollouts for
+the goals of a tier.
 
-The run's directory is the artifact: a Minari dataset like that of the real rollouts (methods/kalm/data), which also
-knows the sentence of each; plots/imagined.png and video/imagined.mp4 show some beside the truth.
+The run's directory is the artifact: a Minari dataset like that of the real rollouts (methods/kalm/data), with the
+sentence of each; plots/imagined.png and video/imagined.mp4 show some beside simulated ones.
 """
 
 from dataclasses import dataclass, field, replace
@@ -86,9 +86,9 @@ class KALMRollouts(Method[Config]):
 
     def _imagine(self, ctx: "RunContext") -> dict[str, Any]:
         from llmrl.methods.kalm.model.training import precision
+        from llmrl.methods.kalm.rollouts.figures import draw, film
         from llmrl.methods.kalm.rollouts.imagine import Imagination, sound
         from llmrl.methods.kalm.rollouts.metrics import matches, measured
-        from llmrl.methods.kalm.rollouts.picture import draw, film
 
         own, env = ctx.cfg.method, kalm_data.canonical(ctx.cfg.env)
         kalm_model.check(ctx.cfg, own.model, "method.model")
@@ -108,15 +108,15 @@ class KALMRollouts(Method[Config]):
             rollouts, dropped = sound(imagine(worded.goals[text], text, start))
             rng = seeding.generator(own.seed, "metrics")
             facts = measured(rollouts, tier, rng=rng, threads=ctx.cfg.compute.threads)
-            shown = list(range(min(own.drawn, len(rollouts))))
+            drawn = list(range(min(own.drawn, len(rollouts))))
             reached = matches(rollouts, tier)
-            if shown:
-                draw(rollouts, shown, reached, ctx.dir / "plots" / "imagined.png")
+            if drawn:
+                draw(rollouts, drawn, reached, ctx.dir / "plots" / "imagined.png")
                 film(rollouts, 0, ctx.dir / "video" / "imagined.mp4")
             if own.drop_failed:
                 if not reached.any():
                     raise ConfigError(f"none of {len(rollouts):,} imagined rollouts of {own.tier} reached its goal, so "
-                                      "drop_failed=true leaves nothing: take false, or a better model")  # fmt: skip
+                                      "drop_failed=true would keep none: use false, or a better model")  # fmt: skip
                 rollouts = rollouts.take(reached)
             with writing(ctx.dir):
                 save(ctx.dir, rollouts, {"tier": own.tier, "seed": own.seed, "lag": own.lag})
@@ -132,18 +132,18 @@ METHOD = KALMRollouts
 
 
 def number_of(config: Config) -> int:
-    """Of the rollouts that are imagined."""
+    """The number of rollouts to imagine."""
     return config.rollouts or max(1, round(config.paper_share * PAPER[config.tier]))
 
 
 def run_of(config: Run, method: Config) -> Run:
-    """The run that imagines `method`: the same for every agent, environment tier, evaluation, budget and seed."""
+    """The run that imagines for `method`: the same for every agent, environment tier, evaluation, budget and seed."""
     return without_training(config, "kalm/rollouts", method, kalm_data.canonical(config.env), method.seed)
 
 
 def more_words(ctx: "RunContext", tier: language.WordedTier, n: int) -> language.Worded:
-    """Our sentences of a tier, and n more of each of its goals that an LLM writes; fewer where TRIES calls bring not as
-    many that say what the goal is."""
+    """Our sentences of a tier, and n more for each of its goals that an LLM writes; fewer where TRIES calls bring fewer
+    that name the goal."""
     worded = language.worded(tier)
     texts, goals = list(worded.texts), list(worded.goals)
     for number, goal in enumerate(np.unique(worded.goals, axis=0) if n else ()):

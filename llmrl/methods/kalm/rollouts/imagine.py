@@ -54,13 +54,13 @@ class Imagination:
             for size in np.unique(length):  # prompts of one length go together, so that nothing is padded
                 alike = np.flatnonzero(length == size)
                 for first in range(0, len(alike), self.batch):
-                    self._together(out, alike[first : first + self.batch])
+                    self._together(out, alike[first : first + self.batch], text)
         return out
 
-    def _together(self, out: Rollouts, row: NDArray) -> None:
-        """Fills in rows `row` of `out`."""
+    def _together(self, out: Rollouts, row: NDArray, text: NDArray) -> None:
+        """Fills in rows `row` of `out`; text (n,): the sentences of all rows."""
         model, device = self.model, next(self.model.parameters()).device
-        prompt = self.write(GENERATION, out, row, out.texts[row], until="rollout").sequences.to(device)
+        prompt = self.write(GENERATION, out, row, text[row], until="rollout").sequences.to(device)
         line = Continuation(model, prompt, cache=self.cache)
         state = torch.from_numpy(out.observations[row, 0]).to(device)
         earlier = logits = model.action_logits(line.hidden)  # from the position of s_0
@@ -91,7 +91,7 @@ class Imagination:
 
 def sound(rollouts: Rollouts) -> tuple[Rollouts, int]:
     """(the rollouts without NaN or infinity, how many had some). Raises ConfigError where none is left."""
-    whole = np.isfinite(rollouts.observations).all((1, 2))
+    whole = np.all(np.isfinite(rollouts.observations), axis=(1, 2))
     if not whole.any():
         raise ConfigError(
             f"every one of the {len(rollouts):,} imagined rollouts has a state with NaN: the language model's training "

@@ -50,8 +50,8 @@ def transitions(rollouts: Rollouts) -> tuple[NDArray, NDArray, NDArray, NDArray]
 
 
 def matches(rollouts: Rollouts, tier: Any) -> NDArray[np.bool_]:
-    """(n,): the goal is reached in the end. An easy rollout always ends, so its reward tells."""
-    return rollouts.rewards[:, 0] > 0 if tier == "easy" else rollouts.terminals.any(1)
+    """(n,): the goal is reached in the end. An easy rollout always ends, so its reward decides."""
+    return rollouts.rewards[:, 0] > 0 if tier == "easy" else np.any(rollouts.terminals, axis=1)
 
 
 def outside_workbench(xy: NDArray) -> NDArray[np.bool_]:

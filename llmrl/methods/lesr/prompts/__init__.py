@@ -1,5 +1,6 @@
-"""What LESR tells the LLM: the first prompt, the feedback on trained programs, and the next round's prompt
-(docs/papers/lesr.md). The texts are ours and stand in prompts/*.txt; all are plain user messages.
+"""LESR's prompts: the first one, the feedback on trained programs, and the next round's (docs/papers/lesr.md).
+
+The texts are ours and stand in prompts/*.txt; all are plain user messages.
 """
 
 import re
@@ -32,7 +33,7 @@ Message = dict[str, str]
 
 
 class Candidate(Protocol):
-    """What is told of a program that was trained."""
+    """A trained program, as prompts describe it."""
 
     reply: str  # the whole answer that it came in
     code: str
@@ -45,10 +46,10 @@ class Candidate(Protocol):
 
 @dataclass(frozen=True)
 class Round:
-    """One iteration, as the later ones are told of it."""
+    """One iteration, as later prompts describe it."""
 
     candidates: Sequence[Candidate]
-    suggestions: str | None  # what the LLM made of the results; None: it was not asked
+    suggestions: str | None  # the LLM's analysis of the results; None: not asked for
 
 
 class Asker:
@@ -56,23 +57,24 @@ class Asker:
 
     def __init__(self, task: "Task", suite: str, config: "Config") -> None:
         self._task, self._config = task, config
-        self._d = len(task.observation)
+        self._dimensions = task.observation or ()  # not empty: check_task
+        self._d = len(self._dimensions)
         self._hinted = suite in GOAL_SUITES
         self._features = config.writes == "features_and_reward"
         self._request: list[Message] = []  # of the round under way: feedback goes on from it
 
     def ask(self, history: Sequence[Round]) -> list[Message]:
-        """For a program: the first prompt, or, after rounds that were fed back, the next one's."""
+        """For a program: the first prompt, or after rounds with feedback the next one's."""
         self._request = next_round(self, history) if history else first(self)
         return self._request
 
     def retry(self, messages: list[Message], rejection: tuple[str, str, str] | None) -> list[Message]:
-        """The same again; after a (reply, name, detail) that is to be told (D11), with that rejection."""
+        """The same messages; after a rejected (reply, name, detail) to include (D11), those and the rejection."""
         if rejection is None:
             return messages
         reply, name, detail = rejection
-        told = fill("retry", name=name, detail=without_paths(detail))
-        return [*messages, {"role": "assistant", "content": reply}, user(told)]
+        request = fill("retry", name=name, detail=without_paths(detail))
+        return [*messages, {"role": "assistant", "content": reply}, user(request)]
 
     def feedback(self, candidates: Sequence[Candidate]) -> list[Message]:
         """For an analysis of how the round's programs did (the chain-of-thought call): the prompt that they answered,
@@ -85,12 +87,12 @@ class Asker:
     def common(self) -> dict[str, str]:
         """What the first and the next prompt share: $task, $assignment, $output."""
         writes, facts = self._config.writes, {"d": self._d, "last": self._d - 1}
-        dimensions = "\n".join(f"- s[{i}]: {meaning}" for i, meaning in enumerate(self._task.observation))
+        dimensions = "\n".join(f"- s[{i}]: {meaning}" for i, meaning in enumerate(self._dimensions))
         text = {key: str(getattr(self._task, key)).strip() for key in ("name", "description", "reward", "end", "goal")}
         hint = "\n" + fill("hint", what=self._what()) if self._hinted else ""
-        told = fill("task_told", **text) + "\n" if self._config.tell == "reward" else ""
+        reward_and_end = fill("task_told", **text) + "\n" if self._config.tell == "reward" else ""
         return {
-            "task": fill("task", dimensions=dimensions, told=told, **text, **facts),
+            "task": fill("task", dimensions=dimensions, told=reward_and_end, **text, **facts),
             "assignment": fill(f"assignment_{writes}", hint=hint, use=self._use(), **facts),
             "output": fill(f"output_{writes}"),
         }
@@ -110,7 +112,7 @@ class Asker:
         return "return" if self._config.score == "return" else "success rate"
 
     def _use(self) -> str:
-        """What becomes of the number that intrinsic_reward gives."""
+        """How the agent uses the number that intrinsic_reward returns."""
         if self._config.reward == "replace":
             return "the whole reward that the agent learns from"
         if self._config.tell == "authors":
@@ -129,10 +131,10 @@ class Asker:
             return "\n".join([*lines, f"Its training {without_paths(c.failed)}"])
         lines.append(f"Final performance ({SCORES[self._config.score]}): {c.score:.2f}")
         d, end = self._d, self._d + c.features
-        told = self._config.tell_lipschitz and len(c.lipschitz) == end
-        lines.append(f"Source dimensions 0 to {d - 1}" + (_constants(c.lipschitz, 0, d) if told else ""))
+        measured = self._config.tell_lipschitz and len(c.lipschitz) == end
+        lines.append(f"Source dimensions 0 to {d - 1}" + (_constants(c.lipschitz, 0, d) if measured else ""))
         if c.features:
-            lines.append(f"Added dimensions {d} to {end - 1}" + (_constants(c.lipschitz, d, end) if told else ""))
+            lines.append(f"Added dimensions {d} to {end - 1}" + (_constants(c.lipschitz, d, end) if measured else ""))
         if c.ignored:
             lines.append(f"The intrinsic reward does not depend on dimensions {', '.join(map(str, c.ignored))}")
         return "\n".join(lines)
@@ -147,12 +149,12 @@ def first(asker: Asker) -> list[Message]:
 
 def next_round(asker: Asker, history: Sequence[Round]) -> list[Message]:
     """As the first prompt, with the results and the suggestions of all former rounds."""
-    told = [
+    rounds = [
         f"Iteration {number}:\n{asker.results(past.candidates)}"
         + (f"\n\nSuggestions after iteration {number}:\n{past.suggestions.strip()}" if past.suggestions else "")
         for number, past in enumerate(history, 1)
     ]
-    return [user(fill("next_round", history="\n\n".join([asker.measured(), *told]), **asker.common()))]
+    return [user(fill("next_round", history="\n\n".join([asker.measured(), *rounds]), **asker.common()))]
 
 
 def feedback(asker: Asker, candidates: Sequence[Candidate]) -> str:
@@ -180,7 +182,7 @@ def user(content: str) -> Message:
 
 
 def without_paths(text: str) -> str:
-    """An error's text may name files of this machine; the LLM is not told where."""
+    """An error's text without the paths of this machine."""
     return re.sub(r"(?<![\w.])(?:~|[A-Za-z]:)?(?:[\\/][\w.@+-]+){2,}[\\/]?", "<path>", text)
 
 
