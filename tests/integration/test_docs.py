@@ -12,11 +12,11 @@ import yaml
 from conftest import ROOT
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from llmrl import hydra_compose
 from llmrl.checks import ConfigError
 from llmrl.commands import COMMANDS
 from llmrl.conf_files import GROUPS, options
 from llmrl.config import from_node
+from llmrl.hydra_compose import compose
 
 PAGES = [path for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md") if path.exists()]
 PAGES += sorted((ROOT / "docs").rglob("*.md"))
@@ -38,7 +38,7 @@ def text(page: Path) -> str:
 
 
 def blocks(page: Path) -> list[str]:
-    """Fenced and indented blocks of commands, but for those that test_contributing.py runs."""
+    """Fenced and indented blocks of commands, but for those that tests/integration/test_contributing.py runs."""
     fenced = [body for language, body in BLOCK.findall(text(page)) if language in ("", "bash", "sh")]
     fenced = [body for body in fenced if "LLMRL_PATH=/my/lab" not in body]
     return fenced + INDENTED.findall(BLOCK.sub("", text(page)))
@@ -125,6 +125,14 @@ def test_links_lead_somewhere(page):
         assert not anchor or anchor in anchors(there), target
 
 
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=named)
+def test_no_line_is_there_twice(page):
+    """As after a merge that kept an old wording beside its new one."""
+    prose = INDENTED.sub("", BLOCK.sub("", text(page)))
+    starts = [line[:60] for line in prose.splitlines() if len(line) > 60 and not line.startswith("|")]
+    assert [start for start in starts if starts.count(start) > 1] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_paths_and_modules_exist(page):
     # the files that the page itself brings
@@ -159,7 +167,7 @@ def test_commands_compose(page):
         overrides = [one for one in rest if one != "-m"]
         for job in jobs(overrides) if "-m" in rest else [overrides]:
             try:
-                node = hydra_compose.compose(job)
+                node = compose(job)
                 node.pop("rerun")
                 from_node(node, job)
             except ConfigError as error:
