@@ -30,7 +30,7 @@ def set_up_torch(config: Config) -> None:
     device = config.compute.device
     kind, _, number = device.partition(":")
     if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
-        raise ConfigError(f"compute.device: `{device}` is no device; use cpu, cuda or cuda:<number>")
+        raise ConfigError(f"compute.device: unknown device `{device}`; use cpu, cuda or cuda:<number>")
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
         raise ConfigError(
             f"compute.device: {device} asked for, but torch {torch.__version__} sees {torch.cuda.device_count()} GPUs. "

@@ -157,7 +157,7 @@ class RunContext:
         """The agent that the run in `directory` has trained, for the spaces of `env`, and how long it was trained. Its
         content is noted. Raises ConfigError where there is none, or the spaces are others."""
         if not (directory / "config.json").exists():
-            raise ConfigError(f"method.run: {directory} is no run directory (it has no config.json)")
+            raise ConfigError(f"method.run: {directory} is not a run directory (it has no config.json)")
         source, counters, state = learned(directory)
         if source != "agent.pt":
             raise ConfigError(f"method.run: {directory} is not finished; the same command as before goes on with it")

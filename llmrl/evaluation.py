@@ -63,8 +63,8 @@ class Evaluation:
         cfg, most = self._config, self._config.eval.max_steps
         if (together := self._side_by_side()) is not None:
             episodes, context = together(cfg.env, cfg.eval.workers), getattr(cfg.agent, "context", None)
-            remember = None if context is None else partial(History, context=context)
-            return evaluate_together(greedy(agent), episodes, suite, most, self._stop, remember)
+            history = None if context is None else partial(History, context=context)
+            return evaluate_together(greedy(agent), episodes, suite, most, self._stop, history)
         if cfg.eval.workers > 1:
             return self._pool.evaluate(agent, suite, self._stop)
         return evaluate(evaluated(agent, cfg, self.env), self.env, suite, most, self._stop)

@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from llmrl.checks import ConfigError, nearest
 from llmrl.conf_files import GROUPS, extra_roots, inner_groups, options, shown
 from llmrl.config.node import unknown_choices
-from llmrl.hydra_compose import composed
+from llmrl.hydra_session import composed
 
 
 def plain(node: Any, chosen: dict[str, Any]) -> dict[str, Any]:

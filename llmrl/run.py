@@ -124,7 +124,7 @@ def run_from(args: list[str]) -> int:
     try:
         node = read_json(place / "config.json")
     except (OSError, ValueError, RecursionError) as error:
-        return refused(f"{place} is no run directory: its config.json cannot be read ({error})")
+        return refused(f"{place} is not a run directory: its config.json cannot be read ({error})")
     return run_node(node, [], place)
 
 

@@ -19,7 +19,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from llmrl.checks import ConfigError
-from llmrl.runs import seeding
+from llmrl.global_generator import global_generator
 
 # --- observations ---------------------------------------------------------------------------------------------------
 
@@ -60,7 +60,7 @@ def tensors(obs: Any, device: torch.device) -> Any:
 def initialised_by(gen: Generator) -> Iterator[None]:
     """Layers made inside take their initial weights from `gen`; the global generator is left as it was."""
     seed = int(torch.randint(2**62, (), generator=gen))
-    with seeding.global_generator(seed):  # layers are made on the CPU, and moved afterwards
+    with global_generator(seed):  # layers are made on the CPU, and moved afterwards
         yield
 
 

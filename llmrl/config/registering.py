@@ -18,7 +18,7 @@ ORIGINS: dict[tuple[str, str], str] = {}  # what was registered, by its name in 
 
 def register(kind: str, name: str, given: Any, config: Mapping[str, Any]) -> None:
     """See api.register."""
-    from llmrl.hydra_compose import LOCK, store
+    from llmrl.hydra_session import LOCK, store
 
     if kind not in registered.KINDS:
         raise ConfigError(f"register: there is no kind `{kind}`.{nearest(str(kind), registered.KINDS)}")

@@ -1,1 +1,1 @@
-"""Asking language models: the client, the transcript that is also the cassette, the offline `scripted` stand-in."""
+"""Asking language models: the client, transcripts, recorded and replayed, the offline `scripted` stand-in."""

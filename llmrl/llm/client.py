@@ -1,6 +1,6 @@
 """Asking a language model: one client for scripted, hosted and self-served models and for replayed transcripts.
 
-`LLM.ask` looks into the run's own llm.jsonl, then on the tape of `llm.replay`, and only then asks a model. What a
+`LLM.ask` looks into the run's own llm.jsonl, then into the one of `llm.replay`, and only then asks a model. What a
 model answered, and every attempt that failed, is on disk before `ask` returns, so no call is paid twice. A job
 (llm/job.py) calls it from a thread of its own.
 """
@@ -70,7 +70,7 @@ class LLM:
         self._stop, self._aside = stop, Aside()
         self._timing = timing or (lambda row: None)
         self._waiting = waiting or (lambda text, failed: None)
-        self.tape = _open_tape(config.replay) if config.replay is not None else None
+        self.recording = _open_recording(config.replay) if config.replay is not None else None
         refused = (row["reason"] == "json_mode_refused" for rows in transcript.failures.values() for row in rows)
         self._json_mode = config.json and not any(refused)
 
@@ -82,8 +82,8 @@ class LLM:
         signal. A reply with a `fault` is not to be read.
         """
         if self.transcript.find(purpose, index, messages) is None:
-            if self.tape is not None:
-                self._copy_from_tape(self.tape, messages, purpose, index)
+            if self.recording is not None:
+                self._copy_recorded(self.recording, messages, purpose, index)
             elif self.config.kind == "scripted":
                 text = scripted.answer(messages, purpose, index)
                 self._record(messages, purpose, index, Reply(text, "scripted", 0, 0, 0.0, "stop"))
@@ -99,7 +99,7 @@ class LLM:
 
     def prepare(self) -> None:
         """Load what the first call needs, which takes seconds, and longer beside a training in another thread."""
-        if self.tape is None and self.config.kind == "litellm":
+        if self.recording is None and self.config.kind == "litellm":
             _litellm()
 
     def event(self, purpose: str, index: str, event: str, **facts: Any) -> None:
@@ -122,13 +122,13 @@ class LLM:
             "completion_tokens": reply.completion_tokens, "usd": reply.usd, "finish_reason": reply.finish_reason,
         })  # fmt: skip
 
-    def _copy_from_tape(self, tape: Transcript, messages: list[dict], purpose: str, index: str) -> None:
-        if tape.find(purpose, index, messages) is None:
+    def _copy_recorded(self, recording: Transcript, messages: list[dict], purpose: str, index: str) -> None:
+        if recording.find(purpose, index, messages) is None:
             raise ReplayMissing(
-                f"llm.replay: {tape.path} holds no answer for {purpose} {index}. It holds {tape.holdings()}. Replay "
-                "the same method, environment, seed and budget that made it, or ask a model: llm=…"
+                f"llm.replay: {recording.path} holds no answer for {purpose} {index}. It holds {recording.holdings()}. "
+                "Replay the same method, environment, seed and budget that made it, or ask a model: llm=…"
             )
-        self.transcript.copy(tape, purpose, index)
+        self.transcript.copy(recording, purpose, index)
 
     def _ask_model(self, messages: list[dict], purpose: str, index: str, json: bool) -> Reply:
         from llmrl.llm import wire  # with httpx, which takes its time
@@ -240,10 +240,10 @@ class LLM:
 
 
 def preflight(config: Config) -> None:
-    """Raises ConfigError before any training where a call could not be made: no key, no tape, a model or a parameter
-    that litellm does not know, a budget of dollars without a price. Asks nobody, and shows no key."""
+    """Raises ConfigError before any training where a call could not be made: no key, no recording, a model or a
+    parameter that litellm does not know, a budget of dollars without a price. Asks nobody, and shows no key."""
     if config.replay is not None:
-        _open_tape(config.replay)
+        _open_recording(config.replay)
         return
     if config.kind != "litellm":
         return
@@ -331,7 +331,7 @@ def _litellm_name(config: Config) -> str:
     return f"{config.provider}/{config.model}" if config.provider else config.model
 
 
-def _open_tape(replay: str) -> Transcript:
+def _open_recording(replay: str) -> Transcript:
     path = Path(replay)
     path = path / "llm.jsonl" if path.is_dir() else path
     try:

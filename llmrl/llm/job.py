@@ -23,7 +23,7 @@ class Job:
         """Starts `work`, which may ask `llm` and record events, but changes nothing else.
 
         Where it is recorded how the job ended, it is done at once, from what is recorded. Raises ReplayMissing where a
-        tape does not tell how it ended.
+        recording does not tell how it ended.
         """
         self._llm, self._name, self._work = llm, (purpose, index), work
         self._value: Any = None
@@ -35,8 +35,8 @@ class Job:
             threading.Thread(target=self._run, daemon=True, name="llm-job").start()
         elif self._known["event"] == APPLIED:
             self._value = work()
-        elif llm.tape is not None:
-            llm.transcript.copy_rest(llm.tape)  # it may stop in the middle of the work, where training was over
+        elif llm.recording is not None:
+            llm.transcript.copy_rest(llm.recording)  # it may stop in the middle of the work, where training was over
 
     def ready(self, env_steps: int) -> Any:
         """What the work returned, once it is to take effect at `env_steps`, and then only; else None."""
@@ -75,12 +75,12 @@ class Job:
             self._done.set()
 
     def _recorded_end(self) -> dict | None:
-        held = [self._llm.transcript, self._llm.tape]
+        held = [self._llm.transcript, self._llm.recording]
         ends = [t.events.get((*self._name, how)) for t in held if t is not None for how in (APPLIED, DROPPED)]
         end = next((event for event in ends if event is not None), None)
-        if end is None and self._llm.tape is not None:
+        if end is None and self._llm.recording is not None:
             raise ReplayMissing(
-                f"llm.replay: {self._llm.tape.path} does not tell at which env_steps the answer to {self._tale()} "
+                f"llm.replay: {self._llm.recording.path} does not tell at which env_steps the answer to {self._tale()} "
                 "began to count. Replay a finished run of the same method (method.asynchronous too), environment, seed "
                 "and budget, or ask a model: llm=…"
             )

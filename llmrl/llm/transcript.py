@@ -1,4 +1,5 @@
-"""llm.jsonl: every call, failed attempt and verdict of a run, a line of JSON each. It only grows; it is the cassette.
+"""llm.jsonl: every call, failed attempt and verdict of a run, a line of JSON each. It only grows, and can be
+replayed.
 
 Three kinds of line, none with a clock time in it, so that a replayed run writes the same bytes:
 call     purpose, index, messages, answer (thoughts included, keys not), model, served_model, prompt_tokens,
@@ -31,11 +32,11 @@ class ReplayMismatch(ReplayError):
 
 
 class ReplayMissing(ReplayError):
-    """The tape holds no answer for what is asked."""
+    """The recording holds no answer for what is asked."""
 
 
 class Transcript:
-    """The lines of one llm.jsonl. `read_only` opens a tape: nothing is written, a torn last line is passed over.
+    """The lines of one llm.jsonl. `read_only` opens a recording: nothing is written, a torn last line is passed over.
 
     A job (llm/job.py) writes from a thread of its own; `lock` keeps several lines together.
 
@@ -97,16 +98,16 @@ class Transcript:
                     f"but now comes out as {_line(row).decode().strip()}"
                 )
 
-    def copy(self, tape: "Transcript", purpose: str, index: str) -> None:
-        """Take over a call of a tape, with the failed attempts before it that are not here yet."""
+    def copy(self, recording: "Transcript", purpose: str, index: str) -> None:
+        """Take over a call of a recording, with the failed attempts before it that are not here yet."""
         key = purpose, index
-        for row in tape.failures[key][len(self.failures[key]) :]:
+        for row in recording.failures[key][len(self.failures[key]) :]:
             self._append(row)
-        self._append(tape.calls[key])
+        self._append(recording.calls[key])
 
-    def copy_rest(self, tape: "Transcript") -> None:
-        """Take over all that a tape holds beyond what is here, which is how the tape begins."""
-        for row in tape.rows[len(self.rows) :]:
+    def copy_rest(self, recording: "Transcript") -> None:
+        """Take over all that a recording holds beyond what is here, which is how the recording begins."""
+        for row in recording.rows[len(self.rows) :]:
             self._append(row)
 
     def usage(self) -> dict[str, Any]:

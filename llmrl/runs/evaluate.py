@@ -123,17 +123,17 @@ def evaluate_together(
     suite: Sequence[Case],
     max_steps: int,
     stop: Stop,
-    remember: Callable[[NDArray], Any] | None = None,
+    history_of: Callable[[NDArray], Any] | None = None,
 ) -> Scores:
-    """`evaluate`, with all cases in lockstep. `remember` makes an envs.history.History of the first observations, for a
-    policy that acts by what happened before."""
+    """`evaluate`, with all cases in lockstep. `history_of` makes an envs.history.History of the first observations, for
+    a policy that acts by what happened before."""
     totals, lengths = np.zeros(len(suite)), np.zeros(len(suite), int)
     over, reached = np.zeros(len(suite), bool), np.zeros(len(suite), bool)
     playing = np.arange(len(suite))
     rng = seeding.generator(suite[0].seed, "act")
     with stop.interruptible():
         obs = episodes.reset([(case.seed, case.options) for case in suite])
-        history = None if remember is None else remember(obs)
+        history = None if history_of is None else history_of(obs)
         for _ in range(max_steps):
             actions = act(obs if history is None else history.seen(), rng)
             obs, rewards, terminated, truncated, info = episodes.step(actions.copy())

@@ -1,13 +1,8 @@
 """Named random streams: who draws asks for a stream by name, so the order of asking changes nothing."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from zlib import crc32
 
 import numpy as np
-
-_GLOBAL = threading.RLock()  # around torch's global generator, which all threads share
 
 
 def sequence(seed: int, *name: str | int) -> np.random.SeedSequence:
@@ -29,15 +24,3 @@ def torch_generator(seed: int, *name: str | int):
     import torch
 
     return torch.Generator().manual_seed(integer(seed, *name))
-
-
-@contextmanager
-def global_generator(seed: int | None = None) -> Iterator[None]:
-    """For what can only draw from torch's global generator, on the CPU: it begins with `seed` inside, is this thread's
-    alone among runs side by side, and is left as it was."""
-    import torch
-
-    with _GLOBAL, torch.random.fork_rng(devices=[]):
-        if seed is not None:
-            torch.random.default_generator.manual_seed(seed)
-        yield

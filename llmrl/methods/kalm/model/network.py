@@ -16,9 +16,9 @@ from torch import Generator, Tensor, nn
 from llmrl.checks import ConfigError
 from llmrl.envs import text
 from llmrl.envs.base import require
+from llmrl.global_generator import global_generator
 from llmrl.methods.kalm.model.config import Model, Sizes
 from llmrl.methods.kalm.model.tokenizer import word_level
-from llmrl.runs import seeding
 
 STATE, ACTIONS = 10, 40  # numbers in a state (x, y of five balls, m); actions
 INIT = 0.02  # standard deviation of the initial weights of a language model from scratch, as Llama's
@@ -209,7 +209,7 @@ def _from_scratch(sizes: Sizes, tokenizer: Any) -> Any:
         num_hidden_layers=sizes.layers, num_attention_heads=sizes.heads, max_position_embeddings=MAX_POSITIONS,
         pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
     )  # fmt: skip
-    with seeding.global_generator():  # what it draws is drawn again, from our generator
+    with global_generator():  # what it draws is drawn again, from our generator
         return LlamaForCausalLM(settings)
 
 
@@ -218,7 +218,7 @@ def _pretrained(config: Model) -> tuple[Any, Any]:
 
     assert config.pretrained is not None  # or sizes: Model's own check
     small = config.adapter == "lora" and config.precision == "bf16"  # weights that stay as they are may be coarse
-    with _explained(config.pretrained), seeding.global_generator():
+    with _explained(config.pretrained), global_generator():
         tokenizer = AutoTokenizer.from_pretrained(config.pretrained)
         lm = AutoModelForCausalLM.from_pretrained(config.pretrained, dtype=torch.bfloat16 if small else torch.float32)
     return lm, tokenizer
@@ -256,7 +256,7 @@ def _adapt(lm: Any, config: Model, gen: Generator) -> None:
         lora_dropout=0.0,
         target_modules=sorted(names),
     )
-    with seeding.global_generator():
+    with global_generator():
         inject_adapter_in_model(settings, lm)
     for name, parameter in lm.named_parameters():
         parameter.requires_grad_("lora_" in name)
