@@ -79,6 +79,7 @@ def draw(paths: list[Path], kind: str | None, score: "Kind", out: Path) -> int:
     from llmrl.report.figures.kinds import kinds
     from llmrl.report.figures.style import save
     from llmrl.report.store.groups import gather, select
+    from llmrl.runs.files import DiskError
 
     known = kinds(score)
     if kind is not None and kind not in known:
@@ -94,6 +95,8 @@ def draw(paths: list[Path], kind: str | None, score: "Kind", out: Path) -> int:
         except ConfigError as error:
             reasons.append(f"{name}: {error}")
             continue
+        except DiskError:  # the next one cannot be written either
+            raise
         except Exception as error:  # noqa: BLE001 (a paper's figure may be anybody's code)
             reasons.append(f"{name}: cannot be drawn: {raised(error)}")
             continue

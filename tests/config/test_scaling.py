@@ -36,7 +36,7 @@ def lengths_of(config):
 
 def assert_small(lengths):
     most = {"evaluations": EVALUATIONS, "episodes": EPISODES, "suites": EPISODES, "learning_starts": 100,
-            "random_steps": 100, " lesr, env_steps": SEARCH}  # fmt: skip
+            "random_steps": 100, " lesr, env_steps": SEARCH, " eureka, env_steps": 2 * SEARCH}  # fmt: skip
     for what, n in lengths.items():
         assert n <= next((bound for end, bound in most.items() if what.endswith(end)), TRAINING), (what, n)
 

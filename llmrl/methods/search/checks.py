@@ -10,6 +10,7 @@ from llmrl.llm.program_text import Rejected
 from llmrl.llm.sandbox import Sandbox
 from llmrl.runs import seeding
 
+TIMED = 50  # states that are timed in one call, the same again where there are fewer
 SECONDS_PER_STATE = 0.001  # generous: a slow training step takes 0.005, and machines are busy
 REJECTIONS = {
     "too_slow": "a state takes too long",
@@ -20,7 +21,7 @@ Check = Callable[[Sandbox, Sequence[NDArray]], tuple[NDArray, ...]]  # (n, …) 
 
 def within_time(check: Check, sandbox: Sandbox, columns: Sequence[NDArray]) -> tuple[NDArray, ...]:
     """Runs `check` on all rows, after timing it on the first 50. Raises Rejected (too_slow)."""
-    few, taken = [column[:50] for column in columns], []
+    few, taken = [column[np.arange(TIMED) % len(column)] for column in columns], []
     for _ in range(3):  # the best of three: a busy machine is not the program's fault
         begin = time.perf_counter()
         check(sandbox, few)

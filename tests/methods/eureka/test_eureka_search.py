@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import compose
 from replies import reply
+from wiring import wires
 
 from llmrl.checks import ConfigError
 from llmrl.config import from_node, identity
@@ -18,6 +19,8 @@ from llmrl.methods.eureka import search as eureka_search
 from llmrl.methods.eureka.prompts import ten
 from llmrl.methods.eureka.search import pearson
 from llmrl.methods.search import candidates
+from llmrl.methods.search.steps import real_steps
+from llmrl.runs import seeding
 from llmrl.runs.files import write_json
 from llmrl.runs.stop import Stop
 
@@ -83,6 +86,7 @@ class Search:
         return next(messages for _, at, messages in self.llm.asked if at == index)
 
 
+@wires("eureka/search.k", "eureka/search.iterations")
 def test_all_samples_of_an_iteration_answer_the_same_messages(tmp_path, monkeypatch):
     search = Search(tmp_path, monkeypatch, {}, k=3)
     assert [index for _, index, _ in search.llm.asked] == [f"0/{i}/{k}" for i in range(2) for k in range(3)]
@@ -138,6 +142,7 @@ def test_the_same_program_again_is_not_trained_again(tmp_path, monkeypatch):
     assert search.starts == [["0-0-0"]] and search.found["rejected"] == {"duplicate": 1} and other != code
 
 
+@wires("eureka/search.restarts")
 def test_a_restart_begins_from_the_first_messages(tmp_path, monkeypatch):
     search = Search(tmp_path, monkeypatch, {"0-0-0": [1.0], "1-1-0": [2.0]}, restarts=2)
     assert search.messages("1/0/0") == search.messages("0/0/0") and len(search.messages("1/1/0")) == 4
@@ -147,6 +152,25 @@ def test_a_restart_begins_from_the_first_messages(tmp_path, monkeypatch):
 def test_where_nothing_could_be_trained_with_it_is_said(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match="nothing to choose.*llm.jsonl"):
         Search(tmp_path, monkeypatch, {f"0-{i}-{k}": "failed" for i in range(2) for k in range(2)})
+
+
+@wires("eureka.search", "eureka.search_env_steps", "eureka.search_evaluations", "eureka/search.eval_seed",
+       "eureka/search.seed", "eureka/search.states")  # fmt: skip
+def test_what_a_search_is_given(tmp_path, monkeypatch):
+    asked = []
+
+    def steps(env, n, seed):
+        asked.append((n, seed))
+        return real_steps(env, n, seed)
+
+    monkeypatch.setattr(eureka_search, "real_steps", steps)
+    own = ["method.search_env_steps=120", "method.search_evaluations=4", "method.search.seed=5"]
+    search = Search(tmp_path, monkeypatch, {}, overrides=[*own, "method.search.eval_seed=7"], states=9, iterations=1)
+    assert asked == [(9, 5)]
+    child = json.loads((tmp_path / "candidates" / "0-0-0" / "config.json").read_text())
+    assert child["seed"] == seeding.integer(5, "candidate", "0-0-0") and child["eval"]["seed"] == 7
+    assert child["budget"]["env_steps"] == 120 and child["eval"]["every"] == 30
+    assert search.config.seed == 5
 
 
 def test_a_candidate_trains_plainly_in_its_reward_on_cases_of_the_search(tmp_path, monkeypatch):
@@ -159,6 +183,7 @@ def test_a_candidate_trains_plainly_in_its_reward_on_cases_of_the_search(tmp_pat
     assert children[0]["seed"] != children[1]["seed"]
 
 
+@wires("eureka/search.context")
 def test_the_environments_code_can_be_shown_in_place_of_the_sheet(tmp_path, monkeypatch):
     search = Search(tmp_path, monkeypatch, {}, context="code")
     shown = search.messages("0/0/0")[1]["content"]

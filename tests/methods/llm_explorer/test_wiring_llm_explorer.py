@@ -7,6 +7,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+import test_eureka_search  # noqa: F401 (Eureka's keys)
 import test_wiring_explorllm  # noqa: F401 (the keys of the other methods)
 import test_wiring_kalm  # noqa: F401
 import test_wiring_lesr  # noqa: F401
