@@ -47,7 +47,7 @@ def run(overrides: Sequence[str] = (), *, stop: Stop | None = None) -> RunResult
         which is logged (logger "llmrl"), as is what `llmrl run` tells beside.
 
     Raises:
-        ConfigError: the configuration is invalid (exit code 2 of `llmrl run`).
+        ConfigError: the configuration is invalid, or an LLM's server refuses it for good (exit code 2 of `llmrl run`).
         KeyboardInterrupt: ctrl-C was pressed a second time.
     """
     node, texts = _composed(overrides)
@@ -231,13 +231,15 @@ def _written(value: Any) -> str:
             return str(value).lower()
         case str() | Path():
             return QuotedString(str(value), Quote.single).with_quotes()
-        case int() | float():
-            return repr(value)
+        case int():
+            return repr(int(value))
+        case float():  # numpy's too
+            return repr(float(value))
         case list() | tuple():
             return f"[{','.join(map(_written, value))}]"
         case dict():
             return f"{{{','.join(f'{_written(k)}:{_written(v)}' for k, v in value.items())}}}"
-    if callable(item := getattr(value, "item", None)):  # a number of numpy's
+    if callable(item := getattr(value, "item", None)):  # of numpy's numbers
         return _written(item())
     raise ConfigError(f"a {type(value).__name__} is no value of an override: {value!r}")
 

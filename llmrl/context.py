@@ -104,7 +104,7 @@ class RunContext:
                 f"environment gives {space}: `agent` and `train` need the same wrapper"
             )
         keep(self.dir, cfg)
-        envs = [self.env("train", wrapper) for _ in range(cfg.agent.n_envs)]
+        envs = [self.env("train", wrapper) for _ in range(getattr(cfg.agent, "n_envs", 1))]
         training = OnlineTraining(agent, explorer, envs, seed=cfg.seed, **self._services(agent, evaluation))
         clock = self._run(training, agent, evaluation)
         facts = [slot.env.facts() for slot in training.slots if isinstance(slot.env, Wrapper)]

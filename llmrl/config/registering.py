@@ -9,7 +9,7 @@ from typing import Any
 from llmrl import registered
 from llmrl.checks import ConfigError, nearest
 from llmrl.conf_files import group_file, options, shown
-from llmrl.config.plugins import exported, has_suite, source_of
+from llmrl.config.plugins import exported, has_suite
 from llmrl.contracts.method import Method
 
 NAMES = {"method": r"[a-z]\w*(/[a-z]\w*)?", "agent": r"[a-z]\w*", "env": r"[a-z]\w*(/[a-z]\w*)?"}
@@ -57,7 +57,7 @@ def _module_of(kind: str, name: str, given: Any) -> ModuleType:
         exported(module, kind, contract)
     own = getattr(module, "Config", None)
     if not isinstance(own, type) or not dataclasses.is_dataclass(own):
-        raise ConfigError(f"{told}: {source_of(module)} lacks Config, the frozen dataclass that checks its keys")
+        raise ConfigError(f"{told}: {given.__name__} lacks Config, the frozen dataclass that checks its keys")
     return module
 
 

@@ -1,7 +1,8 @@
 """The Agent contract: the maths of one algorithm; and that of whatever learns without acting.
 
 An agent is a module llmrl/agents/<name>.py that holds a frozen dataclass `Config`, which checks conf/agent/<name>.yaml,
-and exports its class as `AGENT`.
+and exports its class as `AGENT`. Its keys are its own; of these others read `n_envs` (environments stepped side by
+side, else 1), `gamma` (for wrappers, else 1) and `context` (the history that it sees, else none).
 """
 
 from abc import ABC, abstractmethod

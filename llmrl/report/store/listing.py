@@ -9,6 +9,7 @@ from llmrl.checks import ConfigError
 from llmrl.report.store import files
 from llmrl.report.store.groups import runs_below, select
 from llmrl.report.store.record import RunRecord, dollars, score
+from llmrl.runs.files import read_json
 from llmrl.runs.identity import DONE, RunDirectory
 
 if TYPE_CHECKING:
@@ -90,8 +91,11 @@ class Runs(Sequence[Run]):
     def __repr__(self) -> str:
         return f"Runs({', '.join(f'{run.path}: {run.status}' for run in self._runs)})"
 
-    def to_frame(self) -> "pandas.DataFrame":
+    def to_frame(self, *keys: str) -> "pandas.DataFrame":
         """A row for each run, a column for each field of `Run`; of `success` one for each rule that any of them has.
+
+        Args:
+            keys: of the configuration, such as "agent.gamma": a column more for each; None where a run has no such key.
 
         Returns:
             The frame; `path` is text.
@@ -103,8 +107,8 @@ class Runs(Sequence[Run]):
         names = [f.name for f in fields(Run)]
         rules = list(dict.fromkeys(rule for run in self for rule in run.success))
         at = names.index("success")
-        rows = [_row(run) for run in self]
-        frame = pandas.DataFrame(rows, columns=[*names[:at], *rules, *names[at + 1 :]])
+        rows = [_row(run) | _chosen(run, keys) for run in self]
+        frame = pandas.DataFrame(rows, columns=[*names[:at], *rules, *names[at + 1 :], *keys])
         return frame.astype(TYPES | dict.fromkeys(rules, float))
 
     def evaluations(self) -> "pandas.DataFrame":
@@ -183,6 +187,17 @@ def _episodes(run: Run) -> Iterator[tuple]:
 def _row(run: Run) -> dict[str, Any]:
     values = {f.name: getattr(run, f.name) for f in fields(Run) if f.name != "success"}
     return values | {"path": str(run.path)} | run.success
+
+
+def _chosen(run: Run, keys: Sequence[str]) -> dict[str, Any]:
+    """Values of its configuration."""
+    values: dict[str, Any] = {}
+    for key in keys if run.status != DAMAGED else ():
+        value = read_json(run.path / "config.json")
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        values[key] = value
+    return values
 
 
 def _pandas() -> Any:
