@@ -44,7 +44,7 @@ def run(overrides: Sequence[str] = (), *, stop: Stop | None = None) -> RunResult
 
     Returns:
         How it ended: DONE with its result, or INTERRUPTED, PAUSED, FAILED or RUNNING (elsewhere) with a message,
-        which is logged (logger "llmrl"), as is what `llmrl run` tells beside.
+        which is logged (logger "llmrl"), as are the other messages of `llmrl run`.
 
     Raises:
         ConfigError: the configuration is invalid, or an LLM's server refuses it for good (exit code 2 of `llmrl run`).
@@ -245,7 +245,7 @@ def _written(value: Any) -> str:
 
 
 def _remark(text: str) -> None:
-    """Logs what a run tells beside its result's message."""
+    """Logs a message that is not the result's."""
     if not isinstance(text, End):
         _log.warning("%s", text)
 

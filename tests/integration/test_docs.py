@@ -125,6 +125,14 @@ def test_links_lead_somewhere(page):
         assert not anchor or anchor in anchors(there), target
 
 
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=named)
+def test_no_line_is_there_twice(page):
+    """As after a merge that kept an old wording beside its new one."""
+    prose = INDENTED.sub("", BLOCK.sub("", text(page)))
+    starts = [line[:60] for line in prose.splitlines() if len(line) > 60 and not line.startswith("|")]
+    assert [start for start in starts if starts.count(start) > 1] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_paths_and_modules_exist(page):
     # the files that the page itself brings

@@ -30,14 +30,14 @@ class Run:
         env: as in `env=…`.
         seed: of its training.
         status: DONE, RUNNING, WAITING, INTERRUPTED, PAUSED, FAILED, DAMAGED, or "" before it has one.
-        reason: why it is not DONE, or what of it is damaged; None where there is nothing to tell.
+        reason: why it is not DONE, or what of it is damaged; None where there is no reason.
         env_steps: the agent's decisions so far.
         updates: gradient updates so far.
         last_return: mean undiscounted return of its newest greedy evaluation; None before the first.
         best_return: the highest of these means.
         random_return: the random policy's mean return on the same cases.
         success: shares of episodes of the newest evaluation that reached the goal, by rule ("success", …); {} where the
-            environment tells of none.
+            environment reports none.
         llm: the language model that was asked; None where none was, as for all that follows.
         llm_calls: answered calls.
         llm_failures: attempts that brought no answer, and answers that could not be used.
