@@ -28,7 +28,13 @@ __all__ = ["ConfigError", "RunResult", "Stop", "load", "make_env", "register", "
 
 _BAD_INPUT = 2  # the exit code of `llmrl run` for an invalid configuration
 _STOPPED = 128  # from here on: by a signal, or by Stop.ask
-_log = logging.getLogger("llmrl")
+
+
+def _logger() -> logging.Logger:
+    """The logger "llmrl"; Hydra's command line, where it ran in this process, has disabled those that were there."""
+    logger = logging.getLogger("llmrl")
+    logger.disabled = False
+    return logger
 
 
 def run(overrides: Sequence[str] = (), *, stop: Stop | None = None) -> RunResult:
@@ -247,10 +253,10 @@ def _written(value: Any) -> str:
 def _remark(text: str) -> None:
     """Logs a message that is not the result's."""
     if not isinstance(text, End):
-        _log.warning("%s", text)
+        _logger().warning("%s", text)
 
 
 def _logged(ended: RunResult) -> RunResult:
     if ended.message:
-        _log.warning("%s", ended.message)
+        _logger().warning("%s", ended.message)
     return ended
