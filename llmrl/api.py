@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy is loaded; torch's threads are compute.threads
 
 from llmrl.checks import ConfigError
+from llmrl.runs.children import BAD_INPUT
 from llmrl.runs.lifecycle import End, RunResult, carry_out
 from llmrl.runs.stop import Stop
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ConfigError", "RunResult", "Stop", "load", "make_env", "register", "run", "runs", "sweep"]
 
-_BAD_INPUT = 2  # the exit code of `llmrl run` for an invalid configuration
 _STOPPED = 128  # from here on: by a signal, or by Stop.ask
 
 
@@ -58,7 +58,7 @@ def run(overrides: Sequence[str] = (), *, stop: Stop | None = None) -> RunResult
     """
     node, texts = _composed(overrides)
     ended = carry_out(node, texts, stop=stop, tell=_remark)
-    if ended.code == _BAD_INPUT:
+    if ended.code == BAD_INPUT:
         raise ConfigError(ended.message)
     return _logged(ended)
 

@@ -12,14 +12,13 @@ from llmrl.config import Config as Run
 from llmrl.contracts.method import Method, Reads
 from llmrl.methods.eureka import search as eureka_search
 from llmrl.methods.eureka import wrapper as eureka_wrapper
-from llmrl.methods.eureka.search import fitness
+from llmrl.methods.eureka.measure import fitness
 from llmrl.methods.eureka.wrapper import PROGRAM
+from llmrl.methods.search.task import check_task, search_run
 from llmrl.runs.files import read_json, write_text
 
 if TYPE_CHECKING:
     from llmrl.context import RunContext
-
-LOGGED = 100  # rows of metrics over a candidate's training, for reflection and correlation
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Eureka(Method[Config]):
         return replace(config, search=search, search_env_steps=env_steps, search_evaluations=1)
 
     def run(self, ctx: "RunContext") -> dict[str, Any]:
-        eureka_search.check_task(ctx.cfg)
+        check_task(ctx.cfg, "eureka")
         ctx.rehearse()
         search = ctx.artifact(search_of(ctx.cfg), PROGRAM)
         found = read_json(search / "result.json")
@@ -71,14 +70,5 @@ METHOD = Eureka
 
 def search_of(config: Run) -> Run:
     """The run that searches for `config`: its own seed and evaluation cases, and a shorter training."""
-    method, env_steps = config.method, config.method.search_env_steps
-    evaluations = config.budget.fewer_evaluations(method.search_evaluations)
-    return replace(
-        config,
-        method=method.search,
-        seed=method.search.seed,
-        budget=replace(config.budget, env_steps=env_steps, evaluations=evaluations),
-        eval=replace(config.eval, seed=method.search.eval_seed, every=-(-env_steps // evaluations)),
-        log=replace(config.log, every=max(1, env_steps // LOGGED)),
-        choices=config.choices | {"method": "eureka/search"},
-    )
+    evaluations = config.budget.fewer_evaluations(config.method.search_evaluations)
+    return search_run(config, "eureka/search", evaluations=evaluations)

@@ -22,7 +22,7 @@ from llmrl.methods.search.steps import Steps
 
 FUNCTION = "compute_reward"
 ARGUMENTS = ("state", "action", "next_state")
-RESERVED = {"names", "step", "_np", "_reward", "_check"}  # of ENTRY and CHECKS
+RESERVED = {"names", "step", "_np", "_reward", "_first", "_check"}  # of ENTRY and CHECKS
 MOST_COMPONENTS = 20
 REJECTIONS = {  # beside the sandbox's own names
     **program_text.REJECTIONS,
@@ -43,6 +43,8 @@ REJECTIONS = {  # beside the sandbox's own names
 ENTRY = """
 import numpy as _np
 
+_first = []  # names of the components
+
 def _reward(state, action, next_state):
     returned = compute_reward($arguments)
     if not (isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[1], dict)):
@@ -51,11 +53,14 @@ def _reward(state, action, next_state):
 
 def names(state, action, next_state):
     _, _, parts = _reward(state, action, next_state)
-    return _np.frombuffer("\\n".join(sorted(map(str, parts))).encode("utf-8", "replace"), dtype=_np.uint8)
+    _first[:] = sorted(map(str, parts))
+    return _np.frombuffer("\\n".join(_first).encode("utf-8", "replace"), dtype=_np.uint8)
 
 def step(state, action, next_state):
     _, reward, parts = _reward(state, action, next_state)
-    return float(reward), _np.array([float(parts[name]) for name in sorted(parts)])
+    if sorted(map(str, parts)) != _first:
+        raise ValueError("the components have other names than at first")
+    return float(reward), _np.array([float(parts[name]) for name in _first])
 """
 
 # Many steps in one call: (number of the broken rule or 0, at which step, rewards (n,), components (n, c)).

@@ -10,19 +10,17 @@ import numpy as np
 
 from llmrl.checks import ConfigError
 from llmrl.contracts.report import FigureKind, Metric, PaperReport, Section, times
-from llmrl.llm.transcript import Transcript
+from llmrl.methods.eureka.measure import UNITS, fitness
+from llmrl.methods.search.verdicts import outcome, searches, verdicts
 from llmrl.report.figures.style import COLOURS, GREY, panels_for
 from llmrl.report.page.html import Cell, number, table
 from llmrl.report.store.groups import SCRIPTED, Group
 from llmrl.report.store.record import RunRecord
-from llmrl.runs.files import read_jsonl
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SAMPLE = "eureka.sample"
-MEASURES = ("success_official", "progress")  # of an evaluation: what policies are judged by, the first that is there
-UNITS = {"success": "success rate", "progress": "metres forward in an episode"}
 
 
 @dataclass(frozen=True)
@@ -37,43 +35,19 @@ class Tried:
     correlation: float | None  # Pearson's, of its reward with the human one over its training
 
 
-def fitness(record: RunRecord) -> float | None:
-    """The best evaluation of a run, by what policies are judged by (the paper's: the maximum over training)."""
-    values = [
-        float(np.mean(next(row[name] for name in MEASURES if name in row)))
-        for row in read_jsonl(record.path / "eval.jsonl")
-        if row["policy"] == "greedy" and any(name in row for name in MEASURES)
-    ]
-    return max(values, default=None)
-
-
-def searches(groups: Sequence[Group]) -> dict[str, tuple[Group, RunRecord]]:
-    """{the search's directory: a run that used it, with its group}; a search that several runs share counts once."""
-    found: dict[str, tuple[Group, RunRecord]] = {}
-    for group in groups:
-        for run in group.runs:
-            if run.result and "eureka" in run.result:
-                found.setdefault(run.result["eureka"].get("search", str(run.path)), (group, run))
-    return found
+def best(record: RunRecord) -> float | None:
+    """The best evaluation of a run, by what policies are judged by (the authors' code: the maximum over training)."""
+    return max(fitness(record.path), default=None)
 
 
 def tried(record: RunRecord) -> list[Tried]:
     """All programs that a run's search asked for, in order. Raises ReplayError where llm.jsonl is corrupt."""
-    path = record.path / "llm.jsonl"
-    if not path.exists():
-        return []
-    transcript, found = Transcript(path, read_only=True), []
-    for purpose, index in transcript.calls:
-        if purpose != SAMPLE:
-            continue
-        events = {e["event"]: e for (p, i, _), e in transcript.events.items() if (p, i) == (purpose, index)}
-        if rejected := events.get("rejected"):
-            found.append(Tried(index, "rejected", f"{rejected['reason']}: {rejected['detail']}", "", None, None))
-            continue
-        trained, failed = events.get("trained", {}), events.get("trained", {}).get("failed", "")
-        outcome = "failed" if failed else "chosen" if index == (record.result or {})["eureka"]["chosen"] else "trained"
+    found = []
+    for index, events in verdicts(record, SAMPLE):
+        trained = events.get("trained", {})
+        state, reason = outcome(index, events, (record.result or {})["eureka"]["chosen"])
         components = ", ".join(events.get("accepted", {}).get("components", ()))
-        found.append(Tried(index, outcome, failed, components, trained.get("score"), trained.get("correlation")))
+        found.append(Tried(index, state, reason, components, trained.get("score"), trained.get("correlation")))
     return found
 
 
@@ -81,7 +55,7 @@ def correlation(groups: Sequence[Group]) -> "Figure":
     """How well each program's reward goes with the human one (Pearson's r over its training) against what its policy
     came to, a panel for each task. ConfigError where no search has trained three programs."""
     tasks: dict[str, list[tuple[float, float, Tried]]] = {}  # (r, score, program) of those that were trained with
-    for group, run in searches(groups).values():
+    for group, run in searches(groups, "eureka").values():
         unit = UNITS[run.result["eureka"]["measure"]] if run.result else ""
         label = f"{group.env}{f' ({SCRIPTED})' * group.scripted}, {unit}"
         known = [(t.correlation, t.score, t) for t in tried(run) if t.correlation is not None and t.score is not None]
@@ -111,7 +85,7 @@ class EurekaReport(PaperReport):
     """What a search tried, rejected and chose."""
 
     metrics: Mapping[str, Metric] = {
-        "eureka_fitness": Metric("best evaluation: success rate, or metres forward in an episode", fitness)
+        "eureka_fitness": Metric("best evaluation: success rate, or metres forward in an episode", best)
     }
     figures = {
         "eureka_correlation": FigureKind(
@@ -137,7 +111,7 @@ class EurekaReport(PaperReport):
         return [("best evaluation", f"{unit} {found['best']:,.2f}"), *lines] if "best" in found else lines
 
     def sections(self, groups: Sequence[Group]) -> list[Section]:
-        if not (found := searches(groups)):
+        if not (found := searches(groups, "eureka")):
             return []
         rows = [
             [Cell(Path(place).name), Cell(group.env), Cell(one.index), Cell(one.outcome), Cell(one.components),

@@ -1,5 +1,5 @@
-"""Eureka's search (Ma et al. 2024, arXiv 2310.12931, Algorithm 1): which reward function trains an agent that does the
-task best?
+"""Eureka's search (Ma et al. 2024, arXiv 2310.12931; the authors' eureka.py): which reward function trains an agent
+that does the task best?
 
 An LLM writes K reward functions from the same messages; an agent is trained with each; how the components of the best
 one went over its training goes back to the LLM, in place of what was told of before; N times, from scratch R times. The
@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from llmrl.checks import ConfigError, Count, NonNegativeInt
-from llmrl.contracts.env import Task
 from llmrl.contracts.method import Method, Reads
 from llmrl.llm.program_text import Rejected, fingerprint
 from llmrl.llm.tries import Tries
 from llmrl.methods.eureka import prompts
 from llmrl.methods.eureka import wrapper as eureka_wrapper
+from llmrl.methods.eureka.measure import UNITS, fitness
 from llmrl.methods.eureka.program import REJECTIONS, extract, validate
-from llmrl.methods.eureka.wrapper import PROGRAM, PROGRESS, SUCCESS
+from llmrl.methods.eureka.wrapper import PROGRAM
 from llmrl.methods.search.candidates import failure, place, program_file, say, totals, train
 from llmrl.methods.search.steps import real_steps
+from llmrl.methods.search.task import check_sheet, check_task
 from llmrl.registered import check_known_to_children
 from llmrl.runs import seeding
 from llmrl.runs.files import read_jsonl, write_text
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from llmrl.context import RunContext
 
 SAMPLE = "eureka.sample"  # what the LLM is asked for
+WINDOWS = 100  # of a candidate's training, whose means are logged, for reflection and correlation
 
 
 @dataclass(frozen=True)
@@ -59,18 +61,6 @@ class Candidate:
     failed: str = ""  # why there is no score
     correlation: float | None = None  # of its reward with the human one, over its training
     components: list[str] = field(default_factory=list)
-
-
-def check_task(run: "Run") -> None:
-    """Raises ConfigError where an LLM could not be told what the state holds, or another wrapper is there already."""
-    task: Task = run.env.task
-    if task.observation is None or not task.has_text:
-        raise ConfigError(
-            "method=eureka tells an LLM what each dimension of the state means, but env.task.observation of "
-            f"{task.name} is not written. Write it in the environment's yaml, or choose a task that has it: llmrl list"
-        )
-    if run.wrapper is not None:
-        raise ConfigError("method=eureka finds a reward by itself: leave wrapper=none, or use method=vanilla with it")
 
 
 class EurekaSearch(Method[Config]):
@@ -108,18 +98,20 @@ METHOD = EurekaSearch
 class _Search:
     def __init__(self, ctx: "RunContext") -> None:
         self.ctx, self.config = ctx, ctx.cfg.method
-        check_task(ctx.cfg)
+        check_task(ctx.cfg, "eureka")
         check_known_to_children(ctx.cfg.choices, "a search")
         ctx.rehearse()  # an agent that cannot act or learn here says so before the LLM is asked
-        env = ctx.env("eval", eureka_wrapper.Config(program=None, reward="human"))  # it says what success is, or raises
-        self.steps = real_steps(env, self.config.states, self.config.seed)
-        self.measure = PROGRESS if env.step(env.action_space.sample())[-1]["measures"] else "success"
+        wrapped = ctx.env("eval", eureka_wrapper.Config(program=None, reward="human"))
+        assert isinstance(wrapped, eureka_wrapper.EurekaWrapper)
+        self.measure = wrapped.measure
+        self.steps = real_steps(wrapped, self.config.states, self.config.seed)
         try:
-            context = prompts.context_of(self.config.context, ctx.cfg.env.task, env)
+            context = prompts.context_of(self.config.context, ctx.cfg.env.task, wrapped)
         except ValueError as error:
             raise ConfigError(f"method.search.context: {error}") from None
         finally:
-            env.close()
+            wrapped.close()
+        check_sheet(ctx.cfg.env.task, self.steps.states.shape[1])
         self.first = prompts.first(ctx.cfg.env.task, context)
         self.candidates: list[Candidate] = []
         self.known: set[str] = set()  # fingerprints of all programs so far
@@ -175,10 +167,12 @@ class _Search:
         name = candidate.index.replace("/", "-")
         program = program_file(self.ctx.dir, name, candidate.code)
         wrapper = eureka_wrapper.Config(program=str(program), reward="program")
-        return place(self.ctx.cfg, self.ctx.dir, name, wrapper, seeding.integer(self.config.seed, "candidate", name))
+        cfg = self.ctx.cfg  # the number of rows is not the user's: the LLM reads them
+        cfg = replace(cfg, log=replace(cfg.log, every=max(1, cfg.budget.env_steps // WINDOWS)))
+        return place(cfg, self.ctx.dir, name, wrapper, seeding.integer(self.config.seed, "candidate", name))
 
     def _facts(self, index: str, places: Sequence[Path]) -> dict[str, Any]:
-        """What a candidate's training came to. Its score is the best evaluation of all (Algorithm 1, line 6)."""
+        """What a candidate's training came to. Its score is its best evaluation."""
         if failed := failure(places):
             return {"failed": failed, "score": None, "correlation": None}
         windows = windows_of(places[0])
@@ -191,8 +185,10 @@ class _Search:
         windows = windows_of(directory)
         episodes = [row for row in read_jsonl(directory / "metrics.jsonl") if row.get("kind") == "episode"]
         values = {name: [row[f"component/{name}"] for row in windows] for name in candidate.components}
-        judged = "success rate" if self.measure == "success" else "metres forward in an episode"
-        return values | {judged: fitness(directory), "episode length": [float(row["length"]) for row in episodes]}
+        return values | {
+            UNITS[self.measure]: fitness(directory),
+            "episode length": [float(row["length"]) for row in episodes],
+        }
 
     # --- choice -----------------------------------------------------------------------------------------------------
 
@@ -219,12 +215,6 @@ class _Search:
 def best_of(candidates: Sequence[Candidate]) -> Candidate | None:
     """The first of those with the highest score; None where none could be trained with."""
     return max((c for c in candidates if not c.failed), key=lambda c: c.score, default=None)
-
-
-def fitness(directory: Path) -> list[float]:
-    """What each evaluation of a run judges its policy by: success rate, or metres forward in an episode."""
-    rows = [row for row in read_jsonl(directory / "eval.jsonl") if row["policy"] == "greedy"]
-    return [float(np.mean(row[SUCCESS] if SUCCESS in row else row[PROGRESS])) for row in rows]
 
 
 def windows_of(directory: Path) -> list[dict[str, float]]:

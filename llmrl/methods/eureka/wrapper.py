@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from llmrl.checks import ConfigError, PathText
 from llmrl.contracts.env import Role, Wrapper
 from llmrl.llm.sandbox import Sandbox, SandboxFailure
+from llmrl.methods.eureka.measure import PROGRESS, SUCCESS
 from llmrl.methods.eureka.program import ENTRY, FUNCTION, harness, names_of
 from llmrl.methods.search.purity import Asked
 
 PROGRAM = "reward.py"  # in the directory of an artifact, and of a run that trained with one
-SUCCESS = "success_official"  # what an environment that has goals tells of each step
-PROGRESS = "progress"  # metres forward in an episode, of an environment that has none
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,7 @@ class EurekaWrapper(Wrapper):
                 "there is nothing to judge a reward by"
             )
         self._goals = SUCCESS in info
+        self.measure = SUCCESS if self._goals else PROGRESS  # what policies are judged by
         body: Any = env.unwrapped
         self._dt = 1.0 if self._goals else float(body.dt)  # seconds of an env_step
         self._sandbox: Sandbox | None = None
@@ -103,13 +103,11 @@ class EurekaWrapper(Wrapper):
     def _generated(self, *step: NDArray) -> float:
         """R(s, a, s') of the program; 0 where it is no finite number."""
         reward, components = self._program.step(*(np.asarray(part, np.float64) for part in step))
-        if components.shape != (len(self._names),):
-            raise SandboxFailure("components_change", f"{components.size} components, {len(self._names)} at first")
+        named = zip(self._names, np.nan_to_num(components, posinf=0, neginf=0).tolist())
+        self._window.update({f"component/{name}": value for name, value in named})
         if not np.isfinite(reward):
             self._not_finite += 1
             return 0.0
-        named = zip(self._names, np.nan_to_num(components).tolist())
-        self._window.update({f"component/{name}": value for name, value in named})
         return float(reward)
 
     def metrics(self) -> dict[str, float]:

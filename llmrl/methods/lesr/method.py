@@ -18,6 +18,7 @@ from llmrl.contracts.method import Method, Reads
 from llmrl.methods.lesr import search as lesr_search
 from llmrl.methods.lesr import wrapper as lesr_wrapper
 from llmrl.methods.lesr.wrapper import PROGRAM
+from llmrl.methods.search.task import check_task, search_run
 from llmrl.runs import seeding
 from llmrl.runs.files import read_json, write_text
 
@@ -54,7 +55,7 @@ class LESR(Method[Config]):
         return replace(config, search=search, search_env_steps=env_steps, search_evaluations=1)
 
     def run(self, ctx: "RunContext") -> dict[str, Any]:
-        lesr_search.check_task(ctx.cfg)
+        check_task(ctx.cfg, "lesr")
         ctx.rehearse()
         search = ctx.artifact(search_of(ctx.cfg), PROGRAM)
         found = read_json(search / "result.json")
@@ -81,27 +82,16 @@ METHOD = LESR
 
 def search_of(config: Run) -> Run:
     """The run that searches for `config`: its own seed and evaluation cases, and a shorter training."""
-    method, name = config.method, config.choices["agent"]
-    agent = config.agent
+    method, agent = config.method, None
     if method.search_agent is not None:
-        if (chosen := config.choices.get("agent@method.search_agent")) is None:
+        if (name := config.choices.get("agent@method.search_agent")) is None:
             raise ConfigError("method.search_agent: choose it by its name, agent@method.search_agent=…, or use null")
-        name = chosen
-        cls = module_of("agent", name).Config
-        agent = scaled(checked_at("method.search_agent", cls, method.search_agent, config.choices), config.budget.scale)
-    env_steps = method.search_env_steps
+        checked = checked_at(
+            "method.search_agent", module_of("agent", name).Config, method.search_agent, config.choices
+        )
+        agent = name, scaled(checked, config.budget.scale)
     evaluations = max(config.budget.fewer_evaluations(method.search_evaluations), method.search.score_evaluations)
-    evaluations = min(evaluations, method.search_evaluations)
-    return replace(
-        config,
-        method=method.search,
-        agent=agent,
-        wrapper=None,
-        seed=method.search.seed,
-        budget=replace(config.budget, env_steps=env_steps, evaluations=evaluations),
-        eval=replace(config.eval, seed=method.search.eval_seed, every=-(-env_steps // evaluations)),
-        choices={"method": "lesr/search", "agent": name, "env": config.choices["env"], "llm": config.choices["llm"]},
-    )
+    return search_run(config, "lesr/search", evaluations=min(evaluations, method.search_evaluations), agent=agent)
 
 
 def random_features(d: int, n: int, seed: int) -> str:

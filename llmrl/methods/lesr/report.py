@@ -10,7 +10,7 @@ import numpy as np
 
 from llmrl.checks import ConfigError
 from llmrl.contracts.report import FigureKind, PaperReport, Section
-from llmrl.llm.transcript import Transcript
+from llmrl.methods.search.verdicts import outcome, searches, verdicts
 from llmrl.report.figures.style import COLOURS, GREY, legend, panels_for, shortened, wrapped
 from llmrl.report.page.html import Cell, number, table, whole
 from llmrl.report.store.groups import SCRIPTED, Group
@@ -42,36 +42,17 @@ class Tried:
     ignored: tuple[int, ...] = ()  # added dimensions that its intrinsic reward does not depend on
 
 
-def shared(groups: Sequence[Group]) -> dict[str, tuple[Group, RunRecord]]:
-    """{the search's directory: a run that used it, with its group}; a search that several runs share counts once."""
-    found: dict[str, tuple[Group, RunRecord]] = {}
-    for group in groups:
-        for run in group.runs:
-            if run.result and "lesr" in run.result:
-                found.setdefault(run.result["lesr"]["search"], (group, run))
-    return found
-
-
 def tried(record: RunRecord) -> list[Tried]:
     """All programs that a run's search asked for, in order; none where the run has no search. Raises ReplayError where
     llm.jsonl is corrupt."""
-    path, result = record.path / "llm.jsonl", record.result or {}
-    if "lesr" not in result or not path.exists():
+    if "lesr" not in (result := record.result or {}):
         return []
-    transcript = Transcript(path, read_only=True)
     found = []
-    for purpose, index in transcript.calls:
-        if purpose != SAMPLE:
-            continue
-        events = {e["event"]: e for (p, i, _), e in transcript.events.items() if (p, i) == (purpose, index)}
-        if rejected := events.get("rejected"):
-            found.append(Tried(index, "rejected", f"{rejected['reason']}: {rejected['detail']}", None, None))
-            continue
+    for index, events in verdicts(record, SAMPLE):
         accepted, trained = events.get("accepted", {}), events.get("trained", {})
-        failed = trained.get("failed", "")
-        outcome = "failed" if failed else "chosen" if index == result["lesr"]["chosen"] else "trained"
         constants, ignored = tuple(trained.get("lipschitz", ())), tuple(accepted.get("ignored", ()))
-        found.append(Tried(index, outcome, failed, accepted.get("features"), trained.get("score"), constants, ignored))
+        state, reason = outcome(index, events, result["lesr"]["chosen"])
+        found.append(Tried(index, state, reason, accepted.get("features"), trained.get("score"), constants, ignored))
     return found
 
 
@@ -79,7 +60,7 @@ def lipschitz(groups: Sequence[Group]) -> "Figure":
     """Lipschitz constants per dimension, of the source state beside the added features, in the training of the program
     that a search chose; a panel per search (the first 12). ConfigError where no search has recorded any."""
     found = []
-    for place, (group, run) in shared(groups).items():
+    for place, (group, run) in searches(groups, "lesr").items():
         programs = [one for one in tried(run) if one.lipschitz]
         if chosen := next((one for one in programs if one.outcome == "chosen"), None):
             mark = f" ({SCRIPTED})" if group.scripted else ""
@@ -146,13 +127,13 @@ class LESRReport(PaperReport):
         return [("search", text)]
 
     def sections(self, groups: Sequence[Group]) -> list[Section]:
-        searches = shared(groups)
-        if not searches:
+        shared = searches(groups, "lesr")
+        if not shared:
             return []
         rows = [
             [Cell(Path(place).name), Cell(group.env), Cell(one.index), Cell(one.outcome), whole(one.features),
              number(one.score, 2), Cell(one.reason)]
-            for place, (group, run) in searches.items() for one in tried(run)
+            for place, (group, run) in shared.items() for one in tried(run)
         ]  # fmt: skip
         caption = (
             "The programs that each search asked for, by iteration/sample/attempt. A trained one's score is the mean "

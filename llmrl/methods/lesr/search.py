@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from llmrl.checks import ConfigError, Count, NonNegative, NonNegativeInt, Positive
-from llmrl.contracts.env import Task
+from llmrl.checks import Count, NonNegative, NonNegativeInt, Positive
 from llmrl.contracts.method import Method, Reads
 from llmrl.llm.program_text import Rejected, fingerprint
 from llmrl.llm.tries import REPEATED, Tries
@@ -27,6 +26,7 @@ from llmrl.methods.lesr.program import REJECTIONS, Rejection, extract, validate
 from llmrl.methods.lesr.wrapper import PROGRAM
 from llmrl.methods.search.candidates import failure, place, program_file, say, totals, train
 from llmrl.methods.search.steps import real_steps
+from llmrl.methods.search.task import check_sheet, check_task
 from llmrl.registered import check_known_to_children
 from llmrl.runs import seeding
 from llmrl.runs.children import result_of
@@ -92,18 +92,6 @@ class Candidate:
         return "-".join(self.index.split("/")[:2])
 
 
-def check_task(run: "Run") -> None:
-    """Raises ConfigError where the meaning of the state is not written down, or a wrapper changes the state already."""
-    task: Task = run.env.task
-    if task.observation is None or not task.has_text:
-        raise ConfigError(
-            "method=lesr puts the meaning of each dimension of the state into its prompts, but env.task.observation of "
-            f"{task.name} is missing. Write it in the environment's yaml, or choose a task that has it: llmrl list"
-        )
-    if run.wrapper is not None:
-        raise ConfigError("method=lesr finds its wrapper by itself: use wrapper=none, or method=vanilla with it")
-
-
 class LESRSearch(Method[Config]):
     artifact = "lesr"  # its directory is outputs/artifacts/lesr/<id>
 
@@ -140,7 +128,7 @@ METHOD = LESRSearch
 class _Search:
     def __init__(self, ctx: "RunContext") -> None:
         self.ctx, self.config = ctx, ctx.cfg.method
-        check_task(ctx.cfg)
+        check_task(ctx.cfg, "lesr")
         check_known_to_children(ctx.cfg.choices, "a search")
         ctx.rehearse()  # raises before the LLM is asked where the agent cannot act or learn here
         env = ctx.env("eval")
@@ -148,11 +136,7 @@ class _Search:
         self.states, self.rewards = steps.states, steps.rewards
         env.close()
         task = ctx.cfg.env.task
-        if len(task.observation) != self.states.shape[1]:
-            raise ConfigError(
-                f"env.task.observation has {len(task.observation)} lines, the state of {task.name} has "
-                f"{self.states.shape[1]} dimensions: correct the environment's yaml"
-            )
+        check_sheet(task, self.states.shape[1])
         self.asker = prompts.Asker(task, ctx.cfg.env.suite, self.config)
         self.candidates: list[Candidate] = []
         self.known: set[str] = set()  # fingerprints of all programs so far

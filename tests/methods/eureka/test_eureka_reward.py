@@ -13,6 +13,7 @@ from llmrl import build
 from llmrl.checks import ConfigError
 from llmrl.config import from_node
 from llmrl.llm.program_text import Rejected
+from llmrl.llm.sandbox import SandboxFailure
 from llmrl.methods.eureka.program import arguments, extract, validate
 from llmrl.methods.search.steps import Steps
 
@@ -157,6 +158,26 @@ def test_a_reward_that_is_no_number_in_training_counts_as_0(program):
     env.reset(seed=0)
     paid = [env.step(env.action_space.sample())[1] for _ in range(40)]
     assert all(math.isfinite(reward) for reward in paid) and env.facts()["not_finite"] == paid.count(0.0) > 0
+    env.close()
+
+
+def test_a_window_whose_rewards_are_no_numbers_has_its_components_all_the_same(program):
+    code = "import numpy as np\ndef compute_reward(state):\n    return np.nan, {'one': 1.0, 'no': np.inf}\n"
+    env = paid_by(program, code)
+    env.reset(seed=0)
+    env.step(env.action_space.sample())
+    metrics = env.metrics()
+    assert (metrics["component/one"], metrics["component/no"], metrics["reward_learned"]) == (1.0, 0.0, 0.0)
+    env.close()
+
+
+def test_components_that_change_their_names_in_training_end_it(program):
+    code = "def compute_reward(next_state):\n    return 0.0, {'up' if next_state[1] != 5 else 'down': 0.0}\n"
+    env = paid_by(program, code)
+    state, _ = env.reset(seed=0)
+    env.step(env.action_space.sample())
+    with pytest.raises(SandboxFailure, match="other names than at first"):
+        env._program.step(np.zeros(17), np.zeros(6), np.full(17, 5.0))
     env.close()
 
 

@@ -16,6 +16,7 @@ from llmrl.config import from_node, identity
 from llmrl.context import RunContext
 from llmrl.methods.eureka import method as eureka
 from llmrl.methods.eureka import search as eureka_search
+from llmrl.methods.eureka.measure import fitness
 from llmrl.methods.eureka.prompts import ten
 from llmrl.methods.eureka.search import pearson
 from llmrl.methods.search import candidates
@@ -66,7 +67,7 @@ class Search:
                     write_json(place / "status.json", {"status": "FAILED", "reason": made})
                     continue
                 rows = [{"policy": "greedy", "env_steps": 10 * i, "returns": [0.0], "lengths": [10], "progress": [p]}
-                        for i, p in enumerate(made)]  # fmt: skip
+                        for i, p in enumerate(made, 1)]  # fmt: skip
                 (place / "eval.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
                 metrics = [{"kind": "train", "component/v": 0.5 * i, "reward_learned": 0.5 * i, "reward_human": -i}
                            for i in range(20)]  # fmt: skip
@@ -137,9 +138,8 @@ def test_samples_that_cannot_be_trained_with_are_not_asked_for_again(tmp_path, m
 
 def test_the_same_program_again_is_not_trained_again(tmp_path, monkeypatch):
     code = "```python\ndef compute_reward(state):\n    return state[8], {'v': state[8]}\n```"
-    other = code.replace("(state)", "(state, action)").replace("{'v'", "{  'v'")
     search = Search(tmp_path, monkeypatch, {}, wrong={"0/0/0": code, "0/0/1": f"Again: {code}"}, iterations=1)
-    assert search.starts == [["0-0-0"]] and search.found["rejected"] == {"duplicate": 1} and other != code
+    assert search.starts == [["0-0-0"]] and search.found["rejected"] == {"duplicate": 1}
 
 
 @wires("eureka/search.restarts")
@@ -175,6 +175,7 @@ def test_what_a_search_is_given(tmp_path, monkeypatch):
 
 def test_a_candidate_trains_plainly_in_its_reward_on_cases_of_the_search(tmp_path, monkeypatch):
     Search(tmp_path, monkeypatch, {})
+    assert searching().log.every != 1  # the user's
     children = [json.loads((tmp_path / "candidates" / name / "config.json").read_text()) for name in ("0-0-0", "0-0-1")]
     for child in children:
         assert child["choices"]["method"] == "vanilla" and child["choices"]["wrapper"] == "eureka"
@@ -198,17 +199,19 @@ def test_goal_tasks_are_judged_by_success(tmp_path, monkeypatch):
     context = RunContext(searching("env=robotics/fetch_reach"), tmp_path, Stop(), None, lambda *_: None)
     context.llm = Answers({})
     search = eureka_search._Search(context)
-    assert search.measure == "success"
+    assert search.measure == "success_official"
     write = tmp_path / "run"
     write.mkdir()
-    rows = [{"policy": "random", "success_official": [True, True]},
-            {"policy": "greedy", "success_official": [True, False, False, False], "progress": [9.0]}]  # fmt: skip
+    rows = [{"policy": "random", "env_steps": 0, "success_official": [True, True]},
+            {"policy": "greedy", "env_steps": 0, "success_official": [True, True]},
+            {"policy": "greedy", "env_steps": 9, "success_official": [True, False, False, False]}]  # fmt: skip
     (write / "eval.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert eureka_search.fitness(write) == [0.25]
+    assert fitness(write) == [0.25]  # what no training has shaped does not count
 
 
 def test_what_is_told_is_ten_points_of_a_training():
     assert ten(list(range(100))) == list(range(0, 100, 10)) and ten([1.0, 2.0]) == [1.0, 2.0]
+    assert ten(list(range(19))) == [0, 1, 3, 5, 7, 9, 11, 13, 15, 17]
     assert pearson([0, 1, 2], [0, 2, 1]) == pytest.approx(0.5)
     assert pearson([0, 1], [0, 2]) is None and pearson([1, 1, 1], [0, 2, 1]) is None
     rng = np.random.default_rng(0)
@@ -220,7 +223,6 @@ def test_what_is_told_is_ten_points_of_a_training():
     ("overrides", "text"),
     [
         (["env=classic/pendulum"], "method=eureka does not take env=classic/pendulum"),
-        (["wrapper=eureka"], "leave wrapper=none"),
         (["env=mujoco/humanoid_standup"], "env.task.observation|neither of success nor"),
     ],
 )
@@ -232,6 +234,20 @@ def test_a_task_that_does_not_fit_is_refused_before_the_llm_is_asked(tmp_path, o
             eureka_search._Search(context)
         finally:
             assert llm.asked == []
+
+
+def test_a_wrapper_of_the_run_is_refused(llmrl_run, tmp_path):
+    done = llmrl_run(*SMALL, "wrapper=eureka")
+    assert done.code == 2 and "method=eureka finds its wrapper by itself: use wrapper=none" in done.err
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_sheet_of_another_length_than_the_state_is_refused(tmp_path):
+    config = searching()
+    task = replace(config.env.task, observation=config.env.task.observation[:3])
+    context = RunContext(replace(config, env=replace(config.env, task=task)), tmp_path, Stop(), None, lambda *_: None)
+    with pytest.raises(ConfigError, match="has 3 lines, the state of .* has 17 dimensions"):
+        eureka_search._Search(context)
 
 
 def test_the_baselines_differ_from_plain_training_in_their_reward_alone():

@@ -13,10 +13,11 @@ from typing import Literal
 import gymnasium as gym
 
 from llmrl.contracts.env import Task
+from llmrl.methods.eureka.measure import PROGRESS, SUCCESS
 
 PROMPTS = Path(__file__).parent
 Message = dict[str, str]
-MEASURES = {"success": "the success rate", "progress": "the way forward"}
+MEASURES = {SUCCESS: "the success rate", PROGRESS: "the way forward"}
 
 
 def first(task: Task, context: str) -> list[Message]:
@@ -48,7 +49,7 @@ def next_round(messages: Sequence[Message], best: str, values: Mapping[str, Sequ
     """The messages of a later iteration, always four: the first two, the best answer of the last iteration, and how
     its training went, as `values` (name -> over the training, in order) tell."""
     lines = [_line(name, points) for name, points in values.items()]
-    zero = "zero" if measure == "success" else "that of an agent which stands still"
+    zero = "zero" if measure == SUCCESS else "that of an agent which stands still"
     text = fill(
         "reflection", values="\n".join(lines), measure=MEASURES[measure], zero=zero, output=fill("output")
     )  # fmt: skip
@@ -65,8 +66,9 @@ def _line(name: str, points: Sequence[float]) -> str:
 
 
 def ten(points: Sequence[float]) -> list[float]:
-    """Every n/10th of n points, from the first on."""
-    return list(points[:: max(1, len(points) // 10)])
+    """Ten of n points, evenly spread from the first on; all where there are fewer."""
+    n = len(points)
+    return [points[i * n // 10] for i in range(10)] if n > 10 else list(points)
 
 
 def fill(template: str, **values: object) -> str:
