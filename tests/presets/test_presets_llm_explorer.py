@@ -100,7 +100,7 @@ def test_table_4_stands_whole_beside_ours():
     ("m_and_k", "M=50,K=1", "M=100,K=1", {"method.m": (50, 100)}),
     ("m_and_k", "M=200,K=1", "M=100,K=1", {"method.m": (200, 100)}),
     ("m_and_k", "M=100,K=2", "M=100,K=1", {"method.k": (2, 1)}),
-    ("workflow", "no summary", "full", {"method.stages": (1, 2)}),
+    ("workflow", "no summary", "full", {"method.calls": (1, 2)}),
     ("workflow", "name only", "full", {"method.prompt": ("name", "full")}),
     ("llm_choice", "GPT-4o", "GPT-4o mini", {"llm.model": ("gpt-4o-2024-08-06", "gpt-4o-mini")}),
     ("llm_choice", "GPT-3.5", "GPT-4o mini", {"llm.model": ("gpt-3.5-turbo", "gpt-4o-mini")}),
@@ -181,7 +181,7 @@ def test_k_is_how_many_episodes_an_answer_lasts(tmp_path):
 
 def test_without_the_summary_one_call_tells_what_two_told(tmp_path):
     llm = client(tmp_path, config())
-    start(explorer(llm, stages=1), 1, episode(0))
+    start(explorer(llm, calls=1), 1, episode(0))
     assert asked(llm) == [("strategy_directly", "1/0")]
     assert "total reward of 0.0" in prompts(llm)[1] and "Choose that distribution" in prompts(llm)[1]
 

@@ -44,7 +44,7 @@ class Config:
 
     k: Count
     m: Count
-    stages: Annotated[Literal[1, 2], Whole]
+    calls: Annotated[Literal[1, 2], Whole]
     prompt: Literal["full", "name"]
     tell: Literal["authors", "reward"]
     analysis: bool
@@ -235,16 +235,16 @@ class LLMExplorer(Explorer):
             return self._ask("llm_explorer.constant", episode, messages, read, rejected), rejected
         situation = fill(f"episode_{kind}", **facts)
         purpose = "llm_explorer.strategy_directly"
-        if self._config.stages == 2:
-            # stage 1: d = LLM(task, return, actions)
-            stage_1 = self._messages("status_system", situation, fill("status_request"))
-            description = self._ask("llm_explorer.status", episode, stage_1, _text, rejected)
+        if self._config.calls == 2:
+            # call 1: d = LLM(task, return, actions)
+            first = self._messages("status_system", situation, fill("status_request"))
+            description = self._ask("llm_explorer.status", episode, first, _text, rejected)
             if description is None:
                 return None, rejected
             situation, purpose = fill("strategy_description", description=description), "llm_explorer.strategy"
-        # stage 2: p or b = LLM(task, d); it sees the episode through stage 1 alone
-        stage_2 = self._messages("strategy_system", situation, request)
-        return self._ask(purpose, episode, stage_2, partial(self._read, episode=episode), rejected), rejected
+        # call 2: p or b = LLM(task, d); it sees the episode through call 1 alone
+        second = self._messages("strategy_system", situation, request)
+        return self._ask(purpose, episode, second, partial(self._read, episode=episode), rejected), rejected
 
     def _ask(
         self, purpose: str, episode: int, messages: list[dict], read: Callable[[str], Any], rejected: Counter[str]

@@ -35,7 +35,7 @@ class Refresh:
     counted: bool  # False: training had not taken the answer up, or not yet (method.asynchronous)
     episode_return: float | None  # of the episode in the prompt
     episode_text: str = ""  # that episode as the prompt has it: return and sampled actions
-    description: str = ""  # the LLM's, of stage 1
+    description: str = ""  # the LLM's, of the first call
     answers: list[str] = field(default_factory=list)  # all numeric answers, the rejected ones too
     rejected: list[str] = field(default_factory=list)  # "reason: detail" of each answer that could not be used
     vector: list[float] | None = None  # None: no answer could be used

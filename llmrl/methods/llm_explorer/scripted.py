@@ -10,7 +10,7 @@ BIAS = 0.05  # action units: the bias against a dimension whose mean is 1
 
 
 def describe(prompt: str) -> str:
-    """LLM-Explorer, stage 1: the latest episode in words and numbers."""
+    """LLM-Explorer, the first call: the latest episode in words and numbers."""
     actions = _actions(prompt)
     found = re.search(rf"total reward of ({NUMBER})", prompt)
     text = f"The latest episode brought a total reward of {found[1] if found else 'unknown size'}. "
@@ -25,7 +25,7 @@ def describe(prompt: str) -> str:
 
 
 def explore(prompt: str) -> str:
-    """LLM-Explorer, stage 2: more probability for rare actions, or a small bias against the mean."""
+    """LLM-Explorer, the second call: more probability for rare actions, or a small bias against the mean."""
     if found := re.search(r"distribution over the (\d+) actions", prompt):
         n = int(found[1])
         shares = np.zeros(n)
@@ -40,7 +40,7 @@ def explore(prompt: str) -> str:
 
 
 def explore_directly(prompt: str) -> str:
-    """LLM-Explorer with one stage: the episode and the request stand in one prompt."""
+    """LLM-Explorer with one call: the episode and the request stand in one prompt."""
     episode, _, request = prompt.partition("\n\n")
     return explore(f"{describe(episode)}\n\n{request}")
 

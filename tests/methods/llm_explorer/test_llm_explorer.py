@@ -132,7 +132,7 @@ def test_continuous_actions_are_rounded_and_the_bias_reaches_the_explorer(tmp_pa
 def test_one_stage_asks_once_with_episode_and_request_together(tmp_path: Path) -> None:
     for space in (DISCRETE, BOX):
         llm = client(tmp_path / str(space), config())
-        wrapped = explorer(llm, space, stages=1)
+        wrapped = explorer(llm, space, calls=1)
         start(wrapped, 1, space=space)
         assert asked(llm) == [("strategy_directly", "1/0")]
         assert wrapped.vector is not None

@@ -19,7 +19,7 @@ NUMBERS = "{0: 0.5, 1: 0.25, 2: 0.25}"
 def requests_of(tmp_path: Path, space=DISCRETE, **changes) -> list[dict]:
     answers = ("a description", NUMBERS) if space is DISCRETE else ("a description", "{0: 0.1, 1: -0.1}")
     with Server(
-        *(answers[1:] if changes.get("stages") == 1 or changes.get("answer") == "constant" else answers)
+        *(answers[1:] if changes.get("calls") == 1 or changes.get("answer") == "constant" else answers)
     ) as server:
         wrapped = explorer(client(tmp_path, hosted(server)), space, **changes)
         start(wrapped, 1, space=space)
@@ -40,15 +40,15 @@ def test_the_second_call_analyses_and_then_answers(tmp_path, space):
     assert asked.endswith("}") and not in_json_mode(status) and not in_json_mode(strategy)
 
 
-@pytest.mark.parametrize("changes", [{"stages": 1}, {"answer": "constant"}])
+@pytest.mark.parametrize("changes", [{"calls": 1}, {"answer": "constant"}])
 def test_the_ablation_and_the_control_of_one_call_keep_the_analysis(tmp_path, changes):
     (only,) = requests_of(tmp_path, **changes)
     assert ANALYSIS in only["messages"][1]["content"] and not in_json_mode(only)
 
 
-@pytest.mark.parametrize("stages", [1, 2])
-def test_the_object_alone_is_an_option_in_json_mode(tmp_path, stages):
-    *_, last = requests_of(tmp_path, analysis=False, stages=stages)
+@pytest.mark.parametrize("calls", [1, 2])
+def test_the_object_alone_is_an_option_in_json_mode(tmp_path, calls):
+    *_, last = requests_of(tmp_path, analysis=False, calls=calls)
     asked = last["messages"][1]["content"]
     assert "nalyse" not in asked.partition("Which actions")[2]
     assert "\nAnswer with one JSON object that gives every action, from 0 to 2, its probability" in asked
@@ -79,7 +79,7 @@ def test_the_numbers_are_read_from_the_end_of_an_analysis(tmp_path, form, change
 
 
 @pytest.mark.parametrize("space", [DISCRETE, BOX])
-@pytest.mark.parametrize("changes", [{}, {"stages": 1}, {"answer": "constant"}])
+@pytest.mark.parametrize("changes", [{}, {"calls": 1}, {"answer": "constant"}])
 def test_the_scripted_llm_analyses_where_it_is_asked_to_and_comes_to_the_same(tmp_path, space, changes):
     found = []
     for analysis in (True, False):

@@ -83,10 +83,10 @@ def test_which_actions_it_shows():
     assert random == sorted(random) and random != shown(explored(m=50, sampler="linspace", actions=long)[1])
 
 
-@wires("llm_explorer.stages")
+@wires("llm_explorer.calls")
 def test_one_call_or_two():
-    assert len(purposes(explored(stages=1)[1])) == 1
-    two = purposes(explored(stages=2)[1])
+    assert len(purposes(explored(calls=1)[1])) == 1
+    two = purposes(explored(calls=2)[1])
     assert two[0] == "status" and len(two) == 2
 
 
@@ -245,5 +245,5 @@ def test_whose_agent_is_played():
 
 
 def test_rejected_answers_of_all_refreshes_are_counted():
-    wrapped, _ = explored("x {", "y {", "z {", episodes=(1, 2, 3), stages=1, max_tries=1)
+    wrapped, _ = explored("x {", "y {", "z {", episodes=(1, 2, 3), calls=1, max_tries=1)
     assert sum(wrapped.rejected.values()) == wrapped.failed_refreshes == wrapped.refreshes == 3
