@@ -102,19 +102,19 @@ def _actions_of(agent: str) -> str:
         return ""
 
 
-def suite_cases(config: Config, name: str) -> list[Case]:
-    """The cases of a suite that the environment's module knows by name. Raises ConfigError where it knows no such."""
+def evaluation_set(config: Config, name: str) -> list[Case]:
+    """The cases of an evaluation set, known to the environment's module. Raises ConfigError for an unknown one."""
     module = module_of("env", config.env.suite)
-    known = getattr(module, "SUITES", ())
+    known = getattr(module, "EVALUATION_SETS", ())
     if name not in known:
-        there = f"There are: {', '.join(known)}." if known else "It has none: use eval.suites=[]."
-        raise ConfigError(f"eval.suites: env={config.choices['env']} has no suite `{name}`. {there}")
-    each = config.eval.suite_episodes
+        there = f"There are: {', '.join(known)}." if known else "It has none: use eval.sets=[]."
+        raise ConfigError(f"eval.sets: env={config.choices['env']} has no evaluation set `{name}`. {there}")
+    each = config.eval.set_episodes
     episodes = each.get(name) if isinstance(each, dict) else each
-    suite = cases(config.eval.seed, name, episodes or config.eval.episodes)
+    drawn = cases(config.eval.seed, name, episodes or config.eval.episodes)
     return [
         replace(case, options=module.case_options(config.env, name, seeding.generator(case.seed, "options")))
-        for case in suite
+        for case in drawn
     ]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium as gym
 import torch
 
-from llmrl.build import check_replay_buffer, evaluated, make_agent, make_env, mean_facts, suite_cases
+from llmrl.build import check_replay_buffer, evaluated, evaluation_set, make_agent, make_env, mean_facts
 from llmrl.checks import ConfigError
 from llmrl.config import Config, from_node, wrapped
 from llmrl.contracts.agent import Agent
@@ -53,7 +53,7 @@ class RunContext:
         self.status = status  # writes status.json
         self.checkpoints = Checkpoints(directory / "checkpoint")
         # here, so that a suite that there is not is refused before anything is trained or paid
-        self.suites = {name: suite_cases(config, name) for name in config.eval.suites}
+        self.evaluation_sets = {name: evaluation_set(config, name) for name in config.eval.sets}
         self._evaluations: dict[Any, Evaluation] = {}  # by wrapper: making an environment takes time
 
     @cached_property
@@ -84,7 +84,7 @@ class RunContext:
     def _evaluation(self, wrapper: Any) -> Evaluation:
         if wrapper not in self._evaluations:
             config = self._wrapped(wrapper)
-            self._evaluations[wrapper] = Evaluation(config, self.suites, self.stop, self.log, self.report)
+            self._evaluations[wrapper] = Evaluation(config, self.evaluation_sets, self.stop, self.log, self.report)
         return self._evaluations[wrapper]
 
     # --- training and evaluation --------------------------------------------------------------------------------------

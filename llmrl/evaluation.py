@@ -21,13 +21,11 @@ Report = Callable[[Clock, dict], None]  # where training stands, and facts worth
 
 
 class Evaluation:
-    """Plays the cases of eval.seed, and now and then those of `suites`, on an environment of its own."""
+    """Plays the cases of eval.seed, and now and then those of the evaluation `sets`, on an environment of its own."""
 
-    def __init__(
-        self, config: Config, suites: Mapping[str, list[Case]], stop: Stop, log: RunLog, report: Report
-    ) -> None:
+    def __init__(self, config: Config, sets: Mapping[str, list[Case]], stop: Stop, log: RunLog, report: Report) -> None:
         self.env = make_env(config, "eval")
-        self._config, self._suites = config, suites
+        self._config, self._sets = config, sets
         self._stop, self._log, self._report = stop, log, report
 
     @cached_property
@@ -41,7 +39,7 @@ class Evaluation:
 
     def evaluate(self, agent: Agent, clock: Clock, *, end: bool) -> None:
         """Writes a row of the agent's returns, and before training one of the random policy's on the same cases; where
-        it is the last evaluation (`end`), or all want them, also a row for each of eval.suites."""
+        it is the last evaluation (`end`), or all want them, also a row for each of eval.sets."""
         cfg = self._config.eval
         start = time.perf_counter()
         own = cases(cfg.seed, "eval", cfg.episodes)
@@ -50,24 +48,24 @@ class Evaluation:
         if clock.env_steps == clock.updates == 0:
             random = evaluate(uniform_policy(self.env.action_space), self.env, own, cfg.max_steps, self._stop)
             rows.insert(0, {"policy": "random", **random.row()})
-        if end or cfg.suites_at == "every":
-            for name, suite in self._suites.items():
-                rows.append({"policy": f"greedy on {name}", **self._play(agent, suite).row()})
+        if end or cfg.sets_at == "every":
+            for name, evaluation_set in self._sets.items():
+                rows.append({"policy": f"greedy on {name}", **self._play(agent, evaluation_set).row()})
         for row in rows:
             self._log.evaluation({"env_steps": clock.env_steps, "updates": clock.updates, **row})
         took = {"seconds": time.perf_counter() - start, "eval_env_steps": sum(sum(row["lengths"]) for row in rows)}
         self._log.timing({"event": "evaluation", "env_steps": clock.env_steps, **took})
         self._report(clock, {"eval": float(np.mean(scores.returns))})
 
-    def _play(self, agent: Agent, suite: list[Case]) -> Scores:
+    def _play(self, agent: Agent, evaluation_set: list[Case]) -> Scores:
         cfg, most = self._config, self._config.eval.max_steps
         if (together := self._side_by_side()) is not None:
             episodes, context = together(cfg.env, cfg.eval.workers), getattr(cfg.agent, "context", None)
             history = None if context is None else partial(History, context=context)
-            return evaluate_together(greedy(agent), episodes, suite, most, self._stop, history)
+            return evaluate_together(greedy(agent), episodes, evaluation_set, most, self._stop, history)
         if cfg.eval.workers > 1:
-            return self._pool.evaluate(agent, suite, self._stop)
-        return evaluate(evaluated(agent, cfg, self.env), self.env, suite, most, self._stop)
+            return self._pool.evaluate(agent, evaluation_set, self._stop)
+        return evaluate(evaluated(agent, cfg, self.env), self.env, evaluation_set, most, self._stop)
 
     def _side_by_side(self) -> Any | None:
         """The suite's class for episodes in lockstep, where it has one. It knows no wrapper and no random actions."""

@@ -107,13 +107,15 @@ class Loaded:
             raise ConfigError(f"play: episodes from 1 on and seeds from 0 on, not {episodes} and {seed}")
         return self.play_cases(self._env, cases(seed, "eval", episodes)).returns
 
-    def play_cases(self, env: "gym.Env", suite: "Sequence[Case]") -> "Scores":
+    def play_cases(self, env: "gym.Env", evaluation_set: "Sequence[Case]") -> "Scores":
         """Greedy episodes of these cases in `env`, one of `env()`: everything that an evaluation keeps of them."""
         from llmrl import build
         from llmrl.runs.evaluate import evaluate
         from llmrl.runs.stop import Stop
 
-        return evaluate(build.evaluated(self.agent, self.config, env), env, suite, self.config.eval.max_steps, Stop())
+        return evaluate(
+            build.evaluated(self.agent, self.config, env), env, evaluation_set, self.config.eval.max_steps, Stop()
+        )
 
 
 def check_run_directory(run: Path) -> None:

@@ -157,7 +157,7 @@ def _small(config: Any, outputs: str) -> Any:
         agent=dataclasses.replace(config.agent, **{k: v for k, v in agent.items() if k in known}),
         budget=dataclasses.replace(config.budget, **{config.budget.unit: env_steps}),
         eval=dataclasses.replace(
-            config.eval, every=env_steps, episodes=1, max_steps=EVALUATION_STEPS, suite_episodes=1
+            config.eval, every=env_steps, episodes=1, max_steps=EVALUATION_STEPS, set_episodes=1
         ),  # fmt: skip
         log=dataclasses.replace(config.log, every=env_steps, progress=False, wandb="off"),
         llm=dataclasses.replace(config.llm, **scripted),

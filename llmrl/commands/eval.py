@@ -52,18 +52,19 @@ def evaluate_run(run: Path, episodes: int | None, seed: int | None, *, same: boo
     own = seed is None or seed == config.eval.seed
     first = config.eval.episodes if episodes is not None and own and not same else 0
     seed = config.eval.seed if seed is None else seed
-    suite = cases(seed, "eval", episodes or config.eval.episodes, first)
+    evaluation_set = cases(seed, "eval", episodes or config.eval.episodes, first)
     env = loaded.env(render=video)
     if writer is not None:
         env = FirstEpisodeFilm(env, run / "video" / "episode-0.mp4", writer)
-    scores = loaded.play_cases(env, suite)
+    scores = loaded.play_cases(env, evaluation_set)
     env.close()
     row = {"policy": "greedy", "source": source, "seed": seed, "first_case": first, **clock, **scores.row()}
     kept = keep(run / "evaluations.jsonl", {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **row})
     unit = config.budget.unit
-    which = f"cases {first} to {first + len(suite) - 1} of evaluation seed {seed}"
+    which = f"cases {first} to {first + len(evaluation_set) - 1} of evaluation seed {seed}"
     seen = "as in training" if own and not first else "new ones"
-    what = f"{len(suite)} greedy episodes at {clock[unit]:,} {unit}, from {source}; {over_episodes(len(suite))}"
+    n = len(evaluation_set)
+    what = f"{n} greedy episodes at {clock[unit]:,} {unit}, from {source}; {over_episodes(n)}"
     print(f"return  {mean_and_interval(scores.returns)}   ({what})")
     for rule, successes in scores.successes.items():
         print(f"{rule.replace('_', ', ')}  {share_and_interval(successes)}   (share of these episodes)")

@@ -142,9 +142,9 @@ def _resolve_budget(node: dict) -> dict:
             evaluation["episodes"] = min(budget["eval_episodes"], most)
         if evaluation["max_steps"] is None:
             evaluation["max_steps"] = budget["eval_max_steps"]
-        if budget.get("max_eval_episodes") and (each := evaluation.get("suite_episodes")):
+        if budget.get("max_eval_episodes") and (each := evaluation.get("set_episodes")):
             fewer = {k: min(v, most) for k, v in each.items()} if isinstance(each, dict) else min(each, most)
-            evaluation["suite_episodes"] = fewer
+            evaluation["set_episodes"] = fewer
     except (TypeError, KeyError, ZeroDivisionError, OverflowError, ValueError, MemoryError):
         # a wrong value or a missing key: the check that follows says which, and shall say nothing else
         budget, evaluation = ({k: 1 if v is None else v for k, v in part.items()} for part in (budget, evaluation))

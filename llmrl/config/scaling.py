@@ -25,7 +25,7 @@ def _shrunk(value: Any, scale: float, unit: Any) -> Any:
 
 # What a budget bounds, whatever a preset says.
 CAPS = {"budget.evaluations": "max_evaluations", "budget.eval_episodes": "max_eval_episodes",
-        "eval.suite_episodes": "max_eval_episodes"}  # fmt: skip
+        "eval.set_episodes": "max_eval_episodes"}  # fmt: skip
 LENGTHS = ("budget.env_steps", "budget.updates")  # what no budget scales, where it is given
 
 

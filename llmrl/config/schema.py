@@ -60,9 +60,9 @@ class Eval:
     epsilon: Probability
     seed: NonNegativeInt
     workers: SideBySide = field(metadata={"identity": False, "neutral": 1})
-    suites: tuple[str, ...] = field(metadata={"neutral": ()})
-    suites_at: Literal["end", "every"] = field(metadata={"neutral": "end"})
-    suite_episodes: Episodes | dict[str, Episodes] | None = field(metadata={"neutral": None})
+    sets: tuple[str, ...] = field(metadata={"neutral": ()})
+    sets_at: Literal["end", "every"] = field(metadata={"neutral": "end"})
+    set_episodes: Episodes | dict[str, Episodes] | None = field(metadata={"neutral": None})
 
 
 @dataclass(frozen=True)

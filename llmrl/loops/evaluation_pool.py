@@ -31,12 +31,14 @@ class EvaluationPool:
         packed = pickle.dumps(make)
         self._processes = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(packed,))
 
-    def evaluate(self, agent: Agent, suite: Sequence[Case], stop: Stop) -> Scores:
-        """Greedy episodes of `suite`, in its order. A signal cuts it short: Stopped."""
+    def evaluate(self, agent: Agent, evaluation_set: Sequence[Case], stop: Stop) -> Scores:
+        """Greedy episodes of `evaluation_set`, in its order. A signal cuts it short: Stopped."""
         packed = io.BytesIO()
         torch.save(agent.state_dict(), packed)
         with stop.interruptible():
-            played = self._processes.map(_play, suite, repeat(packed.getvalue()), chunksize=-(-len(suite) // 8))
+            played = self._processes.map(
+                _play, evaluation_set, repeat(packed.getvalue()), chunksize=-(-len(evaluation_set) // 8)
+            )
             return Scores.joined(list(played))
 
     def close(self) -> None:

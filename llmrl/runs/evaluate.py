@@ -37,7 +37,7 @@ class Case:
 
 @dataclass
 class Scores:
-    """What the episodes of a suite came to."""
+    """What the episodes of an evaluation set came to."""
 
     returns: list[float] = field(default_factory=list)  # undiscounted, the environment's own reward
     lengths: list[int] = field(default_factory=list)  # env_steps
@@ -87,8 +87,8 @@ def reached_in(info: dict[str, Any], before: dict[str, bool]) -> dict[str, bool]
 
 
 def cases(seed: int, role: str, episodes: int, first: int = 0) -> list[Case]:
-    """The cases of a suite, from number `first` on: case i depends on (evaluation seed, role, i) alone, so every run
-    plays the same ones."""
+    """The cases of an evaluation set, from number `first` on: case i depends on (evaluation seed, role, i) alone, so
+    every run plays the same ones."""
     return [Case(seeding.integer(seed, "eval", role, first + i)) for i in range(episodes)]
 
 
@@ -96,11 +96,11 @@ def batch_of_one(obs: Any) -> Any:
     return {k: v[None] for k, v in obs.items()} if isinstance(obs, dict) else np.asarray(obs)[None]
 
 
-def evaluate(act: Act, env: gym.Env, suite: Sequence[Case], max_steps: int, stop: Stop) -> Scores:
+def evaluate(act: Act, env: gym.Env, evaluation_set: Sequence[Case], max_steps: int, stop: Stop) -> Scores:
     """Plays every case once, at most `max_steps` env_steps each. A signal cuts it short and leaves nothing behind."""
     scores = Scores()
     with stop.interruptible():
-        for case in suite:
+        for case in evaluation_set:
             rng = seeding.generator(case.seed, "act")
             obs, _ = play.reset(env, seed=case.seed, options=case.options)
             total, length, over = 0.0, 0, False
@@ -120,19 +120,19 @@ def evaluate(act: Act, env: gym.Env, suite: Sequence[Case], max_steps: int, stop
 def evaluate_together(
     act: Act,
     episodes: SideBySide,
-    suite: Sequence[Case],
+    evaluation_set: Sequence[Case],
     max_steps: int,
     stop: Stop,
     history_of: Callable[[NDArray], Any] | None = None,
 ) -> Scores:
     """`evaluate`, with all cases in lockstep. `history_of` makes an envs.history.History of the first observations, for
     a policy that acts by what happened before."""
-    totals, lengths = np.zeros(len(suite)), np.zeros(len(suite), int)
-    over, reached = np.zeros(len(suite), bool), np.zeros(len(suite), bool)
-    playing = np.arange(len(suite))
-    rng = seeding.generator(suite[0].seed, "act")
+    totals, lengths = np.zeros(len(evaluation_set)), np.zeros(len(evaluation_set), int)
+    over, reached = np.zeros(len(evaluation_set), bool), np.zeros(len(evaluation_set), bool)
+    playing = np.arange(len(evaluation_set))
+    rng = seeding.generator(evaluation_set[0].seed, "act")
     with stop.interruptible():
-        obs = episodes.reset([(case.seed, case.options) for case in suite])
+        obs = episodes.reset([(case.seed, case.options) for case in evaluation_set])
         history = None if history_of is None else history_of(obs)
         for _ in range(max_steps):
             actions = act(obs if history is None else history.seen(), rng)

@@ -49,8 +49,8 @@ WRONG = [
     ("compute.device", ""), ("compute.device", None), ("compute.device", "cuda:-1"), ("compute.device", "cpu0"),
     ("log.progress", 1), ("log.progress", "yes"), ("log.wandb", "maybe"), ("log.wandb", False),
     ("log.wandb_project", 1),
-    ("eval.suites", "a"), ("eval.suites", ["a"]), ("eval.suite_episodes", "x"), ("eval.suite_episodes", {"a": True}),
-    ("eval.suite_episodes", {1: 1}), ("budget.updates", 5), ("agent.foo", 1), ("env.task.foo", 1), ("foo", 1),
+    ("eval.sets", "a"), ("eval.sets", ["a"]), ("eval.set_episodes", "x"), ("eval.set_episodes", {"a": True}),
+    ("eval.set_episodes", {1: 1}), ("budget.updates", 5), ("agent.foo", 1), ("env.task.foo", 1), ("foo", 1),
     ("foo", {"bar": 1}), ("choices", None), ("choices", []), ("sheets", 1), ("experiment", {"agent": 1}),
     ("log.wandb_project", b"bytes"), ("env.task.goal", "\ud800"), (5, 5),
 ]  # fmt: skip

@@ -21,8 +21,8 @@ def lengths_of(config):
     """{what: how many} of a run and of all that it builds on."""
     found = {"training": config.budget.length, "evaluations": -(-config.budget.length // config.eval.every)}
     found["episodes"] = config.eval.episodes
-    suites = config.eval.suite_episodes or 0
-    found["suites"] = max(suites.values()) if isinstance(suites, dict) else suites
+    sets = config.eval.set_episodes or 0
+    found["sets"] = max(sets.values()) if isinstance(sets, dict) else sets
     found |= {name: getattr(config.agent, name, 0) for name in ("learning_starts", "random_steps")}
     method = method_of(config.choices["method"])
     for number, one in enumerate(method.stages(config)):
@@ -35,7 +35,7 @@ def lengths_of(config):
 
 
 def assert_small(lengths):
-    most = {"evaluations": EVALUATIONS, "episodes": EPISODES, "suites": EPISODES, "learning_starts": 100,
+    most = {"evaluations": EVALUATIONS, "episodes": EPISODES, "sets": EPISODES, "learning_starts": 100,
             "random_steps": 100, " lesr, env_steps": SEARCH, " eureka, env_steps": 2 * SEARCH}  # fmt: skip
     for what, n in lengths.items():
         assert n <= next((bound for end, bound in most.items() if what.endswith(end)), TRAINING), (what, n)
@@ -92,7 +92,7 @@ def test_a_length_that_the_user_gives_wins():
 @pytest.mark.parametrize("more, told", [
     (["budget.evaluations=7"], "budget.evaluations: 7 is more than budget.max_evaluations=2 of budget=smoke"),
     (["budget.eval_episodes=9"], "budget.eval_episodes: 9 is more than budget.max_eval_episodes=2"),
-    (["eval.suite_episodes={a: 1, b: 40}"], "eval.suite_episodes: 40 is more than budget.max_eval_episodes=2"),
+    (["eval.set_episodes={a: 1, b: 40}"], "eval.set_episodes: 40 is more than budget.max_eval_episodes=2"),
 ])  # fmt: skip
 def test_a_number_that_the_budget_bounds_is_not_lowered_in_silence(more, told):
     overrides = ["experiment=classic/cart_pole", SMOKE, *more]

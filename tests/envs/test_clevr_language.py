@@ -7,7 +7,7 @@ from conftest import compose
 from gymnasium.utils.env_checker import check_env
 from test_clevr_robot import APART, made, whole
 
-from llmrl.build import suite_cases
+from llmrl.build import evaluation_set
 from llmrl.checks import ConfigError
 from llmrl.config import from_node, identity
 from llmrl.envs import text
@@ -286,7 +286,7 @@ def test_without_words_nothing_changes():
 
 @pytest.mark.parametrize("tier", TIERS)
 def test_suites_have_their_tiers_sentences(tier):
-    cases = suite_cases(whole("base", "language=words"), tier)
+    cases = evaluation_set(whole("base", "language=words"), tier)
     told = dict(zip(worded(tier).texts, worded(tier).goals, strict=True))
     env = made("base", "language=words")
     for case in cases[:3]:
@@ -298,7 +298,7 @@ def test_suites_have_their_tiers_sentences(tier):
 def test_side_by_side_equals_one_by_one(tier):
     stale = ["language=words", "stale_first_push=true", "max_episode_steps=4"]
     config = whole("base", *stale)
-    cases = [(case.seed, case.options) for case in suite_cases(config, tier)[:4]]
+    cases = [(case.seed, case.options) for case in evaluation_set(config, tier)[:4]]
     cases.append((5, {"goal": cases[0][1]["goal"]}))  # a drawn scene
     together, env = SideBySide(config.env, threads=2), made("base", *stale)
     actions = np.random.default_rng(0).integers(40, size=(4, 5))

@@ -8,7 +8,7 @@ import pytest
 from conftest import compose
 from gymnasium.utils.env_checker import check_env
 
-from llmrl.build import suite_cases
+from llmrl.build import evaluation_set
 from llmrl.checks import ConfigError
 from llmrl.config import from_node
 from llmrl.envs import clevr_robot
@@ -384,19 +384,19 @@ def test_collected_rollouts_are_balanced_successful_and_true():
 # --- suites and errors ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", clevr_robot.SUITES)
+@pytest.mark.parametrize("name", clevr_robot.EVALUATION_SETS)
 def test_a_suite_has_its_tiers_goals_and_is_fixed(name):
     config = whole()
-    cases = suite_cases(config, name)
-    again = suite_cases(config, name)
+    cases = evaluation_set(config, name)
+    again = evaluation_set(config, name)
     assert len(cases) == config.eval.episodes and [case.seed for case in cases] == [case.seed for case in again]
     env = made()
     for case in cases[:3]:
         obs, info = env.reset(seed=case.seed, options=case.options)
         np.testing.assert_allclose(obs.reshape(5, 2), case.options["positions"], atol=1e-6)
-        assert g.tier_of(info["goal"]) == clevr_robot.SUITES[name]
+        assert g.tier_of(info["goal"]) == clevr_robot.EVALUATION_SETS[name]
         assert isinstance(env.step(0)[-1]["success"], bool)
-    others = {n: {case.seed for case in suite_cases(config, n)} for n in clevr_robot.SUITES}
+    others = {n: {case.seed for case in evaluation_set(config, n)} for n in clevr_robot.EVALUATION_SETS}
     assert all(not others[name] & others[n] for n in others if n != name)
 
 

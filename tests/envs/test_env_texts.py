@@ -14,7 +14,13 @@ from llmrl.envs import atari, classic, mujoco, robotics, walker_tasks
 
 CONF = Path(__file__).parents[2] / "conf"
 FOLDERS = ("atari", "mujoco", "classic", "robotics")
-SUITES = {"atari": atari, "mujoco": mujoco, "classic": classic, "robotics": robotics, "walker_tasks": walker_tasks}
+SUITES = {
+    "atari": atari,
+    "mujoco": mujoco,
+    "classic": classic,
+    "robotics": robotics,
+    "walker_tasks": walker_tasks,
+}
 TASKS = sorted(f"{suite}/{path.stem}" for suite in FOLDERS for path in (CONF / "env" / suite).glob("[!_]*.yaml"))
 
 

@@ -71,7 +71,7 @@ def test_the_published_numbers_of_the_curves_are_found():
             assert published()[key].value is not None
 
 
-def test_success_is_shown_on_three_suites_of_the_same_runs():
+def test_success_is_shown_on_three_evaluation_sets_of_the_same_runs():
     table = table_of("explorllm/success")
-    assert [line.suite for line in table.columns.values()] == ["seen", "unseen_colours", "unseen_letters"]
+    assert [line.evaluation_set for line in table.columns.values()] == ["seen", "unseen_colours", "unseen_letters"]
     assert len({cell("explorllm/success", column).id for column in table.columns}) == 1

@@ -72,7 +72,7 @@ def test_what_learns_nothing_is_a_level(lab):
 def test_curves_are_of_what_the_table_measures(lab):
     """The rate of success on the row's own cases, where the table has that."""
     table = lab(**EXPLORLLM | {"metric": "success", "columns": {"plain": []}, "seeds": [0],
-                               "rows": {"common": [], "strange": {"suite": "strange"}}})  # fmt: skip
+                               "rows": {"common": [], "strange": {"evaluation_set": "strange"}}})  # fmt: skip
     cells = cells_of(table)  # two rows, of the same run
     rates = {"greedy": [0.0, 1.0], "greedy on strange": [0.5, 0.75]}
     rows = [{"env_steps": 60 * i, "policy": policy, "return_mean": 9.0, "returns": [9.0] * 4,
@@ -108,9 +108,10 @@ def test_plot_takes_a_tables_name(lab, llmrl, tmp_path):
 def test_a_column_may_show_another_suite_of_cases(lab):
     table = lab(metric="success", score="last", seeds=[0],
                 columns={"seen": ["method=vanilla"],
-                         "unseen letters": {"set": ["method=vanilla"], "suite": "unseen_letters"},
-                         "returns there": {"set": ["method=vanilla"], "suite": "unseen_letters", "metric": "return"},
-                         "elsewhere": {"set": ["method=vanilla"], "suite": "unseen_colours"}})  # fmt: skip
+                         "unseen letters": {"set": ["method=vanilla"], "evaluation_set": "unseen_letters"},
+                         "returns there": {"set": ["method=vanilla"], "evaluation_set": "unseen_letters",
+                                           "metric": "return"},
+                         "elsewhere": {"set": ["method=vanilla"], "evaluation_set": "unseen_colours"}})  # fmt: skip
     cells = cells_of(table)
     for cell in cells[::4]:
         path = make_run(cell.runs[0])

@@ -116,8 +116,8 @@ def test_an_offline_training_gets_its_lengths_and_seed(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("at", "after"), [("end", ["greedy"]), ("every", ["greedy", "greedy on hard"])])
 def test_which_rows_an_evaluation_writes_and_of_which_cases(tmp_path, monkeypatch, at, after):
-    ctx = made(tmp_path, f"eval.suites_at={at}", "eval.episodes=3", "eval.seed=5", "eval.max_steps=7")
-    ctx.suites = {"hard": cases(5, "hard", 2)}
+    ctx = made(tmp_path, f"eval.sets_at={at}", "eval.episodes=3", "eval.seed=5", "eval.max_steps=7")
+    ctx.evaluation_sets = {"hard": cases(5, "hard", 2)}
     played = []
 
     def play(act, env, suite, max_steps, stop):
@@ -172,17 +172,17 @@ def test_the_evaluations_epsilon_is_the_share_of_random_actions(tmp_path):
 
 def test_a_suites_number_of_episodes_is_its_own_or_that_of_all(monkeypatch):
     module = SimpleNamespace(
-        SUITES=("a", "b"), case_options=lambda env, name, rng: {"name": name, "draw": rng.random()}
+        EVALUATION_SETS=("a", "b"), case_options=lambda env, name, rng: {"name": name, "draw": rng.random()}
     )
     monkeypatch.setattr(build, "module_of", lambda group, name: module)
 
     def config(each):
-        evaluation = SimpleNamespace(seed=5, episodes=4, suite_episodes=each)
+        evaluation = SimpleNamespace(seed=5, episodes=4, set_episodes=each)
         return SimpleNamespace(env=SimpleNamespace(suite="s"), eval=evaluation, choices={"env": "s/t"})
 
     for each, sizes in (({"a": 2}, [2, 4]), (3, [3, 3]), (None, [4, 4])):
-        assert [len(build.suite_cases(config(each), name)) for name in "ab"] == sizes
-    case = build.suite_cases(config(1), "b")[0]
+        assert [len(build.evaluation_set(config(each), name)) for name in "ab"] == sizes
+    case = build.evaluation_set(config(1), "b")[0]
     assert case.seed == cases(5, "b", 1)[0].seed
     assert case.options == {"name": "b", "draw": seeding.generator(case.seed, "options").random()}
 

@@ -23,7 +23,7 @@ RUNS = {
     "explorllm": ["experiment=explorllm/guided", "method.epsilon=0.5", "method.programs.tables=2",
                   "method.programs.crops=3", "agent.hidden=[8]", "agent.batch_size=4", "agent.learning_starts=30",
                   "agent.random_steps=20", "agent.replay_size=100", "budget.env_steps=200", "eval.every=100",
-                  "eval.suites=[unseen_colours]", "eval.suite_episodes=1"],
+                  "eval.sets=[unseen_colours]", "eval.set_episodes=1"],
 }  # fmt: skip
 COMPARED = ("metrics.jsonl", "eval.jsonl", "llm.jsonl", "agent.pt", "result.json")
 

@@ -23,7 +23,7 @@ from llmrl.envs.clevr_robot.start import sample_xy
 from llmrl.envs.mujoco import try_to_draw
 
 # The four tiers of evaluation. A rephrased goal is a base goal in other words, which matter with env.language alone.
-SUITES: dict[str, goals.Tier] = {"base": "base", "rephrase": "base", "easy": "easy", "hard": "hard"}
+EVALUATION_SETS: dict[str, goals.Tier] = {"base": "base", "rephrase": "base", "easy": "easy", "hard": "hard"}
 
 
 def make(config: Config, role: Role, *, render: bool = False) -> gym.Env:
@@ -35,10 +35,10 @@ def make(config: Config, role: Role, *, render: bool = False) -> gym.Env:
 
 
 def case_options(config: Config, name: str, rng: np.random.Generator) -> dict[str, Any]:
-    """What reset gets for a case of a tier in SUITES: its goal and where the balls start, drawn from `rng`; where goals
-    are in words, one of the tier's sentences and what it means."""
+    """What reset gets for a case of a tier in EVALUATION_SETS: its goal and where the balls start, drawn from `rng`;
+    where goals are in words, one of the tier's sentences and what it means."""
     if config.language is None:
-        return {"goal": goals.draw(SUITES[name], rng), "positions": sample_xy(rng)}
+        return {"goal": goals.draw(EVALUATION_SETS[name], rng), "positions": sample_xy(rng)}
     told = language.worded(name)
     case = int(rng.integers(len(told.texts)))
     return {"goal": told.goals[case], "sentence": told.texts[case], "positions": sample_xy(rng)}

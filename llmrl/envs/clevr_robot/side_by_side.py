@@ -1,4 +1,4 @@
-"""The cases of a suite in lockstep: what ClevrRobot would do with each, to the bit, in a fraction of the time."""
+"""The cases of an evaluation set in lockstep: what ClevrRobot would do with each, to the bit, in less time."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

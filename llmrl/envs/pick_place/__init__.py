@@ -22,7 +22,8 @@ from llmrl.envs.pick_place.scene import Scene, sample_scene
 from llmrl.envs.pick_place.world import World
 
 Sets = Literal["seen", "unseen"]
-SUITES = {  # evaluation cases by name: reset's options; unseen letters come in unseen colours, as with the authors
+# by name: reset's options; unseen letters come in unseen colours, as with the authors
+EVALUATION_SETS = {
     "seen": {}, "unseen_colours": {"colours": "unseen"}, "unseen_letters": {"letters": "unseen", "colours": "unseen"},
 }  # fmt: skip
 
@@ -76,8 +77,8 @@ def make(config: Config, role: Role, *, render: bool = False) -> gym.Env:
 
 
 def case_options(config: Config, name: str, rng: np.random.Generator) -> dict[str, Any]:
-    """reset's options for a case of one of SUITES."""
-    return SUITES[name]
+    """reset's options for a case of one of EVALUATION_SETS."""
+    return EVALUATION_SETS[name]
 
 
 def make_world(config: Config, *, film: bool) -> World:

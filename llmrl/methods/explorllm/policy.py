@@ -69,8 +69,8 @@ class ExploRLLMPolicy(Method[Config]):
         env = WithInfo(ctx.env("eval"))
         act, facts = policy_of(own.policy, env, found, offset_scale=own.offset_scale, affordance=own.affordance)
         # without training, seeds differ by their cases; seed 0 has those of all other runs
-        suite = cases(ctx.cfg.eval.seed + ctx.cfg.seed, "eval", ctx.cfg.eval.episodes)
-        scores = evaluate(act, env, suite, ctx.cfg.eval.max_steps, ctx.stop)
+        evaluation_set = cases(ctx.cfg.eval.seed + ctx.cfg.seed, "eval", ctx.cfg.eval.episodes)
+        scores = evaluate(act, env, evaluation_set, ctx.cfg.eval.max_steps, ctx.stop)
         # as a trained agent's greedy evaluations, so that tables find them
         ctx.log.evaluation({"env_steps": 0, "updates": 0, "policy": "greedy", **scores.row()})
         summary |= {"policy": own.policy, **facts()}

@@ -62,8 +62,8 @@ class ExploRLLMWords(Method[Config]):
         env = {"goal": Instructed, "plan": Planned}[own.task](ctx.env("eval"), reader, own)
         agent, clock = ctx.trained(Path(own.run), env)
         act = ctx.policy(agent, env)
-        suite = cases(ctx.cfg.eval.seed, "eval", ctx.cfg.eval.episodes)
-        scores = evaluate(act, env, suite, ctx.cfg.eval.max_steps, ctx.stop)
+        evaluation_set = cases(ctx.cfg.eval.seed, "eval", ctx.cfg.eval.episodes)
+        scores = evaluate(act, env, evaluation_set, ctx.cfg.eval.max_steps, ctx.stop)
         ctx.log.evaluation({**asdict(clock), "policy": "greedy", **scores.row()})
         unreadable = dict(sorted(reader.unreadable.items()))
         summary = {"run": own.run, "sentences": reader.asked, "right": reader.right, "unreadable": unreadable}

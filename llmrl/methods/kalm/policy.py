@@ -74,15 +74,20 @@ class KALMPolicy(Method[Config]):
             kalm_model.check(cfg, own.model, "method.model")
             made = ctx.artifact(self.stages(cfg)[-1], kalm_model.PRODUCT)
             loaded = kalm_model.load(made, torch.device(cfg.compute.device))
-        suites = {"greedy": cases(cfg.eval.seed, "eval", cfg.eval.episodes)}
-        for name, suite in {**suites, **{f"greedy on {key}": suite for key, suite in ctx.suites.items()}}.items():
+        sets = {"greedy": cases(cfg.eval.seed, "eval", cfg.eval.episodes)}
+        for name, evaluation_set in {
+            **sets,
+            **{f"greedy on {key}": evaluation_set for key, evaluation_set in ctx.evaluation_sets.items()},
+        }.items():
             episodes = SideBySide(cfg.env, cfg.eval.workers)
             if loaded is not None:
-                scores = by_language_model(loaded, episodes, suite, cfg.eval.max_steps, own.batch_size, ctx.stop)
+                scores = by_language_model(
+                    loaded, episodes, evaluation_set, cfg.eval.max_steps, own.batch_size, ctx.stop
+                )
             else:  # seeds differ by the draws of their policy; the cases are the same
                 rng = seeding.generator(cfg.seed, name)
                 act = Noisy(episodes, 1.0 if own.policy == "random" else own.random, rng)
-                scores = evaluate_together(act, episodes, suite, cfg.eval.max_steps, ctx.stop)
+                scores = evaluate_together(act, episodes, evaluation_set, cfg.eval.max_steps, ctx.stop)
             # as a trained agent's evaluations, so that tables find them
             ctx.log.evaluation({"env_steps": 0, "updates": 0, "policy": name, **scores.row()})
         return {"env_steps": 0, "updates": 0, "episodes": 0, "kalm_policy": {"policy": own.policy}}
@@ -131,17 +136,17 @@ class Noisy:
 
 
 def by_language_model(
-    loaded: Any, episodes: SideBySide, suite: Sequence[Case], max_steps: int, batch_size: int, stop: Any
+    loaded: Any, episodes: SideBySide, evaluation_set: Sequence[Case], max_steps: int, batch_size: int, stop: Any
 ) -> Scores:
     """Plays the cases with the language model; those with prompts of one length together, up to batch_size."""
     from llmrl.methods.kalm.model.training import enough_memory, precision
 
-    worded = tuple(str((case.options or {}).get("sentence", "")) for case in suite)
+    worded = tuple(str((case.options or {}).get("sentence", "")) for case in evaluation_set)
     if not all(worded):  # the environment draws what the case leaves open
-        episodes.reset([(case.seed, case.options) for case in suite])
+        episodes.reset([(case.seed, case.options) for case in evaluation_set])
         worded = tuple(map(str, episodes.sentences))
     write = kalm_model.writer(loaded.config, worded, loaded.tokenizer)
-    length = write.sentences.length[np.arange(len(suite))] * (write.sentences.vectors is None)
+    length = write.sentences.length[np.arange(len(evaluation_set))] * (write.sentences.vectors is None)
     alike = [np.flatnonzero(length == size) for size in np.unique(length)]
     groups = [some[first : first + batch_size] for some in alike for first in range(0, len(some), batch_size)]
     parts = []
@@ -149,7 +154,7 @@ def by_language_model(
     with precision(loaded.config, device), enough_memory("Lower method.batch_size, episodes played side by side"):
         for group in groups:
             player = LanguageModel(loaded.model, write, episodes, group)
-            parts.append(evaluate_together(player, player, [suite[i] for i in group], max_steps, stop))
+            parts.append(evaluate_together(player, player, [evaluation_set[i] for i in group], max_steps, stop))
     order = np.argsort(np.concatenate(groups))
     whole = Scores.joined(parts)
     whole.returns, whole.lengths = ([values[i] for i in order] for values in (whole.returns, whole.lengths))

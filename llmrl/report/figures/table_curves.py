@@ -28,8 +28,8 @@ def curves(
     metric = table.metric if table.metric in RATES else "return"
     runs = {}
     for cell in cells:
-        suite = table.suite(cell.row, cell.column)
-        there = [_measured(found[run.key], metric, suite) for run in cell.runs if run.key in found]
+        evaluation_set = table.evaluation_set(cell.row, cell.column)
+        there = [_measured(found[run.key], metric, evaluation_set) for run in cell.runs if run.key in found]
         runs[cell.row, cell.column] = [run for run in there if len(run.evals.steps)]
     if not any(runs.values()):
         raise ConfigError("no run of this table has an evaluation yet")
@@ -58,12 +58,12 @@ def curves(
     return figure
 
 
-def _measured(record: RunRecord, metric: str, suite: str | None) -> RunRecord:
-    """The run, whose evaluations are those on a suite, and their `returns` what is measured."""
-    if record.damaged or (metric == "return" and suite is None):
+def _measured(record: RunRecord, metric: str, evaluation_set: str | None) -> RunRecord:
+    """The run, whose evaluations are those on an evaluation set, and their `returns` what is measured."""
+    if record.damaged or (metric == "return" and evaluation_set is None):
         return record
     key = "returns" if metric == "return" else metric
-    evals, _ = evaluations(record.path / "eval.jsonl", standing(record) == DONE_RUN, suite, key)
+    evals, _ = evaluations(record.path / "eval.jsonl", standing(record) == DONE_RUN, evaluation_set, key)
     return replace(record, evals=evals)
 
 

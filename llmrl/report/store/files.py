@@ -89,13 +89,13 @@ def rows(path: Path, whole: bool, tail: int | None = None) -> list[dict]:
 
 
 def evaluations(
-    path: Path, whole: bool, suite: str | None = None, key: str = "returns"
+    path: Path, whole: bool, evaluation_set: str | None = None, key: str = "returns"
 ) -> tuple[Evals, tuple[float, ...] | None]:
-    """The greedy evaluations on a suite (None: the common cases), and the random policy's returns. `key`: what of the
-    episodes counts as `returns`, them or a rule of success. Each row's mean return is its check sum."""
+    """The greedy evaluations on an evaluation set (None: the common cases), and the random policy's returns. `key`:
+    what of the episodes counts as `returns`, them or a rule of success. Each row's mean return is its check sum."""
     if not path.exists() and not whole:
         return NO_EVALS, None
-    policy = f"greedy on {suite}" if suite else "greedy"
+    policy = f"greedy on {evaluation_set}" if evaluation_set else "greedy"
     steps, means, returns, lines, line, random = [], [], [], [], 0, None
     try:
         for line, row in enumerate(rows(path, whole), start=1):
@@ -124,11 +124,11 @@ def evaluations(
     return evals, random
 
 
-def evaluated(path: Path, key: str, suite: str | None, kind: str, k: int) -> float | None:
-    """The mean of `key` ("returns", or a rule of success) of greedy evaluations on a suite (None: the common cases),
-    over the "last" or the last k of them, or the "best" one; None where there is none, or `kind` is of training.
-    Raises DamagedFile."""
-    means = evaluations(path, True, suite, key)[0].means
+def evaluated(path: Path, key: str, evaluation_set: str | None, kind: str, k: int) -> float | None:
+    """The mean of `key` ("returns", or a rule of success) of greedy evaluations on an evaluation set (None: the common
+    cases), over the "last" or the last k of them, or the "best" one; None where there is none, or `kind` is of
+    training. Raises DamagedFile."""
+    means = evaluations(path, True, evaluation_set, key)[0].means
     if not len(means) or kind.startswith("train_last"):
         return None
     return float({"last": means[-1], "best": means.max(), "mean_last_k": means[-k:].mean()}[kind])

@@ -22,7 +22,7 @@ class Line:
     set: tuple[str, ...] = ()  # overrides, as `llmrl run` takes them
     published: str | None = None
     metric: str | None = None  # where it is another than the table's
-    suite: str | None = None  # of evaluation cases, where these are not the common ones
+    evaluation_set: str | None = None  # whose cases count, where these are not the common ones
     curves: str | None = None  # of a row: the published table whose rows are learning curves, its columns env_steps
 
 
@@ -65,9 +65,9 @@ class Table:
     claims: tuple[Claim, ...] = ()
     notes: tuple[str, ...] = ()
 
-    def suite(self, row: str, column: str) -> str | None:
+    def evaluation_set(self, row: str, column: str) -> str | None:
         """The evaluation cases that a cell is of; None: the common ones."""
-        return self.columns[column].suite or self.rows[row].suite
+        return self.columns[column].evaluation_set or self.rows[row].evaluation_set
 
     def metric_of(self, column: str) -> str:
         """What a column's numbers are."""

@@ -130,16 +130,16 @@ class _Filler:
         return numbers.mean.estimate(len(numbers.values)) if numbers.mean is not None else None
 
     def numbers(self, cell: Cell, metric: str, score: Score) -> Numbers:
-        suite, records = self.table.suite(cell.row, cell.column), self.records[cell.row, cell.column]
-        scored = self.scored(records, metric, score, suite)
+        evaluation_set, records = self.table.evaluation_set(cell.row, cell.column), self.records[cell.row, cell.column]
+        scored = self.scored(records, metric, score, evaluation_set)
         values, of = tuple(value for _, value in scored), [record for record, _ in scored]
         if len(values) < len(cell.runs):
             return Numbers(() if metric == NORMALISED else values, None, missing(cell, records, len(values)), of)
         if metric != NORMALISED:
             return Numbers(values, means.mean_of((cell.row, cell.column), values), "", of)
-        return self.normalised(cell, values, score, suite)._replace(records=of)
+        return self.normalised(cell, values, score, evaluation_set)._replace(records=of)
 
-    def normalised(self, cell: Cell, values: tuple[float, ...], score: Score, suite: str | None) -> Numbers:
+    def normalised(self, cell: Cell, values: tuple[float, ...], score: Score, evaluation_set: str | None) -> Numbers:
         """100 (x - mean low) / |mean high - mean low|; missing where the divisor may be 0."""
         anchors: list[Mean] = []
         columns = self.table.normalise
@@ -148,7 +148,7 @@ class _Filler:
             if (other := self.cells.get((cell.row, column))) is None:
                 return Numbers((), None, f"normalise: column {column} is left out")
             records = self.records[cell.row, column]
-            theirs = [value for _, value in self.scored(records, NORMALISED, score, suite)]
+            theirs = [value for _, value in self.scored(records, NORMALISED, score, evaluation_set)]
             if len(theirs) < len(other.runs):
                 return Numbers((), None, f"normalise: {column} has {missing(other, records, len(theirs))}")
             anchors.append(means.mean_of(keys(other), theirs))
@@ -162,12 +162,12 @@ class _Filler:
         return Numbers(points, means.normalised(means.mean_of(keys(cell), values), low, high))
 
     def scored(
-        self, records: Sequence[RunRecord], metric: str, score: Score, suite: str | None
+        self, records: Sequence[RunRecord], metric: str, score: Score, evaluation_set: str | None
     ) -> list[tuple[RunRecord, float]]:
         """The finished runs that have such a number, with it."""
         kind = self.metrics[self.table.measured(metric)]
         done = [record for record in records if standing(record) == DONE_RUN]
-        found = [(record, _number(metric, kind, record, score, suite)) for record in done]
+        found = [(record, _number(metric, kind, record, score, evaluation_set)) for record in done]
         return [(record, value) for record, value in found if value is not None]
 
     def theirs(self, row: str, column: str) -> Published | None:
@@ -227,9 +227,11 @@ class _Filler:
         return claims.judge(claim, there, rows, one_scale=one_scale, undefined=undefined)
 
 
-def _number(name: str, kind: Evaluated | Metric, record: RunRecord, score: Score, suite: str | None) -> float | None:
+def _number(
+    name: str, kind: Evaluated | Metric, record: RunRecord, score: Score, evaluation_set: str | None
+) -> float | None:
     if isinstance(kind, Evaluated):
-        return kind.number(record, score, suite)
+        return kind.number(record, score, evaluation_set)
     try:
         return kind.number(record)
     except Exception as error:  # noqa: BLE001 (a paper's metric may be anybody's code)

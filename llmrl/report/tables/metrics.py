@@ -45,19 +45,21 @@ class Score:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A number of a run's episodes: it depends on the table's score, and on the suite of evaluation cases."""
+    """A number of a run's episodes: it depends on the table's score, and on the evaluation_set of evaluation cases."""
 
     unit: str
     number: Callable[[RunRecord, Score, str | None], float | None]
     one_scale: bool = False
 
 
-def returns(record: RunRecord, which: Score, suite: str | None) -> float | None:
+def returns(record: RunRecord, which: Score, evaluation_set: str | None) -> float | None:
     """The episodes' return."""
-    return successes("returns", record, which, suite) if suite else score(record, which.kind, k=which.k)
+    return (
+        successes("returns", record, which, evaluation_set) if evaluation_set else score(record, which.kind, k=which.k)
+    )
 
 
-def human_normalised(record: RunRecord, which: Score, suite: str | None) -> float | None:
+def human_normalised(record: RunRecord, which: Score, evaluation_set: str | None) -> float | None:
     """100 (return - random) / (human - random). Raises ConfigError where these are not known."""
     value = score(record, which.kind, k=which.k)
     if value is None:
@@ -68,9 +70,9 @@ def human_normalised(record: RunRecord, which: Score, suite: str | None) -> floa
     return 100 * (value - random) / (human - random)
 
 
-def successes(key: str, record: RunRecord, which: Score, suite: str | None) -> float | None:
+def successes(key: str, record: RunRecord, which: Score, evaluation_set: str | None) -> float | None:
     """The mean of a key of the evaluations, such as a rule of success."""
-    return files.evaluated(record.path / "eval.jsonl", key, suite, which.kind, which.k)
+    return files.evaluated(record.path / "eval.jsonl", key, evaluation_set, which.kind, which.k)
 
 
 RATES = {

@@ -24,7 +24,7 @@ TINY = ["agent.hidden=[8]", "agent.batch_size=4", "agent.learning_starts=12", "a
         "agent.replay_size=24", "eval.episodes=1", "eval.max_steps=3", "log.every=10",
         "log.progress=false"]  # fmt: skip
 SMALL = ["experiment=explorllm/guided", "method.epsilon=0.5", "method.programs.tables=2",
-         "method.programs.crops=3", *TINY, "budget.env_steps=40", "eval.every=40", "eval.suites=[]"]  # fmt: skip
+         "method.programs.crops=3", *TINY, "budget.env_steps=40", "eval.every=40", "eval.sets=[]"]  # fmt: skip
 
 
 def artifact(root: Path) -> Path:

@@ -217,7 +217,7 @@ def test_a_policy_alone(tmp_path, monkeypatch, changes, number, offset):
     def evaluate(act, env, suite, max_steps, stop):
         obs, _ = env.reset(seed=0)
         one = {key: value[None] for key, value in obs.items()}
-        acted.update(suite=suite, max_steps=max_steps, action=act(one, np.random.default_rng(0))[0])
+        acted.update(evaluation_set=suite, max_steps=max_steps, action=act(one, np.random.default_rng(0))[0])
         return SimpleNamespace(row=lambda: {"returns": [1.0]})
 
     monkeypatch.setattr(explorllm_policy, "evaluate", evaluate)
@@ -226,7 +226,7 @@ def test_a_policy_alone(tmp_path, monkeypatch, changes, number, offset):
     result = explorllm_policy.ExploRLLMPolicy().run(context)["explorllm"]
     assert result["policy"] == changes["policy"] and result.get("affordance") == number
     assert len(context.asked) == (number is not None)
-    assert acted["suite"] == cases(config.eval.seed + 3, "eval", config.eval.episodes)
+    assert acted["evaluation_set"] == cases(config.eval.seed + 3, "eval", config.eval.episodes)
     assert context.rows == [{"env_steps": 0, "updates": 0, "policy": "greedy", "returns": [1.0]}]
     if offset is not None:
         np.testing.assert_allclose(acted["action"][7:], np.array(offset) / 14, rtol=1e-6)

@@ -118,10 +118,10 @@ def test_the_sentence_decides_and_not_the_goal(trained):
 
 
 def test_a_trained_agent_is_played_elsewhere(trained, llmrl_run, tmp_path):
-    """On the suites too, however much longer than its training this run's own budget is."""
+    """On the evaluation sets too, however much longer than its training this run's own budget is."""
     longer = [word for word in PLAY if not word.startswith("budget")]
     done = llmrl_run("method=pretrained", f"method.run={trained}", "env=pick_place/short_horizon",
-                     "env.position_noise_px=0", "eval.suites=[unseen_colours]", "eval.suite_episodes=2",
+                     "env.position_noise_px=0", "eval.sets=[unseen_colours]", "eval.set_episodes=2",
                      *longer)  # fmt: skip
     assert done.code == 0
     made = only_run(tmp_path / "outputs")

@@ -18,7 +18,7 @@ from llmrl.runs.evaluate import Case, evaluate, evaluate_together
 from llmrl.runs.files import read_json, read_jsonl
 from llmrl.runs.stop import Stop
 
-WORDS = ["env.language=words", "eval.suite_episodes=3", "budget.eval_episodes=3", "log.progress=false"]
+WORDS = ["env.language=words", "eval.set_episodes=3", "budget.eval_episodes=3", "log.progress=false"]
 DATA = ["method.data.rollouts=80", "method.real_rollouts=80"]
 MODEL = ["encoder=words", "updates=4", "evaluations=1", "validation_rollouts=4", "batch_size=6", "sizes.hidden=16",
          "sizes.heads=2", "sizes.layers=1", "sizes.intermediate=16"]  # fmt: skip

@@ -208,7 +208,7 @@ def test_a_policy_alone(tmp_path, monkeypatch):
         model = dataclasses.replace(model, seed=6)
         config = changed("kalm/policy", policy=policy, random=0.25, batch_size=7, model=model)
         context = SimpleNamespace(
-            cfg=config, stop=Stop(), suites={"easy": ["a case"]}, log=SimpleNamespace(evaluation=rows.append),
+            cfg=config, stop=Stop(), evaluation_sets={"easy": ["a case"]}, log=SimpleNamespace(evaluation=rows.append),
             artifact=lambda run, product: asked.append(run) or tmp_path,  # noqa: B023
         )  # fmt: skip
         assert kalm_policy.KALMPolicy().run(context)["kalm_policy"] == {"policy": policy}

@@ -1,9 +1,9 @@
-"""Named suites of evaluation cases: which a task has, and the rows that they leave."""
+"""Evaluation sets: which a task has, and the rows that they leave."""
 
 import pytest
 from conftest import compose, only_run
 
-from llmrl.build import suite_cases
+from llmrl.build import evaluation_set
 from llmrl.checks import ConfigError
 from llmrl.config import from_node
 from llmrl.envs.pick_place import PickPlace
@@ -12,12 +12,12 @@ from llmrl.runs.files import read_jsonl
 
 SMALL = ["method=vanilla", "agent=sac_crops", "env=pick_place/short_horizon", "agent.batch_size=4", "agent.hidden=[8]",
          "agent.replay_size=50", "agent.learning_starts=10", "agent.random_steps=10", "budget.env_steps=12",
-         "eval.every=6", "eval.episodes=2", "eval.suites=[unseen_colours,unseen_letters]"]  # fmt: skip
+         "eval.every=6", "eval.episodes=2", "eval.sets=[unseen_colours,unseen_letters]"]  # fmt: skip
 
 
 @pytest.mark.parametrize(("at", "evaluations"), [("end", [12]), ("every", [0, 6, 12])])
-def test_suites_have_rows_of_their_own(llmrl_run, tmp_path, at, evaluations):
-    done = llmrl_run(*SMALL, f"eval.suites_at={at}", "eval.suite_episodes=3")
+def test_evaluation_sets_have_rows_of_their_own(llmrl_run, tmp_path, at, evaluations):
+    done = llmrl_run(*SMALL, f"eval.sets_at={at}", "eval.set_episodes=3")
     assert done.code == 0, done.err
     rows = read_jsonl(only_run(tmp_path / "outputs") / "eval.jsonl")
     for name in ("unseen_colours", "unseen_letters"):
@@ -27,29 +27,29 @@ def test_suites_have_rows_of_their_own(llmrl_run, tmp_path, at, evaluations):
     assert [row["env_steps"] for row in rows if row["policy"] == "greedy"] == [0, 6, 12]
 
 
-def test_a_suites_cases_show_what_their_name_says():
+def test_a_sets_cases_show_what_their_name_says():
     config = from_node(compose(SMALL))
     env = PickPlace(config.env)
     shown = {
-        name: [env.reset(seed=c.seed, options=c.options)[1]["truth"] for c in suite_cases(config, name)]
+        name: [env.reset(seed=c.seed, options=c.options)[1]["truth"] for c in evaluation_set(config, name)]
         for name in ("unseen_colours", "unseen_letters")
     }
     assert {letter for truth in shown["unseen_colours"] for letter in truth["letters"]} == {"O", "R", "V"}
     assert {letter for truth in shown["unseen_letters"] for letter in truth["letters"]} == {"O", "T", "G"}
     seeds = [case.seed for case in cases(config.eval.seed, "eval", 2)]
-    assert not set(seeds) & {case.seed for case in suite_cases(config, "unseen_colours")}
+    assert not set(seeds) & {case.seed for case in evaluation_set(config, "unseen_colours")}
 
 
 @pytest.mark.parametrize("method", [[], ["method=explorllm"]], ids=["plain", "explorllm"])
-def test_a_suite_that_there_is_not_is_refused_before_anything_is_asked_or_trained(llmrl_run, tmp_path, method):
-    done = llmrl_run(*SMALL, *method, "eval.suites=[unseen_colours,unseen]", "eval.suites_at=end")
-    assert done.code == 2 and "no suite `unseen`" in done.err
+def test_an_unknown_evaluation_set_is_refused_before_anything_is_asked_or_trained(llmrl_run, tmp_path, method):
+    done = llmrl_run(*SMALL, *method, "eval.sets=[unseen_colours,unseen]", "eval.sets_at=end")
+    assert done.code == 2 and "no evaluation set `unseen`" in done.err
     assert not (tmp_path / "outputs").exists()
 
 
-def test_a_suite_that_there_is_not_is_refused_with_those_that_there_are():
+def test_an_unknown_evaluation_set_is_refused_with_those_that_there_are():
     config = from_node(compose(SMALL))
-    with pytest.raises(ConfigError, match="no suite `unseen`. There are: seen, unseen_colours, unseen_letters"):
-        suite_cases(config, "unseen")
+    with pytest.raises(ConfigError, match="no evaluation set `unseen`. There are: seen, unseen_colours, unseen_letters"):
+        evaluation_set(config, "unseen")
     with pytest.raises(ConfigError, match="It has none"):
-        suite_cases(from_node(compose(["method=vanilla", "agent=td3", "env=mujoco/hopper"])), "unseen")
+        evaluation_set(from_node(compose(["method=vanilla", "agent=td3", "env=mujoco/hopper"])), "unseen")
