@@ -49,7 +49,9 @@ def test_an_unknown_evaluation_set_is_refused_before_anything_is_asked_or_traine
 
 def test_an_unknown_evaluation_set_is_refused_with_those_that_there_are():
     config = from_node(compose(SMALL))
-    with pytest.raises(ConfigError, match="no evaluation set `unseen`. There are: seen, unseen_colours, unseen_letters"):
+    with pytest.raises(
+        ConfigError, match="no evaluation set `unseen`. There are: seen, unseen_colours, unseen_letters"
+    ):
         evaluation_set(config, "unseen")
     with pytest.raises(ConfigError, match="It has none"):
         evaluation_set(from_node(compose(["method=vanilla", "agent=td3", "env=mujoco/hopper"])), "unseen")
