@@ -26,7 +26,7 @@ REACH = [*TINY["td3"], "env=classic/pendulum", "budget.env_steps=40", "eval.ever
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Path:
-    caplog.set_level("WARNING", logger="llmrl")  # `llmrl run`, where a test called it in this process, silences the root
+    caplog.set_level("WARNING", logger="llmrl")  # a `llmrl run` in this process silences the root
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
