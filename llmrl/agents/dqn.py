@@ -108,6 +108,10 @@ class DQN(Stackable):
             noise = self.q.draw(gen, self.device) if explore else None
             return self.q(tensors(obs, self.device), noise).cpu().numpy().argmax(1)
 
+    @property
+    def stackable(self) -> bool:
+        return super().stackable and isinstance(self.values, Perceptrons)
+
     def features(self, obs: Any) -> Any:
         return obs if is_frames(self.observation_space) else flatten(obs)
 

@@ -24,6 +24,11 @@ class Stackable(Agent):
             out = self.learn(side_by_side([batch], self.features), noise[None], due=self.due())
         return {name: value[0] for name, value in out.items()}
 
+    @property
+    def stackable(self) -> bool:
+        """Whether `learn` is all of its update, for any number of seeds."""
+        return type(self).update is Stackable.update
+
     @abstractmethod
     def learn(self, batch: Batch, noise: Tensor, *, due: bool) -> Mapping[str, Tensor]:
         """One update of every seed. Works on the device alone, so that it can be captured as a CUDA graph.
