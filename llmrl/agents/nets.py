@@ -229,6 +229,12 @@ class NumpyQ:
         return self.linear(flat)
 
 
+def middle_and_half_range(action_space: spaces.Box) -> tuple[NDArray, NDArray]:
+    """Of each action, float32 (action,)."""
+    low, high = (bound.astype(np.float32).ravel() for bound in (action_space.low, action_space.high))
+    return (high + low) / 2, (high - low) / 2
+
+
 class Actor(nn.Module):
     """mu(s) = middle + half_range * tanh(MLP(s)): deterministic actions inside a bounded Box."""
 
@@ -239,9 +245,9 @@ class Actor(nn.Module):
         super().__init__()
         self.shape = action_space.shape
         self.mlp = MLP((obs_size, *hidden, math.prod(self.shape)))
-        low, high = (torch.tensor(b, dtype=torch.float32).flatten() for b in (action_space.low, action_space.high))
-        self.register_buffer("middle", (high + low) / 2, persistent=False)
-        self.register_buffer("half_range", (high - low) / 2, persistent=False)
+        middle, half_range = map(torch.from_numpy, middle_and_half_range(action_space))
+        self.register_buffer("middle", middle, persistent=False)
+        self.register_buffer("half_range", half_range, persistent=False)
 
     def forward(self, obs: Tensor) -> Tensor:
         """(batch, obs_size) -> (batch, action), environment units."""
