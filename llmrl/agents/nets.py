@@ -105,7 +105,8 @@ class Optimizer:
     ) -> None:
         self.parameters = list(module.parameters())
         self.max_grad_norm = max_grad_norm
-        self.adam = Adam(self.parameters, lr=learning_rate, eps=eps, fused=True)
+        capturable = self.parameters[0].is_cuda  # by CUDA graphs
+        self.adam = Adam(self.parameters, lr=learning_rate, eps=eps, fused=True, capturable=capturable)
 
     def step(self, loss: Tensor, gradient: Tensor | None = None) -> None:
         """One optimizer step on `loss`; or, with a `gradient`, on the loss whose gradient by the first argument it

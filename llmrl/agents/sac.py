@@ -12,10 +12,10 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
+from llmrl.agents.capturable import Stackable
 from llmrl.agents.nets import Critics, flat_rows, initialised_by, vector_size, weights
 from llmrl.agents.nets_gaussian import LOG_STD_MAX, LOG_STD_MIN, SquashedGaussian, SquashedSample
 from llmrl.agents.perceptrons import FusedAdam, Perceptrons
-from llmrl.agents.stackable import Stackable
 from llmrl.checks import Count, HalfOpenUnit, NonNegativeInt, Positive, Probability, SideBySide
 from llmrl.contracts.replay import Batch, ReplayBuffer
 from llmrl.explore.gaussian import Gaussian
@@ -96,7 +96,7 @@ class SAC(Stackable):
         """eps ~ N(0, 1) of the actions in s, and of those in s': (2, n, action)"""
         return torch.stack([torch.randn((n, self.action_size), generator=self.gen) for _ in range(2)])
 
-    def learn(self, batch: Batch, noise: Tensor, *, due: bool) -> Mapping[str, Tensor]:
+    def learn_together(self, batch: Batch, noise: Any, *, due: bool) -> Mapping[str, Tensor]:
         seeds, n = batch.reward.shape
         # a ~ pi(. | s) and a' ~ pi(. | s'), in one pass
         out = self.policy.forward(torch.cat([batch.obs, batch.next_obs], dim=1))
