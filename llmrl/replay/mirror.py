@@ -28,9 +28,7 @@ class Mirror:
         like = rings[0].columns[column]
         shape = len(rings) * rings[0].capacity, *like.shape[1:]
         self.rows = torch.empty(shape, dtype=torch.from_numpy(like[:1]).dtype, device=device)
-        self.copied = [(0, 0)] * len(
-            rings
-        )  # of each: its loads and its total when last looked at
+        self.copied = [(0, 0)] * len(rings)  # of each: its loads and its total when last looked at
 
     def take(self, place: NDArray) -> "Tensor":
         """(…) places, of ring i from i * capacity on -> (…, *row)"""
