@@ -18,7 +18,7 @@ from typing import Any
 
 from llmrl.checks import ConfigError
 from llmrl.llm import failures, scripted
-from llmrl.llm.answer import CUT, UNFINISHED, Answer, believed, clean, read_body, read_completion, without_thoughts
+from llmrl.llm.answer import CUT, Answer, believed, clean, read_body, read_completion, unfinished, without_thoughts
 from llmrl.llm.config import Config
 from llmrl.llm.redact import check_key, key_of, redact
 from llmrl.llm.transcript import ReplayError, ReplayMissing, Transcript
@@ -41,6 +41,7 @@ class Reply:
     usd: float | None
     finish_reason: str | None = None
     fault: str = ""  # "truncated" where the answer, or a thought before it, was not ended
+    why: str = ""  # it was not
 
 
 class LLMRefused(LLMUnavailable):
@@ -91,11 +92,11 @@ class LLM:
                 self._record(messages, purpose, index, self._ask_model(messages, purpose, index, json))
         row = self.transcript.calls[purpose, index]
         text, ended = without_thoughts(row["answer"])
-        finish = row.get("finish_reason")  # not in older transcripts
+        finish, tokens = row.get("finish_reason"), row["completion_tokens"]  # the former is not in older transcripts
+        why = unfinished(ended, finish, tokens, self.config.max_tokens)
         return Reply(
-            text, row["served_model"], row["prompt_tokens"], row["completion_tokens"], row["usd"], finish,
-            "" if ended and finish not in UNFINISHED else "truncated",
-        )  # fmt: skip
+            text, row["served_model"], row["prompt_tokens"], tokens, row["usd"], finish, "truncated" if why else "", why
+        )
 
     def prepare(self) -> None:
         """Load what the first call needs, which takes seconds, and longer beside a training in another thread."""

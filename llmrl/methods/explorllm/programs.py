@@ -15,9 +15,8 @@ from llmrl.checks import Count, NonNegativeInt
 from llmrl.config import Config as Run
 from llmrl.config import without_training
 from llmrl.contracts.method import Method, Reads
-from llmrl.llm.answer import FAULTS
 from llmrl.llm.sandbox import SandboxFailure
-from llmrl.llm.tries import REPEATED, Tries
+from llmrl.llm.tries import REPEATED, Tries, why
 from llmrl.methods.explorllm.examples import score, sealing, seen_tables
 from llmrl.methods.explorllm.program import Programs, Rejected, Seen, extract
 from llmrl.methods.explorllm.prompts import Asker, Message
@@ -158,7 +157,7 @@ class Search:
             return None
         try:
             if fault and (purpose, index, "accepted") not in events:
-                raise Rejected(fault, FAULTS[fault])
+                raise Rejected(fault, why(fault, reply))
             code = extract(reply.text, function)
             if (purpose, index, "accepted") not in events:
                 with Programs(**{name: code if name == function else None for name in PURPOSES}) as programs:

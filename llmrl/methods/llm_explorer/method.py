@@ -21,11 +21,10 @@ from numpy.typing import NDArray
 from llmrl.checks import ConfigError, Count, Positive, Probability, Whole
 from llmrl.contracts.explorer import Clock, EpisodeSummary, Explorer, Policy
 from llmrl.contracts.method import Method, Reads
-from llmrl.llm.answer import FAULTS
 from llmrl.llm.client import LLM
 from llmrl.llm.job import Job
 from llmrl.llm.parse import ParseError, Parser, Reason, parse_biases, parse_probabilities
-from llmrl.llm.tries import REPEATED, Tries
+from llmrl.llm.tries import REPEATED, Tries, why
 from llmrl.runs import seeding
 
 if TYPE_CHECKING:
@@ -258,7 +257,7 @@ class LLMExplorer(Explorer):
             reply = self._llm.ask(messages, purpose=purpose, index=index, json=json)
             try:
                 if fault := tries.fault(messages, reply):
-                    raise ParseError(cast(Reason, fault), FAULTS[fault])
+                    raise ParseError(cast(Reason, fault), why(fault, reply))
                 value = read(reply.text)
             except ParseError as error:
                 self._llm.event(purpose, index, "rejected", reason=error.reason, detail=str(error)[:300])
