@@ -23,6 +23,7 @@ from llmrl.llm.config import Config
 from llmrl.llm.redact import check_key, key_of, redact
 from llmrl.llm.transcript import ReplayError, ReplayMissing, Transcript
 from llmrl.llm.waits import Aside, Interruptible, LLMUnavailable, in_thread
+from llmrl.runs import seeding
 from llmrl.runs.stop import Paused
 
 DETAIL_CHARS = 300
@@ -146,7 +147,7 @@ class LLM:
             exchange = wire.Exchange(most, time.monotonic() + config.timeout_s)
             start = time.perf_counter()
             try:
-                answer = self._attempt(messages, json_mode, exchange, call)
+                answer = self._attempt(messages, _options(config, (purpose, index), json_mode), exchange, call)
                 seconds = time.perf_counter() - start
                 self._timing({"event": "llm_call", "purpose": purpose, "index": index, "seconds": seconds})
                 return self._received(messages, answer)
@@ -171,8 +172,8 @@ class LLM:
             self._waits().wait(wait)
             attempt += 1
 
-    def _attempt(self, messages: list[dict], json_mode: bool, exchange: Any, call: str) -> Answer:
-        """One request. It runs in a thread of its own, so that a signal ends the wait at once."""
+    def _attempt(self, messages: list[dict], options: dict[str, Any], exchange: Any, call: str) -> Answer:
+        """One request with these parameters. It runs in a thread of its own, so that a signal ends the wait at once."""
         from llmrl.llm import wire
 
         config = self.config
@@ -186,7 +187,7 @@ class LLM:
             try:
                 response = litellm.completion(
                     model=_litellm_name(config), messages=messages, api_base=config.api_base, api_key=key,
-                    timeout=config.timeout_s, max_retries=0, **_options(config, json_mode),
+                    timeout=config.timeout_s, max_retries=0, **options,
                 )  # fmt: skip
             except Exception as failed:  # noqa: BLE001 (what the server said counts, whatever litellm makes of it)
                 error = failed
@@ -275,13 +276,14 @@ def _check_request(config: Config) -> None:
             f"llm.model: litellm knows no model {named!r}, and its name does not say who serves it. Correct it, write "
             "the provider in front (such as deepinfra/…), or ask a server of your own: llm=openai_compatible"
         ) from None
+    options = _options(config, ("", ""), False)
     try:
-        litellm.utils.get_optional_params(model=model, custom_llm_provider=provider, **_options(config, False))
+        litellm.utils.get_optional_params(model=model, custom_llm_provider=provider, **options)
     except Exception as error:  # noqa: BLE001
         told = failures.text(error).partition(" To drop")[0]
         raise ConfigError(
             f"llm: {named} cannot be asked so: {told}. Leave a parameter to the model (llm.temperature=null, "
-            "llm.max_tokens=null), or give a value that it takes"
+            "llm.max_tokens=null, llm.seed=null), or give a value that it takes"
         ) from None
     if config.key_env is None and config.api_base is None:
         missing = [name for name in litellm.validate_environment(named)["missing_keys"] if name.endswith("KEY")]
@@ -291,9 +293,11 @@ def _check_request(config: Config) -> None:
             )
 
 
-def _options(config: Config, json_mode: bool) -> dict[str, Any]:
-    """The parameters of a request; litellm makes max_completion_tokens of max_tokens where a model wants it."""
+def _options(config: Config, call: tuple[str, str], json_mode: bool) -> dict[str, Any]:
+    """The parameters of a request; litellm makes max_completion_tokens of max_tokens where a model wants it. Every call
+    has a seed of its own, so that a server with a seed does not answer a further try as the one before."""
     options: dict[str, Any] = {"temperature": config.temperature, "max_tokens": config.max_tokens}
+    options["seed"] = None if config.seed is None else seeding.integer(config.seed, "llm", *call)
     options["response_format"] = {"type": "json_object"} if json_mode else None
     return {name: value for name, value in options.items() if value is not None}
 

@@ -18,6 +18,7 @@ class Config:
     model: str
     provider: str | None
     temperature: NonNegative | None
+    seed: NonNegativeInt | None = field(metadata={"neutral": None})
     json: bool
     max_tokens: Count | None
     max_answer_chars: Count = field(metadata={"neutral": 200_000})

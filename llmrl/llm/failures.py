@@ -12,7 +12,7 @@ HINTS = {  # what to change, by reason
     "connection": "llm.api_base says where the server is",
     "redirected": "llm.api_base has to be the address at which the server answers itself",
     "not_found": "llm.model, llm.provider and llm.api_base say what is asked where",
-    "bad_request": "llm.model, llm.temperature and llm.max_tokens say what is asked for",
+    "bad_request": "llm.model, llm.temperature, llm.seed and llm.max_tokens say what is asked for",
     "too_long": "llm.max_answer_chars and llm.max_tokens bound an answer",
 }
 

@@ -129,6 +129,20 @@ def test_json_is_asked_for_until_a_server_refuses_it(tmp_path: Path) -> None:
         assert ["response_format" in request for request in server.requests] == [True, False, False]
 
 
+def test_every_call_has_a_seed_of_its_own_where_one_is_given(tmp_path: Path) -> None:
+    with Server("a", 500, "b") as server:
+        ask(client(tmp_path / "none", hosted(server)))
+        llm = client(tmp_path / "seed", hosted(server, seed=3))
+        ask(llm, "1/0")  # a further attempt is the same call
+        ask(llm, "1/1")
+        llm.ask(QUESTION, purpose="other", index="1/1")
+        ask(client(tmp_path / "same", hosted(server, seed=3)), "1/0")
+        ask(client(tmp_path / "another", hosted(server, seed=4)), "1/0")
+        first, *seeds = [request.get("seed") for request in server.requests]
+    assert first is None and seeds[0] == seeds[1] == seeds[4] and len(set(seeds)) == 4
+    assert all(0 <= seed < 2**31 for seed in seeds)
+
+
 def test_content_none_is_an_empty_answer(tmp_path: Path) -> None:
     with Server(None) as server:
         assert ask(client(tmp_path, hosted(server))).text == ""
