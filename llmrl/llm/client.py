@@ -20,6 +20,7 @@ from llmrl.checks import ConfigError
 from llmrl.llm import failures, scripted
 from llmrl.llm.answer import CUT, Answer, believed, clean, read_body, read_completion, unfinished, without_thoughts
 from llmrl.llm.config import Config
+from llmrl.llm.forms import REFUSED, Form, Forms, Structured, response_format
 from llmrl.llm.redact import check_key, key_of, redact
 from llmrl.llm.transcript import ReplayError, ReplayMissing, Transcript
 from llmrl.llm.waits import Aside, Interruptible, LLMUnavailable, in_thread
@@ -73,15 +74,15 @@ class LLM:
         self._timing = timing or (lambda row: None)
         self._waiting = waiting or (lambda text, failed: None)
         self.recording = _open_recording(config.replay) if config.replay is not None else None
-        refused = (row["reason"] == "json_mode_refused" for rows in transcript.failures.values() for row in rows)
-        self._json_mode = config.json and not any(refused)
+        self._forms = Forms(config.json, (row["reason"] for rows in transcript.failures.values() for row in rows))
 
-    def ask(self, messages: list[dict], *, purpose: str, index: str, json: bool = False) -> Reply:
+    def ask(self, messages: list[dict], *, purpose: str, index: str, schema: type[Structured] | None = None) -> Reply:
         """The answer to chat `messages` ([{"role": …, "content": …}, …]).
 
-        (purpose, index) names the call within the run; a retry is a new index ("12/1"). `json` asks the server for
-        JSON where llm.json allows it. Raises ReplayError, LLMUnavailable, LLMRefused, BudgetReached, or Stopped on a
-        signal. A reply with a `fault` is not to be read.
+        (purpose, index) names the call within the run; a retry is a new index ("12/1"). `schema`: what the answer
+        consists of, which the server is asked for as far as it can (llm/forms.py); where it cannot, the messages alone
+        say so. Raises ReplayError, LLMUnavailable, LLMRefused, BudgetReached, or Stopped on a signal. A reply with a
+        `fault` is not to be read.
         """
         if self.transcript.find(purpose, index, messages) is None:
             if self.recording is not None:
@@ -90,7 +91,7 @@ class LLM:
                 text = scripted.answer(messages, purpose, index)
                 self._record(messages, purpose, index, Reply(text, "scripted", 0, 0, 0.0, "stop"))
             else:
-                self._record(messages, purpose, index, self._ask_model(messages, purpose, index, json))
+                self._record(messages, purpose, index, self._ask_model(messages, purpose, index, schema))
         row = self.transcript.calls[purpose, index]
         text, ended = without_thoughts(row["answer"])
         finish, tokens = row.get("finish_reason"), row["completion_tokens"]  # the former is not in older transcripts
@@ -132,7 +133,7 @@ class LLM:
             )
         self.transcript.copy(recording, purpose, index)
 
-    def _ask_model(self, messages: list[dict], purpose: str, index: str, json: bool) -> Reply:
+    def _ask_model(self, messages: list[dict], purpose: str, index: str, schema: type[Structured] | None) -> Reply:
         from llmrl.llm import wire  # with httpx, which takes its time
 
         preflight(self.config)
@@ -141,23 +142,23 @@ class LLM:
         reasons: Counter[str] = Counter()
         attempt = 0
         while True:
-            json_mode = json and self._json_mode
+            form = self._forms.of(schema)
             call = f"{purpose} {index}, try {attempt + 1} of {config.retries + 1}"
             most = BODY_BYTES + BODY_BYTES_PER_CHAR * config.max_answer_chars
             exchange = wire.Exchange(most, time.monotonic() + config.timeout_s)
             start = time.perf_counter()
             try:
-                answer = self._attempt(messages, _options(config, (purpose, index), json_mode), exchange, call)
+                answer = self._attempt(messages, _options(config, (purpose, index), form, schema), exchange, call)
                 seconds = time.perf_counter() - start
                 self._timing({"event": "llm_call", "purpose": purpose, "index": index, "seconds": seconds})
                 return self._received(messages, answer)
             except Exception as error:  # noqa: BLE001 (whatever a server or litellm does is an attempt that failed)
                 status = exchange.status() or getattr(error, "status_code", None) or 0
-                reason = failures.name(error, status, json_mode)
+                reason = failures.name(error, status, REFUSED.get(form, ""))
                 detail = clean(redact(failures.text(error), config.key_env))[:DETAIL_CHARS]
             self.transcript.failure(purpose, index, reason, detail)
-            if reason == "json_mode_refused":  # then the prompt alone has to ask for it
-                self._json_mode = False
+            if reason == REFUSED.get(form):  # then in a less strict one
+                self._forms.refuse(form)
                 continue
             reasons[reason] += 1
             if failures.is_permanent(reason, status):
@@ -276,7 +277,7 @@ def _check_request(config: Config) -> None:
             f"llm.model: litellm knows no model {named!r}, and its name does not say who serves it. Correct it, write "
             "the provider in front (such as deepinfra/…), or ask a server of your own: llm=openai_compatible"
         ) from None
-    options = _options(config, ("", ""), False)
+    options = _options(config, ("", ""))
     try:
         litellm.utils.get_optional_params(model=model, custom_llm_provider=provider, **options)
     except Exception as error:  # noqa: BLE001
@@ -293,12 +294,14 @@ def _check_request(config: Config) -> None:
             )
 
 
-def _options(config: Config, call: tuple[str, str], json_mode: bool) -> dict[str, Any]:
+def _options(
+    config: Config, call: tuple[str, str], form: Form = "prompt", schema: type[Structured] | None = None
+) -> dict[str, Any]:
     """The parameters of a request; litellm makes max_completion_tokens of max_tokens where a model wants it. Every call
     has a seed of its own, so that a server with a seed does not answer a further try as the one before."""
     options: dict[str, Any] = {"temperature": config.temperature, "max_tokens": config.max_tokens}
     options["seed"] = None if config.seed is None else seeding.integer(config.seed, "llm", *call)
-    options["response_format"] = {"type": "json_object"} if json_mode else None
+    options["response_format"] = response_format(form, schema)
     return {name: value for name, value in options.items() if value is not None}
 
 

@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+from llmrl.llm.forms import REFUSED, STATUSES
+
 REASONS = {400: "bad_request", 401: "wrong_key", 403: "forbidden", 404: "not_found", 408: "timeout",
            422: "bad_request", 429: "rate_limit"}  # fmt: skip
 PASSING = (408, 409, 425, 429)  # of 4xx: another time the same request may be answered
@@ -17,13 +19,14 @@ HINTS = {  # what to change, by reason
 }
 
 
-def name(error: Exception, status: int, json_mode: bool) -> str:
-    """The name of a failed attempt that ended with this HTTP status, 0 where there was none."""
+def name(error: Exception, status: int, refusal: str) -> str:
+    """The name of a failed attempt that ended with this HTTP status, 0 where there was none; `refusal`: what it is
+    called where the server refuses the form that the answer was asked for in."""
     if own := getattr(error, "reason", ""):  # wire.Refused, answer.Malformed
         return own
     kind = type(error).__name__
-    if json_mode and status in (400, 422):
-        return "json_mode_refused"
+    if refusal and status in STATUSES:
+        return refusal
     if isinstance(error, TimeoutError) or kind == "Timeout":
         return "timeout"
     if kind == "APIConnectionError" or "Connection error" in str(error):
@@ -42,7 +45,8 @@ def text(error: Exception) -> str:
 
 def is_permanent(reason: str, status: int) -> bool:
     """Whether the same request would be refused for ever."""
-    return reason == "redirected" or (400 <= status < 500 and status not in PASSING and reason != "json_mode_refused")
+    refused = 400 <= status < 500 and status not in PASSING and reason not in REFUSED.values()
+    return reason == "redirected" or refused
 
 
 def hint(reasons: Counter[str], key_env: str | None) -> str:

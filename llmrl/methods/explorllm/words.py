@@ -88,7 +88,7 @@ class Reader:
         tries = Tries()
         for attempt in range(self._tries):
             index = f"{number}/{attempt}"
-            reply = self._llm.ask(messages, purpose=purpose, index=index)
+            reply = self._llm.ask(messages, purpose=purpose, index=index, schema=language.FORMS[self._task])
             try:
                 if fault := tries.fault(messages, reply):
                     raise Unreadable(fault, why(fault, reply))
