@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import gymnasium as gym
 import numpy as np
 
 from llmrl.checks import ConfigError, Count, NonNegativeInt
@@ -107,9 +108,7 @@ class _Search:
         self.measure = wrapped.measure
         steps = real_steps(wrapped, self.config.states, self.config.seed)
         try:
-            context = prompts.context_of(self.config.context, ctx.cfg.env.task, wrapped)
-        except ValueError as error:
-            raise ConfigError(f"method.search.context: {error}") from None
+            context = context_of(ctx.cfg, wrapped)
         finally:
             wrapped.close()
         check_sheet(ctx.cfg.env.task, steps.states.shape[1])
@@ -207,6 +206,14 @@ class _Search:
             "eureka": {"chosen": best.index, "score": best.score, "measure": self.measure, "candidates": tried,
                        "rejected": counts},
         }  # fmt: skip
+
+
+def context_of(search: "Run", env: gym.Env) -> str:
+    """What a prompt tells of the state. Raises ConfigError."""
+    try:
+        return prompts.context_of(search.method.context, search.env.task, env)
+    except ValueError as error:
+        raise ConfigError(f"method.search.context: {error}") from None
 
 
 def best_of(candidates: Sequence[Candidate]) -> Candidate | None:

@@ -166,6 +166,14 @@ def extract(reply: str, function: str) -> str:
     return code
 
 
+def checked(reply: str, function: str, seen: "Seen") -> str:
+    """The program in a reply, which works on all tables of `seen`. Raises Rejected."""
+    code = extract(reply, function)
+    with Programs(**{name: code if name == function else None for name in FUNCTIONS}) as programs:
+        programs.check(seen)
+    return code
+
+
 # --- run --------------------------------------------------------------------------------------------------------------
 
 

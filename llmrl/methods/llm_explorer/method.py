@@ -117,20 +117,10 @@ class LLMExplorer(Explorer):
                 "method=llm_explorer shapes an agent's exploration, but this agent does not explore: set "
                 + ("agent.epsilon_end above 0" if self._discrete else "agent.exploration_noise above 0")
             )
-        if isinstance(action_space, gym.spaces.Discrete):
-            self._n = int(action_space.n)
-        else:
-            assert isinstance(action_space, gym.spaces.Box)  # the other kind that agents act in
+        self._asker = asker_of(config, task, action_space)
+        self._n = self._asker.n
+        if isinstance(action_space, gym.spaces.Box):
             self._half_range = (action_space.high - action_space.low).ravel() / 2
-            self._n = self._half_range.size
-        with_reward = self._discrete or config.tell == "reward"  # the authors' texts of continuous tasks do not
-        told = "" if config.answer in WITHOUT_LLM else task_text(task, config.prompt, with_reward=with_reward)
-        self._asker = Asker(told, discrete=self._discrete, n=self._n, analysis=config.analysis)
-        if told and config.prompt == "full" and (described := len(task.actions or ())) != self._n:
-            raise ConfigError(
-                f"env.task.actions describes {described} actions of {task.name}, but the environment has "
-                f"{self._n}: correct the environment's yaml, or use method.prompt=name"
-            )
 
     def on_episode_start(self, clock: Clock, number: int, last: EpisodeSummary | None) -> None:
         """Asks the LLM every K ended episodes. The state changes once all of its answers are there.
@@ -286,6 +276,21 @@ class LLMExplorer(Explorer):
             return vector
         limit = self._config.bias_limit * self._half_range
         return np.clip(vector, -limit, limit)
+
+
+def asker_of(config: Config, task: "Task", action_space: gym.Space) -> Asker:
+    """Whoever asks about this task. Raises ConfigError where its text is missing, or describes other actions."""
+    discrete = isinstance(action_space, gym.spaces.Discrete)
+    assert isinstance(action_space, gym.spaces.Discrete | gym.spaces.Box)  # what agents act in
+    n = int(action_space.n) if isinstance(action_space, gym.spaces.Discrete) else action_space.low.size
+    with_reward = discrete or config.tell == "reward"  # the authors' texts of continuous tasks do not
+    told = "" if config.answer in WITHOUT_LLM else task_text(task, config.prompt, with_reward=with_reward)
+    if told and config.prompt == "full" and (described := len(task.actions or ())) != n:
+        raise ConfigError(
+            f"env.task.actions describes {described} actions of {task.name}, but the environment has {n}: correct the "
+            "environment's yaml, or use method.prompt=name"
+        )
+    return Asker(told, discrete=discrete, n=n, analysis=config.analysis)
 
 
 def sample_actions(actions: NDArray, m: int, sampler: Sampler, rng: np.random.Generator) -> NDArray:

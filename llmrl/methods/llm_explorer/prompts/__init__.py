@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PROMPTS = Path(__file__).parent
 Message = dict[str, str]
+Kind = Literal["discrete", "continuous"]
 WORDS = {  # kind of actions -> what is asked for: of each what, what number, in which field
     "discrete": {"one": "action", "number": "its probability as a decimal number", "field": "probabilities",
                  "word": "probability"},
@@ -31,14 +32,14 @@ class Asker:
     """The messages about one task. `n`: actions, or dimensions of one; `analysis`: an answer begins with one."""
 
     def __init__(self, task: str, *, discrete: bool, n: int, analysis: bool) -> None:
-        self._task, self._n, self._analysis = task, n, analysis
-        self._kind = "discrete" if discrete else "continuous"
+        self._task, self.n, self._analysis, self.discrete = task, n, analysis, discrete
+        self._kind: Kind = "discrete" if discrete else "continuous"
         self.form = form(self._kind, n, analysis)  # of an answer with numbers
 
     def situation(self, actions: NDArray, episode_return: float) -> str:
         """How an episode went: some of its actions (count,) or (count, n), in the order of time."""
         facts = {"count": len(actions), "actions": _listed(actions), "episode_return": _number(episode_return)}
-        return fill(f"episode_{self._kind}", n=self._n, **facts)
+        return fill(f"episode_{self._kind}", n=self.n, **facts)
 
     def described(self, description: str) -> str:
         """How an episode went, as the LLM described it."""
@@ -51,13 +52,13 @@ class Asker:
     def strategy(self, situation: str | None) -> list[Message]:
         """For the numbers; None: nothing is told of the training."""
         words = WORDS[self._kind]
-        facts = {"n": self._n, "last": self._n - 1, **words}
+        facts = {"n": self.n, "last": self.n - 1, **words}
         answer = fill("answer_analysis" if self._analysis else "answer_object", **facts)
         request = fill(f"strategy_{self._kind}", answer=answer, format=self._format(), **facts)
         return self._messages("strategy_system", *([] if situation is None else [situation]), request)
 
     def _format(self) -> str:
-        words, n = WORDS[self._kind], self._n
+        words, n = WORDS[self._kind], self.n
         keys = range(n) if n <= 3 else (0, 1, "...", n - 1)
         numbers = "{" + ", ".join("..." if key == "..." else f'"{key}": {words["word"]}' for key in keys) + "}"
         return f'{{"analysis": "...", "{words["field"]}": {numbers}}}' if self._analysis else numbers
@@ -70,7 +71,7 @@ class Asker:
 
 
 @cache
-def form(kind: Literal["discrete", "continuous"], n: int, analysis: bool) -> type[Structured]:
+def form(kind: Kind, n: int, analysis: bool) -> type[Structured]:
     """What an answer with n numbers consists of."""
     fields: dict[str, Any] = {f"number_{i}": (float, Field(alias=str(i))) for i in range(n)}
     numbers = create_model("numbers", __base__=Structured, **fields)
