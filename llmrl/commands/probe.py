@@ -126,7 +126,7 @@ def _whole_run(found: dict[str, Any], questions: "list[Question]") -> str:
 
 def _to_look_at(probe: Any) -> str:
     """One answer that could be used and one that could not, as far as there are such."""
-    from llmrl.llm.probe import verdict_of
+    from llmrl.probes.asking import verdict_of
 
     parts = []
     for kind in ("accepted", "rejected"):

@@ -12,7 +12,7 @@ from llm_server import HANG, Answer, Server
 
 from llmrl.commands.probe import main
 from llmrl.contracts.probe import Question
-from llmrl.llm.probe import calls_of, whole_run
+from llmrl.probes.asking import calls_of, whole_run
 from llmrl.runs.files import read_json, read_jsonl
 
 ASKED = {  # command: kind of call -> (answers, accepted) of the scripted LLM, of which some are broken on purpose

@@ -38,6 +38,7 @@ ALLOWED = {
     "runs/lifecycle": {"build", "checks", "config", "context", "contracts", "llm", "report"},
     "report": {"config", "contracts", "llm", "papers", "runs", *LEAVES},
     "config": {"contracts", "agents", "envs", "hydra_session", "llm", "methods", *LEAVES},
+    "probes": {"build", "config", "contracts", "llm", "methods", "runs", *LEAVES},  # of methods the papers' probe.py
     "build": {"contracts", "config", "envs", "limits", "runs", *LEAVES},
     "evaluation": {"build", "contracts", "config", "envs", "loops", "runs"},
     "context": {"build", "checks", "contracts", "config", "evaluation", "llm", "loops", "runs"},

@@ -23,9 +23,9 @@ from llmrl.config import Config, identity, method_of
 from llmrl.config.identity import run_id
 from llmrl.contracts.env import Role
 from llmrl.contracts.probe import Question
-from llmrl.llm import probe as asking
 from llmrl.llm.client import LLM
 from llmrl.llm.transcript import Transcript
+from llmrl.probes import asking
 from llmrl.runs.files import read_json, read_jsonl, write_json, write_text, writing
 from llmrl.runs.log import JsonLines
 from llmrl.runs.stop import Stop
