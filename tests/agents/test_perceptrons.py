@@ -235,7 +235,9 @@ def test_a_step_is_seen_in_the_module_and_a_loaded_module_acts_and_learns():
     for key, value in agent.actor.state_dict().items():
         assert not torch.equal(value, before[key])
     with torch.no_grad():
-        np.testing.assert_allclose(agent.act(obs, explore=False, gen=None), agent.actor(batch.obs), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            agent.act(obs, explore=False, gen=None), agent.actor(batch.obs), rtol=1e-5, atol=1e-6
+        )
     # loaded one module after the other, the other agent acts as this one, and its next update is the same
     for name in ("actor", "critic", "target_actor", "target_critic"):
         getattr(other, name).load_state_dict(getattr(agent, name).state_dict())
