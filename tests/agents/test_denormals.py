@@ -1,7 +1,5 @@
 """Denormal numbers: Adam's moments of units without gradients become such, and flushing them changes no weight."""
 
-import math
-
 import pytest
 import torch
 from conftest import CART_POLE, compose
@@ -9,7 +7,7 @@ from torch import nn
 
 from llmrl.agents.perceptrons import Perceptrons
 from llmrl.build import set_up_torch
-from llmrl.config import resolve
+from llmrl.config import from_node
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -59,14 +57,11 @@ def test_flushing_denormal_numbers_changes_no_weight():
     assert flushed_denormals == 0
     assert torch.equal(net.weights, flushed_net.weights)
     assert torch.equal(net.adam.square, flushed_net.adam.square)
-    moments = net.adam.mean
-    assert torch.equal(moments.where(moments.abs() > 1e-37, 0), flushed_net.adam.mean.where(moments.abs() > 1e-37, 0))
-    assert math.isfinite(net.weights.sum().item())
+    alive = net.adam.mean.abs() > 1e-37
+    assert alive.any() and torch.equal(net.adam.mean[alive], flushed_net.adam.mean[alive])
 
 
 def test_a_run_flushes_them():
-    threads = torch.get_num_threads()
     assert not flushed()
-    set_up_torch(resolve(compose(CART_POLE)))
+    set_up_torch(from_node(compose(CART_POLE)))
     assert flushed()
-    torch.set_num_threads(threads)
