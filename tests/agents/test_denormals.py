@@ -26,8 +26,8 @@ def as_before():
 
 def denormal(tensor):
     """How many of its numbers are denormal. By their bits: arithmetic may take them for 0."""
-    exponent = tensor.contiguous().view(torch.int32) & 0x7F800000
-    return ((exponent == 0) & (tensor.contiguous().view(torch.int32) & 0x7FFFFFFF != 0)).sum().item()
+    bits = tensor.view(torch.int32)
+    return ((bits & 0x7F800000 == 0) & (bits & 0x007FFFFF != 0)).sum().item()
 
 
 def trained(updates=1000):

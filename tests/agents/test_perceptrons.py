@@ -74,6 +74,7 @@ def test_forward_and_gradients_are_autograds(groups, n, batch, sizes, activation
         left = net.adam.gradient.clone()
         for columns in (slice(None), slice(2, None), slice(1, 3)):
             assert_same([net.input_gradient(upstream, columns)], [wanted[0][..., columns]])
+        net.input_gradient(2 * upstream, slice(None))
         assert torch.equal(net.adam.gradient, left)
 
 
