@@ -17,6 +17,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 ARMS = spaces.Discrete(3)
 SHAPES = [(5, 1), (5, 24, 3), (3, 7, 16, 5, 2)]
+BATCHED = pytest.mark.parametrize("batched", [False, True], ids=["one by one", "at once"])
 ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh}
 
 
@@ -42,6 +43,13 @@ def parameters(nets):
     return [p for net in nets for p in net.parameters()]
 
 
+def perceptrons(nets, *, batched=False, **settings):
+    """That compute their networks one after the other, or at once as on a GPU."""
+    net = Perceptrons(nets, **settings)
+    net.batched = batched
+    return net
+
+
 def gradients(net):
     """What `backward` left for Adam, as the parameters lie in torch."""
     rows = net._matrices(net.adam.gradient)
@@ -53,14 +61,15 @@ def assert_same(ours, theirs):
         torch.testing.assert_close(our, their, rtol=1e-12, atol=1e-13)
 
 
+@BATCHED
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("sizes", SHAPES, ids=str)
 @pytest.mark.parametrize("groups, n, batch", [(1, 1, 1), (1, 2, 37), (3, 6, 8), (2, 2, 5)])
-def test_forward_and_gradients_are_autograds(groups, n, batch, sizes, activation):
+def test_forward_and_gradients_are_autograds(groups, n, batch, sizes, activation, batched):
     """Of inputs in two parts, of which every group of networks sees its own."""
     nets = some_nets(n, sizes)
     theirs = copy.deepcopy(nets)
-    net = Perceptrons(nets, learning_rate=1e-3, activation=activation)
+    net = perceptrons(nets, batched=batched, learning_rate=1e-3, activation=activation)
     for seed in range(2):  # a second pass works in the tensors of the first
         x = normal(groups, batch, sizes[0], seed=seed).requires_grad_()
         per_input = x.repeat_interleave(n // groups, 0)
@@ -78,11 +87,12 @@ def test_forward_and_gradients_are_autograds(groups, n, batch, sizes, activation
         assert torch.equal(net.adam.gradient, left)
 
 
+@BATCHED
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_every_second_network_alone(activation):
+def test_every_second_network_alone(activation, batched):
     """As TD3's actor learns by the first of two critics: of 6 networks in 3 groups, 0, 2 and 4."""
     nets = some_nets(6, (5, 24, 9, 1))
-    net = Perceptrons(nets, learning_rate=1e-3, activation=activation)
+    net = perceptrons(nets, batched=batched, learning_rate=1e-3, activation=activation)
     x = normal(3, 8, 5).requires_grad_()
     out = torch.stack([plain(its, row, activation) for its, row in zip(copy.deepcopy(nets)[::2], x)])
     upstream = normal(3, 8, 1, seed=1)
@@ -91,12 +101,13 @@ def test_every_second_network_alone(activation):
         assert_same([net.input_gradient(upstream, slice(3, None))], [torch.autograd.grad(out, x, upstream)[0][..., 3:]])
 
 
+@BATCHED
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_the_first_rows_of_a_forward_can_learn_alone(activation):
+def test_the_first_rows_of_a_forward_can_learn_alone(activation, batched):
     """As SAC's policy, which sees s and s' at once."""
     nets = some_nets(2, (5, 24, 9, 3))
     theirs = copy.deepcopy(nets)
-    net = Perceptrons(nets, learning_rate=1e-3, activation=activation)
+    net = perceptrons(nets, batched=batched, learning_rate=1e-3, activation=activation)
     x = normal(2, 10, 5).requires_grad_()
     first = x[:, :4]
     out = torch.stack([plain(its, row, activation) for its, row in zip(theirs, first)])
@@ -110,14 +121,14 @@ def test_the_first_rows_of_a_forward_can_learn_alone(activation):
 
 
 def test_relu_has_no_gradient_at_zero():
-    net = some_nets(1, (2, 4, 1))
-    for p in net[0][0].parameters():
+    nets = some_nets(1, (2, 4, 1))
+    for p in nets[0][0].parameters():
         p.data.zero_()
-    perceptrons = Perceptrons(net, learning_rate=1e-3)
+    net = Perceptrons(nets, learning_rate=1e-3)
     with torch.no_grad():
-        perceptrons.forward(normal(1, 3, 2))
-    perceptrons.backward(normal(1, 3, 1))
-    hidden, last = perceptrons._matrices(perceptrons.adam.gradient)
+        net.forward(normal(1, 3, 2))
+    net.backward(normal(1, 3, 1))
+    hidden, last = net._matrices(net.adam.gradient)
     assert not hidden.any() and not last[0, :-1].any() and last[0, -1].any()
 
 

@@ -7,7 +7,7 @@ import torch
 from gymnasium import spaces
 from small_agents import box, make, random_batch, vectors
 
-from llmrl.agents.stackable import side_by_side
+from llmrl.agents.capturable import each, side_by_side
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -38,7 +38,7 @@ def assert_equal(ours, theirs):
         assert path == its_path and torch.equal(our, their), path
 
 
-def learn_alike(name, settings, *, n, batch_size, updates=30, space=None, discounts=False):
+def learn_alike(name, settings, *, n, batch_size, updates, space=None, discounts=False):
     space = space or vectors(5)
     actions = spaces.Discrete(4) if name == "dqn" else UNEVEN
     alone, parts = ([make(name, space, actions, seed=seed, **settings) for seed in range(n)] for _ in range(2))
@@ -57,9 +57,9 @@ def learn_alike(name, settings, *, n, batch_size, updates=30, space=None, discou
         metrics = [agent.update(batch) for agent, batch in zip(alone, batches)]
         for part in parts:
             part.updates += 1
-        noise = torch.stack([part.noise(batch_size) for part in parts])
+        noise = each(lambda *rows: torch.stack(rows), *(part.noise(batch_size) for part in parts))
         with torch.no_grad():
-            out = whole.learn(side_by_side(batches, parts[0].features), noise, due=parts[0].due())
+            out = whole.learn_together(side_by_side(batches, parts[0].features), noise, due=parts[0].due())
         for k, its in enumerate(metrics):
             assert out.keys() == its.keys()
             assert all(torch.equal(out[key][k], its[key]) for key in its), (i, k)
@@ -73,16 +73,18 @@ def first_net(agent):
     return next(part for part in vars(agent).values() if isinstance(part, torch.nn.Module))
 
 
-@pytest.mark.parametrize("n, batch_size, hidden", [(3, 37, (33, 19)), (2, 1, (64,)), (5, 16, (7, 9, 5))])
+@pytest.mark.parametrize(
+    "n, batch_size, hidden, updates", [(3, 37, (33, 19), 30), (2, 1, (64,), 12), (5, 16, (7, 5), 8)]
+)
 @pytest.mark.parametrize("case", CASES)
-def test_seeds_learn_stacked_as_alone_to_the_bit(case, n, batch_size, hidden):
+def test_seeds_learn_stacked_as_alone_to_the_bit(case, n, batch_size, hidden, updates):
     name, settings = CASES[case]
-    learn_alike(name, settings | {"hidden": hidden}, n=n, batch_size=batch_size)
+    learn_alike(name, settings | {"hidden": hidden}, n=n, batch_size=batch_size, updates=updates)
 
 
 @pytest.mark.parametrize("name", ["td3", "sac", "dqn"])
 def test_networks_and_batches_of_a_usual_size(name):
-    learn_alike(name, {"hidden": (256, 256)}, n=2, batch_size=256, updates=6)
+    learn_alike(name, {"hidden": (256, 256)}, n=2, batch_size=256, updates=4)
 
 
 @pytest.mark.parametrize("name", ["ddpg", "td3", "sac", "dqn"])
