@@ -92,13 +92,21 @@ def test_forward_and_gradients_are_autograds(groups, n, batch, sizes, activation
 def test_every_second_network_alone(activation, batched):
     """As TD3's actor learns by the first of two critics: of 6 networks in 3 groups, 0, 2 and 4."""
     nets = some_nets(6, (5, 24, 9, 1))
+    theirs = copy.deepcopy(nets)[::2]
     net = perceptrons(nets, batched=batched, learning_rate=1e-3, activation=activation)
     x = normal(3, 8, 5).requires_grad_()
-    out = torch.stack([plain(its, row, activation) for its, row in zip(copy.deepcopy(nets)[::2], x)])
+    out = torch.stack([plain(its, row, activation) for its, row in zip(theirs, x)])
     upstream = normal(3, 8, 1, seed=1)
+    wanted = torch.autograd.grad(out, [x, *parameters(theirs)], upstream)
     with torch.no_grad():
         assert_same([net.forward(x, every=2)], [out])
-        assert_same([net.input_gradient(upstream, slice(3, None))], [torch.autograd.grad(out, x, upstream)[0][..., 3:]])
+    assert_same([net.input_gradient(upstream, slice(3, None))], [wanted[0][..., 3:]])
+    assert not net.adam.gradient.any()
+    net.backward(upstream)
+    assert not net.adam.gradient[1::2].any()
+    per = len(parameters(theirs)) // 3
+    found = gradients(net)
+    assert_same([part for k in range(0, 6, 2) for part in found[per * k : per * (k + 1)]], wanted[1:])
 
 
 @BATCHED
