@@ -212,7 +212,7 @@ def test_an_optimizers_state_of_an_earlier_version_is_refused():
     assert other.steps == 1 and torch.equal(other.mean, state["mean"]) and torch.equal(other.square, state["square"])
     earlier = torch.optim.Adam([nn.Parameter(normal(2, 16))], lr=1e-3).state_dict()
     for wrong in (earlier, {}, {key: state[key] for key in ("steps", "mean")}, state | {"more": state["mean"]}):
-        with pytest.raises(ConfigError, match="an earlier version of llmrl.*begin the run anew"):
+        with pytest.raises(ConfigError, match="an earlier version of llmrl.*make the run anew"):
             adam.load_state_dict(wrong)
 
 
