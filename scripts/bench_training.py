@@ -55,7 +55,7 @@ from llmrl.runs.checkpoint import Checkpoints  # noqa: E402
 from llmrl.runs.log import RunLog  # noqa: E402
 from llmrl.runs.stop import Stop  # noqa: E402
 
-SEGMENTS = 5
+SEGMENTS, QUICK_SEGMENTS = 10, 5
 UPDATES, QUICK_UPDATES = 1500, 20  # of the warm-up
 FEATURES = 5  # of the wrapper; as many as the authors' published program for HalfCheetah adds
 NEVER = 10**9
@@ -86,14 +86,14 @@ EVERY_STEP = {"batch_size": 256, "updates_per_env_step": 1}
 RAINBOW = {"replay_size": REPLAY, "learning_starts": WARM_UP}
 ROLLOUT = PPO["n_steps"]
 CASES = {
-    "td3": Case("td3", half_cheetah, COMMON, 400, 40),
-    "td3_wrapper": Case("td3", half_cheetah, COMMON, 1000, None),
-    "sac": Case("sac", half_cheetah, COMMON, 400, 40),
-    "ppo": Case("ppo", half_cheetah, PPO, 2048, 512, warm_up=ROLLOUT, steps_per_update=6.4, rollout=ROLLOUT),
-    "dqn_cartpole": Case("dqn", cart_pole, COMMON | EPSILON, 4000, 600, steps_per_update=4),
-    "dqn_atari": Case("dqn", atari, COMMON | EPSILON, 400, 40, steps_per_update=4),
+    "td3": Case("td3", half_cheetah, COMMON, 200, 40),
+    "td3_wrapper": Case("td3", half_cheetah, COMMON, 500, None),
+    "sac": Case("sac", half_cheetah, COMMON, 200, 40),
+    "ppo": Case("ppo", half_cheetah, PPO, 1024, 512, warm_up=ROLLOUT, steps_per_update=6.4, rollout=ROLLOUT),
+    "dqn_cartpole": Case("dqn", cart_pole, COMMON | EPSILON, 2000, 600, steps_per_update=4),
+    "dqn_atari": Case("dqn", atari, COMMON | EPSILON, 200, 40, steps_per_update=4),
     "dqn_atari_256": Case("dqn", atari, COMMON | EPSILON | EVERY_STEP, 25, None),
-    "rainbow_atari": Case("rainbow", atari, RAINBOW, 400, None, steps_per_update=4),
+    "rainbow_atari": Case("rainbow", atari, RAINBOW, 200, None, steps_per_update=4),
 }
 OURS = {"td3": td3.TD3, "sac": sac.SAC, "ppo": ppo.PPO, "dqn": dqn.DQN, "rainbow": rainbow.Rainbow}
 
@@ -134,12 +134,13 @@ def go_on(training: OnlineTraining) -> Train:
 # --- measuring ------------------------------------------------------------------------------------------------------
 
 
-def race(runners: dict[str, Train], env_steps: int, warm_up: int) -> dict[str, list[float]]:
+def race(runners: dict[str, Train], case: Case, quick: bool) -> dict[str, list[float]]:
     """Seconds of an env_step in each segment; they take turns, so that whatever the machine does meets all alike."""
     for train in runners.values():
-        train(warm_up)
+        train(case.settling(quick))
+    env_steps, segments = (quick and case.quick) or case.env_steps, QUICK_SEGMENTS if quick else SEGMENTS
     seconds: dict[str, list[float]] = {name: [] for name in runners}
-    for _ in range(SEGMENTS):
+    for _ in range(segments):
         for name, train in runners.items():
             start = processor_seconds()
             train(env_steps)
@@ -191,7 +192,7 @@ def compare(name: str, case: Case, args: argparse.Namespace) -> None:
                 options = ["--cleanrl", str(args.cleanrl.resolve())] if library == "cleanrl" else []
                 runners[library] = Process(library, name, *options)
                 stack.callback(runners[library].close)
-        rounds = race(runners, (args.quick and case.quick) or case.env_steps, case.settling(args.quick))
+        rounds = race(runners, case, args.quick)
     seconds = {library: median(times) for library, times in rounds.items()}
     mine, alone = seconds.pop("ours"), seconds.pop("bare")
     for library, its in seconds.items():
@@ -219,7 +220,7 @@ def absent(library: str, name: str, args: argparse.Namespace) -> str:
     return ""
 
 
-def compare_wrapper(name: str, case: Case) -> None:
+def compare_wrapper(name: str, case: Case, quick: bool) -> None:
     """TD3 with a pair of LESR's, as a candidate is trained, beside TD3 without."""
     with tempfile.TemporaryDirectory() as directory, tempfile.TemporaryDirectory() as other:
         pair = Path(directory) / "pair.py"
@@ -238,7 +239,7 @@ def compare_wrapper(name: str, case: Case) -> None:
             "with": go_on(ours(replace(case, make_env=wrapped), Path(directory))),
             "without": go_on(ours(case, Path(other))),
         }
-        rounds = race(runners, case.env_steps, case.settling(quick=False))
+        rounds = race(runners, case, quick)
         layers = ", ".join(made[0].facts()["sandbox"])
         made[0].close()
     seconds = {way: median(times) for way, times in rounds.items()}
@@ -257,14 +258,14 @@ def main() -> None:
     args = parser.parse_args()
     args.peers = args.peers or [name for name, peer in PEERS.items() if peer.quick or not args.quick]
     torch.set_num_threads(1)
-    updates = QUICK_UPDATES if args.quick else UPDATES
-    how = f"median of {SEGMENTS} segments, after {updates:,} updates{' (too few for denormals)' if args.quick else ''}"
+    updates, segments = (QUICK_UPDATES, QUICK_SEGMENTS) if args.quick else (UPDATES, SEGMENTS)
+    how = f"median of {segments} segments, after {updates:,} updates{' (too few for denormals)' if args.quick else ''}"
     print(f"env_steps/s, core {CORE}, one thread, torch {torch.__version__}; {how}")
     print("peers:", ", ".join(f"{name} {PEERS[name].version(args.cleanrl)}" for name in args.peers), flush=True)
     for name, case in CASES.items():
         if args.only == name or (args.only is None and not (args.quick and case.quick is None)):
             if name == "td3_wrapper":
-                compare_wrapper(name, case)
+                compare_wrapper(name, case, args.quick)
             else:
                 compare(name, case, args)
 
