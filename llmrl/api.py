@@ -16,6 +16,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy is loaded; to
 from llmrl.checks import ConfigError
 from llmrl.runs.children import BAD_INPUT
 from llmrl.runs.lifecycle import End, RunResult, carry_out
+from llmrl.runs.stacked import carry_out_together, groups_of
 from llmrl.runs.stop import Stop
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ def sweep(
     stop: Stop | None = None,
     **more_axes: Iterable[Any],
 ) -> list[RunResult]:
-    """Carries out a run for each combination of the axes' values, one after the other, the last axis fastest.
+    """Carries out a run for each combination of the axes' values, one after the other, the last axis fastest; with
+    `compute.stack=true` those that differ in their seeds alone side by side.
 
     All of them are composed and checked before the first one begins. One that fails does not end the sweep; one that is
     stopped does.
@@ -103,9 +105,12 @@ def sweep(
     if wrong:
         raise ConfigError("\n".join(wrong))
     ended: list[RunResult] = []
-    for node, texts in jobs:
-        ended.append(_logged(carry_out(node, texts, stop=stop, tell=_remark)))
-        if ended[-1].code >= _STOPPED:
+    for group in groups_of(jobs):
+        if len(group) == 1:
+            ended.append(_logged(carry_out(*group[0], stop=stop, tell=_remark)))
+        else:
+            ended.extend(map(_logged, carry_out_together(group, _remark, stop)))
+        if any(one.code >= _STOPPED for one in ended):
             break
     return ended
 

@@ -19,6 +19,7 @@ from llmrl.contracts.explorer import Clock, Explorer
 from llmrl.evaluation import Evaluation, Report
 from llmrl.llm.client import LLM
 from llmrl.llm.transcript import Transcript
+from llmrl.loops.lockstep import Update
 from llmrl.loops.offline import OfflineTraining, Source
 from llmrl.loops.online import OnlineTraining
 from llmrl.loops.training import Schedule, Services, Training
@@ -44,13 +45,16 @@ class RunContext:
         log: RunLog,
         report: Report,
         status: Callable[..., None] = lambda status, **facts: None,
+        together: Callable[[Agent], Update] | None = None,
     ) -> None:
+        """`together`: the update of an agent that is made together with other runs', see loops/lockstep.py."""
         self.cfg = config
         self.dir = directory
         self.stop = stop
         self.log = log
         self.report = report
         self.status = status  # writes status.json
+        self.together = together
         self.checkpoints = Checkpoints(directory / "checkpoint")
         # here, so that a suite that there is not is refused before anything is trained or paid
         self.evaluation_sets = {name: evaluation_set(config, name) for name in config.eval.sets}
@@ -105,7 +109,9 @@ class RunContext:
             )
         keep(self.dir, cfg)
         envs = [self.env("train", wrapper) for _ in range(getattr(cfg.agent, "n_envs", 1))]
-        training = OnlineTraining(agent, explorer, envs, seed=cfg.seed, **self._services(agent, evaluation))
+        update = self.together(agent) if self.together else agent.update
+        services = self._services(agent, evaluation)
+        training = OnlineTraining(agent, explorer, envs, seed=cfg.seed, update=update, **services)
         clock = self._run(training, agent, evaluation)
         facts = [slot.env.facts() for slot in training.slots if isinstance(slot.env, Wrapper)]
         return asdict(clock) | ({"wrapper": mean_facts(facts)} if facts else {})

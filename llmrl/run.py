@@ -24,7 +24,8 @@ from llmrl.runs.children import BAD_INPUT, OK, follow_parent
 from llmrl.runs.files import read_json, remove_empty, topmost_missing
 from llmrl.runs.finished import show_result, tell_finished
 from llmrl.runs.identity import DONE, RunDirectory
-from llmrl.runs.lifecycle import carry_out
+from llmrl.runs.lifecycle import RunResult, carry_out
+from llmrl.runs.stacked import carry_out_together, groups_of
 
 Job = tuple[dict[str, Any], list[str]]  # a composed node, and the overrides that made it
 
@@ -69,8 +70,8 @@ def main(args: list[str]) -> int:
                 with suppress(OSError):  # it was not made, or could not be
                     (folder / "multirun.yaml").unlink()
                 remove_empty(above)
-    if codes and codes[-1] >= 128:
-        return codes[-1]
+    if stopped := [code for code in codes if code >= 128]:
+        return stopped[-1]
     return next((code for code in codes if code != OK), OK)
 
 
@@ -91,9 +92,12 @@ def run_jobs(jobs: Sequence[Job]) -> list[int]:
     """The exit codes of the runs, one after the other. One that fails does not end the sweep; a signal is meant for the
     whole of it."""
     codes: list[int] = []
-    for node, overrides in jobs:
-        codes.append(run_node(node, overrides))
-        if codes[-1] >= 128:
+    for group in groups_of(jobs):
+        if len(group) == 1:
+            codes.append(run_node(*group[0]))
+        else:
+            codes.extend(shown(ended) for ended in carry_out_together(group, say))
+        if any(code >= 128 for code in codes):
             break
     return codes
 
@@ -130,7 +134,11 @@ def run_from(args: list[str]) -> int:
 
 def run_node(node: dict[str, Any], overrides: list[str], place: Path | None = None) -> int:
     """One run, in `place` or where its identity says; its exit code."""
-    ended = carry_out(node, overrides, place=place, tell=say)
+    return shown(carry_out(node, overrides, place=place, tell=say))
+
+
+def shown(ended: RunResult) -> int:
+    """Prints what a run came to, if it is done. Returns its exit code."""
     if ended.path is not None and ended.status == DONE:
         show(RunDirectory(ended.path), before=ended.before)
     return ended.code

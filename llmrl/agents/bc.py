@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from llmrl.agents import offline
-from llmrl.agents.nets import Optimizer, flatten, initialised_by, vector_size
+from llmrl.agents.nets import flatten, initialised_by, vector_size, weights
+from llmrl.agents.perceptrons import Perceptrons
 from llmrl.checks import Count, NonNegative, Positive
 from llmrl.contracts.replay import Batch
 
@@ -36,32 +37,34 @@ class BC(offline.TransitionAgent):
         sizes = (vector_size(self.observation_space), *config.hidden, int(self.action_space.n))
         with initialised_by(self.gen):
             self.policy = offline.mlp(sizes, config.activation).to(self.device)
-        self.optimizer = Optimizer(self.policy, config.learning_rate)
+        self.logits = Perceptrons(
+            [self.policy.layers], learning_rate=config.learning_rate, activation=config.activation
+        )
 
     def scores(self, obs: Any) -> Tensor:
         return self.policy(flatten(obs))
 
+    @torch.no_grad()
     def update(self, batch: Batch) -> Mapping[str, Tensor]:
         self.updates += 1
-        log_pi = F.log_softmax(self.scores(batch.obs), dim=1)
+        log_pi = F.log_softmax(self.logits.forward(flatten(batch.obs)[None])[0], dim=1)
         # minimise -log pi(a | s) + beta mean over a' of log pi(a' | s)^2: d3rlpy's penalty is on the log-probabilities
-        nll = F.nll_loss(log_pi, batch.action)
+        nll, gradient = offline.imitation(log_pi, batch.action, self.config.beta)
         loss = nll + self.config.beta * log_pi.square().mean()
-        self.optimizer.step(loss)
-        with torch.no_grad():
-            agreement = (log_pi.argmax(1) == batch.action).float().mean()
-        return {"loss": loss.detach(), "nll": nll.detach(), "agreement": agreement}
+        self.logits.backward(gradient[None])
+        self.logits.step()
+        return {"loss": loss, "nll": nll, "agreement": (log_pi.argmax(1) == batch.action).float().mean()}
 
     def state_dict(self) -> dict:
         return {
-            "policy": self.policy.state_dict(),
-            "adam": self.optimizer.adam.state_dict(),
+            "policy": weights(self.policy),
+            "adam": self.logits.adam.state_dict(),
             "updates": self.updates,
         }
 
     def load_state_dict(self, state: dict) -> None:
         self.policy.load_state_dict(state["policy"])
-        self.optimizer.adam.load_state_dict(state["adam"])
+        self.logits.adam.load_state_dict(state["adam"])
         self.updates = state["updates"]
 
 

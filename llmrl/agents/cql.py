@@ -1,5 +1,6 @@
 """CQL for discrete actions (Kumar et al. 2020, arXiv 2006.04779): double DQN with values pushed down off the data."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from llmrl.agents import offline
-from llmrl.agents.nets import Optimizer, Target, flatten, initialised_by, vector_size
+from llmrl.agents.nets import flatten, initialised_by, vector_size, weights
+from llmrl.agents.perceptrons import Perceptrons
 from llmrl.checks import Count, NonNegative, Positive, Probability
 from llmrl.contracts.replay import Batch
 
@@ -39,8 +41,10 @@ class CQL(offline.TransitionAgent):
         sizes = (vector_size(self.observation_space), *config.hidden, int(self.action_space.n))
         with initialised_by(self.gen):
             self.q = offline.mlp(sizes, config.activation).to(self.device)
-        self.target = Target(self.q)
-        self.optimizer = Optimizer(self.q, config.learning_rate)
+        self.target = copy.deepcopy(self.q)
+        rate, activation = config.learning_rate, config.activation
+        self.values = Perceptrons([self.q.layers], learning_rate=rate, activation=activation)
+        self.target_values = Perceptrons([self.target.layers], activation=activation)
 
     @property
     def discount(self) -> float:
@@ -50,43 +54,46 @@ class CQL(offline.TransitionAgent):
         """Q(s, .); its softmax is the policy of which the conservative term below is the maximum-entropy optimum."""
         return self.q(flatten(obs))
 
+    @torch.no_grad()
     def update(self, batch: Batch) -> Mapping[str, Tensor]:
         self.updates += 1
-        with torch.no_grad():
-            # y = r + gamma (1 - d) Q'(s', argmax_a' Q(s', a'))
-            best = self.q(flatten(batch.next_obs)).argmax(1, keepdim=True)
-            next_value = self.target.net(flatten(batch.next_obs)).gather(1, best).squeeze(1)
-            y = batch.reward + batch.discount * (1 - batch.terminated) * next_value
+        obs, next_obs, action = flatten(batch.obs)[None], flatten(batch.next_obs)[None], batch.action.unsqueeze(1)
+        # y = r + gamma (1 - d) Q'(s', argmax_a' Q(s', a'))
+        best = self.values.forward(next_obs)[0].argmax(1, keepdim=True)
+        next_value = self.target_values.forward(next_obs)[0].gather(1, best).squeeze(1)
+        y = batch.reward + batch.discount * (1 - batch.terminated) * next_value
 
         # minimise Huber(Q(s, a) - y) + alpha (log sum_a' exp Q(s, a') - Q(s, a)): equation 4, CQL(H)
-        values = self.scores(batch.obs)
-        q = values.gather(1, batch.action.unsqueeze(1)).squeeze(1)
+        values = self.values.forward(obs)[0]
+        q = values.gather(1, action).squeeze(1)
         td_loss = F.huber_loss(q, y)
-        conservative_loss = F.cross_entropy(values, batch.action)  # is log sum_a' exp Q(s, a') - Q(s, a)
+        log_softmax = F.log_softmax(values, dim=1)
+        conservative_loss = F.nll_loss(log_softmax, batch.action)  # is log sum_a' exp Q(s, a') - Q(s, a)
         loss = td_loss + self.config.alpha * conservative_loss
-        self.optimizer.step(loss)
+
+        # n dL/dQ(s, a') = alpha softmax Q(s, .), and for the action of the data clip(Q(s, a) - y, -1, 1) - alpha more
+        n, alpha = len(q), self.config.alpha
+        gradient = log_softmax.exp().mul_(alpha / n)
+        gradient.scatter_add_(1, action, (((q - y).clamp(-1, 1) - alpha) / n).unsqueeze(1))
+        self.values.backward(gradient[None])
+        self.values.step()
 
         if self.updates % self.config.target_update_every == 0:
-            self.target.track(1.0)
-        return {
-            "loss": loss.detach(),
-            "td_loss": td_loss.detach(),
-            "conservative_loss": conservative_loss.detach(),
-            "q": q.detach().mean(),
-        }
+            self.target_values.track(self.values, 1.0)
+        return {"loss": loss, "td_loss": td_loss, "conservative_loss": conservative_loss, "q": q.mean()}
 
     def state_dict(self) -> dict:
         return {
-            "q": self.q.state_dict(),
-            "target": self.target.net.state_dict(),
-            "adam": self.optimizer.adam.state_dict(),
+            "q": weights(self.q),
+            "target": weights(self.target),
+            "adam": self.values.adam.state_dict(),
             "updates": self.updates,
         }
 
     def load_state_dict(self, state: dict) -> None:
         self.q.load_state_dict(state["q"])
-        self.target.net.load_state_dict(state["target"])
-        self.optimizer.adam.load_state_dict(state["adam"])
+        self.target.load_state_dict(state["target"])
+        self.values.adam.load_state_dict(state["adam"])
         self.updates = state["updates"]
 
 

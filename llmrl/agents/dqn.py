@@ -1,5 +1,6 @@
 """DQN (Mnih et al. 2015), with double, dueling and noisy networks as options."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -8,11 +9,21 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Generator, Tensor
-from torch.nn import functional as F
 
-from llmrl.agents.nets import Noise, NumpyQ, Optimizer, QNetwork, Target, initialised_by, is_frames, tensors
+from llmrl.agents.nets import (
+    Differentiated,
+    NumpyQ,
+    QNetwork,
+    flat_rows,
+    flatten,
+    initialised_by,
+    is_frames,
+    tensors,
+    weights,
+)
+from llmrl.agents.perceptrons import Perceptrons
+from llmrl.agents.stackable import Stackable
 from llmrl.checks import Count, HalfOpenUnit, NonNegativeInt, Positive, Probability, SideBySide
-from llmrl.contracts.agent import Agent
 from llmrl.contracts.replay import Batch
 from llmrl.explore.epsilon_greedy import EpsilonGreedy, Schedule, exponential, linear
 from llmrl.replay.frames import FrameReplay
@@ -55,7 +66,7 @@ class Config:
             raise ValueError(f"epsilon_end: {self.epsilon_end} is above epsilon_start ({self.epsilon_start}), lower it")
 
 
-class DQN(Agent):
+class DQN(Stackable):
     """One network Q(s, .), and a copy of it that is renewed every `target_update_every` updates."""
 
     actions = "discrete"
@@ -73,43 +84,76 @@ class DQN(Agent):
                 dueling=config.dueling,
                 sigma0=config.sigma0 if config.noisy else None,
             ).to(self.device)
-        self.target = Target(self.q)
-        self.optimizer = Optimizer(self.q, config.learning_rate, config.max_grad_norm)
-        plain = isinstance(obs, spaces.Box) and not (config.dueling or config.noisy)
-        self.quick_q = NumpyQ(self.q) if plain and self.device.type == "cpu" else None
+        self.target = copy.deepcopy(self.q).requires_grad_(False)
+        rate, norm = config.learning_rate, config.max_grad_norm
+        self.plain = not (is_frames(obs) or config.dueling or config.noisy)
+        self.values: Any  # Perceptrons, or what has their methods
+        self.target_values: Any
+        if self.plain:
+            self.values = Perceptrons([self.q.advantage], learning_rate=rate, max_grad_norm=norm)
+            self.target_values = Perceptrons([self.target.advantage])
+        else:
+            self.values = Differentiated(self.q, learning_rate=rate, max_grad_norm=norm)
+            self.target_values = Differentiated(self.target)
+        quick = is_frames(obs) and not (config.dueling or config.noisy) and self.device.type == "cpu"
+        self.quick_q = NumpyQ(self.q) if quick else None
 
     def act(self, obs: Any, *, explore: bool, gen: Generator) -> NDArray:
         """argmax_a Q(s, a); a noisy network that explores draws new noise from `gen`, else it uses the means."""
+        if isinstance(self.values, Perceptrons):
+            return self.values.act(flat_rows(obs)).argmax(1)
         if self.quick_q is not None:
             return self.quick_q(obs).argmax(1)
         with torch.inference_mode():
             noise = self.q.draw(gen, self.device) if explore else None
             return self.q(tensors(obs, self.device), noise).cpu().numpy().argmax(1)
 
-    def update(self, batch: Batch) -> Mapping[str, Tensor]:
-        self.updates += 1
-        with torch.no_grad():
-            next_q = self.target.net(batch.next_obs, self._noise())
-            if self.config.double:
-                # max_a' Q'(s', a') becomes Q'(s', argmax_a' Q(s', a')): van Hasselt et al. 2016, arXiv 1509.06461
-                best = self.q(batch.next_obs, self._noise()).argmax(1, keepdim=True)
-                next_value = next_q.gather(1, best).squeeze(1)
-            else:
-                next_value = next_q.amax(1)
-            # y = r + gamma (1 - d) max_a' Q'(s', a')
-            y = batch.reward + batch.discount * (1 - batch.terminated) * next_value
+    @property
+    def stackable(self) -> bool:
+        return super().stackable and isinstance(self.values, Perceptrons)
 
-        # minimise the loss of Q(s, a) - y
-        q = self.q(batch.obs, self._noise()).gather(1, batch.action.unsqueeze(1)).squeeze(1)
-        loss = F.mse_loss(q, y) if self.config.loss == "mse" else F.huber_loss(q, y)
-        self.optimizer.step(loss)
+    def features(self, obs: Any) -> Any:
+        return obs if is_frames(self.observation_space) else flatten(obs)
 
-        if self.updates % self.config.target_update_every == 0:
-            self.target.track(1.0)
-        return {"loss": loss.detach(), "q": q.detach().mean()}
+    def noise(self, n: int) -> Tensor:
+        """Of noisy networks, for the target, for the choice of double DQN, and for what learns: (2 or 3, numbers)"""
+        passes, size = 2 + self.config.double, sum(self.q.noise_sizes)
+        return torch.stack([torch.randn(size, generator=self.gen) for _ in range(passes)])
 
-    def _noise(self) -> list[Noise] | None:
-        return self.q.draw(self.gen, self.device)
+    def due(self) -> bool:
+        """The target is renewed."""
+        return self.updates % self.config.target_update_every == 0
+
+    def learn(self, batch: Batch, noise: Tensor, *, due: bool) -> Mapping[str, Tensor]:
+        eps = iter(noise.unbind(1)) if self.config.noisy else None
+        with_noise = lambda: () if eps is None else (next(eps),)  # noqa: E731
+        next_q = self.target_values.forward(batch.next_obs, *with_noise())
+        if self.config.double:
+            # max_a' Q'(s', a') becomes Q'(s', argmax_a' Q(s', a')): van Hasselt et al. 2016, arXiv 1509.06461
+            best = self.values.forward(batch.next_obs, *with_noise()).argmax(2, keepdim=True)
+            next_value = next_q.gather(2, best).squeeze(2)
+        else:
+            next_value = next_q.amax(2)
+        # y = r + gamma (1 - d) max_a' Q'(s', a')
+        y = batch.reward + batch.discount * (1 - batch.terminated) * next_value
+
+        # minimise the mean loss of Q(s, a) - y: dL/dQ(s, a) is 2 (Q - y) / n, of Huber's loss clip(Q - y, -1, 1) / n
+        action = batch.action.unsqueeze(2)
+        values = self.values.forward(batch.obs, *with_noise())
+        q = values.detach().gather(2, action).squeeze(2)
+        error = q - y
+        if self.config.loss == "mse":
+            loss, slope = error.square(), 2 * error
+        else:
+            slope = error.clamp(-1, 1)
+            loss = slope * (error - 0.5 * slope)  # e^2 / 2 inside -1 … 1, |e| - 1/2 outside
+        gradient = torch.zeros_like(values).scatter_(2, action, (slope / y.shape[1]).unsqueeze(2))
+        self.values.backward(gradient)
+        self.values.step()
+
+        if due:
+            self.target_values.track(self.values, 1.0)
+        return {"loss": loss.mean(1), "q": q.mean(1)}
 
     def replay_buffer(self) -> UniformReplay | FrameReplay:
         c, obs, action = self.config, self.observation_space, self.action_space
@@ -124,17 +168,17 @@ class DQN(Agent):
 
     def state_dict(self) -> dict:
         return {
-            "q": self.q.state_dict(),
-            "target": self.target.net.state_dict(),
-            "adam": self.optimizer.adam.state_dict(),
+            "q": weights(self.q),
+            "target": weights(self.target),
+            "adam": self.values.adam.state_dict(),
             "gen": self.gen.get_state(),
             "updates": self.updates,
         }
 
     def load_state_dict(self, state: dict) -> None:
         self.q.load_state_dict(state["q"])
-        self.target.net.load_state_dict(state["target"])
-        self.optimizer.adam.load_state_dict(state["adam"])
+        self.target.load_state_dict(state["target"])
+        self.values.adam.load_state_dict(state["adam"])
         self.gen.set_state(state["gen"])
         self.updates = state["updates"]
 

@@ -53,6 +53,19 @@ def tensors(obs: Any, device: torch.device) -> Any:
     return torch.from_numpy(obs if obs.dtype == np.uint8 else obs.astype(np.float32)).to(device)
 
 
+def flat_rows(obs: Any) -> NDArray:
+    """(n, *obs), or a dict of such arrays by sorted key -> (n, vector_size) float32."""
+    if isinstance(obs, Mapping):
+        return np.concatenate([flat_rows(obs[key]) for key in sorted(obs)], axis=1)
+    obs = np.asarray(obs, np.float32)
+    return obs if obs.ndim == 2 else obs.reshape(len(obs), -1)
+
+
+def weights(module: nn.Module) -> dict[str, Tensor]:
+    """Copies: where parameters are views, a file would hold all that lies beside them."""
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
 # --- random numbers -------------------------------------------------------------------------------------------------
 
 
@@ -94,13 +107,13 @@ class Optimizer:
         self.max_grad_norm = max_grad_norm
         self.adam = Adam(self.parameters, lr=learning_rate, eps=eps, fused=True)
 
-    def step(self, loss: Tensor) -> None:
-        """One optimizer step on `loss`."""
-        gradients = torch.autograd.grad(loss, self.parameters)
-        for parameter, gradient in zip(self.parameters, gradients):
+    def step(self, loss: Tensor, gradient: Tensor | None = None) -> None:
+        """One optimizer step on `loss`; or, with a `gradient`, on the loss whose gradient by the first argument it
+        is."""
+        gradients = torch.autograd.grad(loss, self.parameters, gradient)
+        for parameter, its in zip(self.parameters, gradients):
             # the fused Adam takes gradients as they lie in memory: they have to lie as their parameters do
-            same = gradient.stride() == parameter.stride()
-            parameter.grad = gradient if same else torch.empty_like(parameter).copy_(gradient)
+            parameter.grad = its if its.stride() == parameter.stride() else torch.empty_like(parameter).copy_(its)
         if self.max_grad_norm is not None:
             # clip_grad_norm_ would multiply by a factor, in a pass of its own: Adam's fused one divides by its inverse
             norm = nn.utils.get_total_norm(gradients)
@@ -239,7 +252,7 @@ class Critics(nn.Module):
 
     def __init__(self, n: int, obs_size: int, action_size: int, hidden: Sequence[int]) -> None:
         super().__init__()
-        self.nets = nn.ModuleList(MLP((obs_size + action_size, *hidden, 1)) for _ in range(n))
+        self.nets: Layers[MLP] = Layers(MLP((obs_size + action_size, *hidden, 1)) for _ in range(n))
 
     def forward(self, obs: Tensor, action: Tensor) -> Tensor:
         """(batch, obs_size), (batch, action) -> (n, batch)."""
@@ -330,14 +343,22 @@ class QNetwork(nn.Module):
         self.advantage = stream(n_actions * atoms)  # without dueling these are the Q values
         self.value = stream(atoms) if dueling else None
 
-    def draw(self, gen: Generator, device: torch.device) -> list[Noise] | None:
-        """Fresh noise for one forward pass; None for a network without noisy layers."""
+    @property
+    def noise_sizes(self) -> list[int]:
+        """Of the outputs and the inputs of every layer with noise."""
+        layers = (*self.advantage, *(self.value or ())) if self.noisy else ()
+        return [n for layer in layers for n in layer.weight.shape]
+
+    def shaped(self, eps: Tensor) -> list[Noise] | None:
+        """Standard normal numbers, sum(noise_sizes) -> the noise of one forward pass; None where no layer has any."""
         if not self.noisy:
             return None
-        sizes = [n for layer in (*self.advantage, *(self.value or ())) for n in layer.weight.shape]
-        eps = normal((sum(sizes),), gen, device)
-        f = (eps.sign() * eps.abs().sqrt()).split(sizes)
+        f = (eps.sign() * eps.abs().sqrt()).split(self.noise_sizes)
         return list(zip(f[::2], f[1::2]))
+
+    def draw(self, gen: Generator, device: torch.device) -> list[Noise] | None:
+        """Fresh noise for one forward pass."""
+        return self.shaped(normal((sum(self.noise_sizes),), gen, device)) if self.noisy else None
 
     def forward(self, obs: Any, noise: list[Noise] | None = None) -> Tensor:
         x = flatten(obs) if self.convolutions is None else self.convolutions(obs)
@@ -356,3 +377,37 @@ def run_stream(layers: Layers[nn.Linear], x: Tensor, noise: list[Noise] | None) 
         if i < last:
             x = x.relu_()
     return x
+
+
+class Differentiated:
+    """A QNetwork behind the methods of Perceptrons, for one seed; its gradients are autograd's."""
+
+    def __init__(
+        self, net: QNetwork, *, learning_rate: float | None = None, max_grad_norm: float | None = None
+    ) -> None:
+        self.net = net
+        self.optimizer = None if learning_rate is None else Optimizer(net, learning_rate, max_grad_norm)
+
+    @property
+    def adam(self) -> Adam:
+        assert self.optimizer is not None, "a target network does not learn"
+        return self.optimizer.adam
+
+    def forward(self, obs: Tensor, noise: Tensor | None = None) -> Tensor:
+        """(1, batch, *obs), standard normal numbers (1, n) -> (1, batch, n_actions)"""
+        with torch.set_grad_enabled(self.optimizer is not None):
+            self.out = self.net(obs[0], None if noise is None else self.net.shaped(noise[0]))
+        return self.out[None]
+
+    def backward(self, gradient: Tensor) -> None:
+        """dL/d(output) of the last `forward`."""
+        self.gradient = gradient[0]
+
+    def step(self) -> None:
+        assert self.optimizer is not None, "a target network does not learn"
+        self.optimizer.step(self.out, self.gradient)
+        del self.out
+
+    def track(self, online: "Differentiated", tau: float) -> None:
+        """theta' <- (1 - tau) theta' + tau theta"""
+        torch._foreach_lerp_(list(self.net.parameters()), [p.detach() for p in online.net.parameters()], tau)

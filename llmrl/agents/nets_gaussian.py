@@ -26,23 +26,38 @@ class SquashedGaussian(nn.Module):
 
         Without `eps` the action is that of the mean, and there is no log pi.
         """
-        mean, log_std = self.mlp(obs).chunk(2, dim=1)
+        out = self.mlp(obs)
         if eps is None:
-            return mean.tanh(), None
-        log_std = log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
-        squashed = (mean + log_std.exp() * eps).tanh()
+            return out.chunk(2, dim=1)[0].tanh(), None
+        sample = SquashedSample(out, eps)
+        return sample.action, sample.log_pi
+
+
+class SquashedSample:
+    """a = tanh(u), u = mu + sigma eps, and log pi(a | s), with the gradients of both.
+
+    `out` (…, n, 2 action) is mu and, unclipped, log sigma; eps (…, n, action) is standard normal.
+    """
+
+    def __init__(self, out: Tensor, eps: Tensor) -> None:
+        mean, log_std = out.chunk(2, dim=-1)
+        self.out, clipped = out, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
+        self.deviation = clipped.exp() * eps
+        self.action = (mean + self.deviation).tanh()
+        self.slope = 1 - self.action.square()  # da/du
         # log pi = log N(u; mu, sigma) - sum log(1 - tanh(u)^2); 1e-6 keeps the logarithm finite
-        log_normal = -0.5 * eps.square() - log_std - HALF_LOG_2PI
-        log_pi = (log_normal - (1 - squashed.square() + 1e-6).log()).sum(1)
-        return squashed, log_pi
+        log_normal = -0.5 * eps.square() - clipped - HALF_LOG_2PI
+        self.log_pi = (log_normal - (self.slope + 1e-6).log()).sum(-1)
 
-
-class Temperature(nn.Module):
-    """alpha > 0, learnt as its logarithm."""
-
-    def __init__(self, start: float) -> None:
-        super().__init__()
-        self.log_alpha = nn.Parameter(torch.tensor([math.log(start)]))
+    def gradient(self, dl_da: Tensor, dl_dlog_pi: Tensor) -> Tensor:
+        """dL/d(out) of the first rows, of which dL/da (…, n, action) and dL/d(log pi) (…, n or 1, 1) are given."""
+        n = dl_da.shape[-2]
+        action, slope, deviation = (x[..., :n, :] for x in (self.action, self.slope, self.deviation))
+        # d log pi / du = 2 a (1 - a^2) / (1 - a^2 + 1e-6), du/d(log sigma) = sigma eps, d log pi / d(log sigma) = -1
+        dl_du = (dl_da + dl_dlog_pi * 2 * action / (slope + 1e-6)) * slope
+        log_std = self.out[..., :n, self.out.shape[-1] // 2 :]
+        inside = (log_std >= LOG_STD_MIN) & (log_std <= LOG_STD_MAX)
+        return torch.cat([dl_du, (dl_du * deviation - dl_dlog_pi) * inside], dim=-1)
 
 
 class TanhMLP(nn.Sequential):

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from llmrl.agents.nets import MLP, tensors, vector_size
+from llmrl.agents.perceptrons import Activation
 from llmrl.checks import ConfigError
 from llmrl.contracts.agent import Agent
 from llmrl.replay.dataset import Transitions, UniformTransitions
 
-Activation = Literal["relu", "tanh"]
 Discount = Literal["gamma", "one"]
 Evaluate = Literal["greedy", "sample"]
 
@@ -41,6 +41,19 @@ class _Config(Protocol):
 
     @property
     def evaluate(self) -> Evaluate: ...
+
+
+def imitation(log_pi: Tensor, action: Tensor, beta: float) -> tuple[Tensor, Tensor]:
+    """-log pi(a | s), averaged over the batch, and dL/d(logits) (n, n_actions) of that plus the penalty: L = mean of
+    -log pi(a | s) + beta mean over a' of log pi(a' | s)^2. log_pi: (n, n_actions).
+
+    With g = dL/d(log pi), dL/d(logits) = g - pi sum_a' g(a').
+    """
+    n, n_actions = log_pi.shape
+    g = log_pi * (2 * beta / (n * n_actions))
+    nll = -log_pi.gather(1, action.unsqueeze(1)).mean()
+    g.scatter_add_(1, action.unsqueeze(1), g.new_full((n, 1), -1 / n))
+    return nll, g - log_pi.exp() * g.sum(1, keepdim=True)
 
 
 class OfflineAgent(Agent):

@@ -1,19 +1,22 @@
 """SAC: soft actor-critic (Haarnoja et al. 2018, arXiv 1812.05905), with a temperature that is learnt or fixed."""
 
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
-from llmrl.agents.nets import Critics, Optimizer, Target, flatten, initialised_by, normal, tensors, vector_size
-from llmrl.agents.nets_gaussian import SquashedGaussian, Temperature
+from llmrl.agents.nets import Critics, flat_rows, initialised_by, vector_size, weights
+from llmrl.agents.nets_gaussian import LOG_STD_MAX, LOG_STD_MIN, SquashedGaussian, SquashedSample
+from llmrl.agents.perceptrons import FusedAdam, Perceptrons
+from llmrl.agents.stackable import Stackable
 from llmrl.checks import Count, HalfOpenUnit, NonNegativeInt, Positive, Probability, SideBySide
-from llmrl.contracts.agent import Agent
 from llmrl.contracts.replay import Batch, ReplayBuffer
 from llmrl.explore.gaussian import Gaussian
 from llmrl.replay.ring import Sampling
@@ -44,7 +47,7 @@ class Config:
             raise ValueError(f"replay_size: {self.replay_size} is less than n_envs ({self.n_envs}), raise it")
 
 
-class SAC(Agent):
+class SAC(Stackable):
     """A stochastic actor pi(a | s), two critics Q_i(s, a) with a slow target, and a temperature alpha.
 
     The networks know actions in -1 … 1, whatever the environment's units are, so that one target entropy serves all.
@@ -53,6 +56,9 @@ class SAC(Agent):
     actions = "continuous"
     config: Config
     action_space: spaces.Box
+    actor: nn.Module
+    critic: nn.Module
+    target_critic: nn.Module
 
     def __init__(self, config: Config, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
@@ -60,65 +66,80 @@ class SAC(Agent):
         low, high = (torch.as_tensor(b, dtype=torch.float32, device=self.device).flatten()
                      for b in (self.action_space.low, self.action_space.high))  # fmt: skip
         self.middle, self.half_range = (high + low) / 2, (high - low) / 2
-        with initialised_by(self.gen):
-            self.actor, self.critic = (net.to(self.device) for net in self.networks())
-        self.temperature = Temperature(config.temperature).to(self.device)
-        self.target_critic = Target(self.critic)
-        rate = config.learning_rate
-        self.actor_optimizer, self.critic_optimizer = Optimizer(self.actor, rate), Optimizer(self.critic, rate)
-        self.temperature_optimizer = Optimizer(self.temperature, rate)
         self.target_entropy = -float(self.action_size) if config.target_entropy is None else config.target_entropy
+        log_alpha = torch.full((1,), math.log(config.temperature), device=self.device)
+        self.temperature = FusedAdam(log_alpha, config.learning_rate)
+        self.make_networks()
 
-    @staticmethod
-    def features(obs: Any) -> Any:
-        """What the networks see of (batch, *obs)."""
-        return flatten(obs)
-
-    def networks(self) -> tuple[nn.Module, nn.Module]:
-        """New ones: actor and critics. Whoever wants an encoder before them overrides this and `features`."""
-        obs_size, hidden = vector_size(self.observation_space), self.config.hidden
-        return SquashedGaussian(obs_size, self.action_size, hidden), Critics(2, obs_size, self.action_size, hidden)
+    def make_networks(self) -> None:
+        c, self.obs_size = self.config, vector_size(self.observation_space)
+        with initialised_by(self.gen):
+            actor = SquashedGaussian(self.obs_size, self.action_size, c.hidden).to(self.device)
+            critic = Critics(2, self.obs_size, self.action_size, c.hidden).to(self.device)
+        target = copy.deepcopy(critic)
+        self.policy = Perceptrons([actor.mlp.layers], learning_rate=c.learning_rate)
+        self.q = Perceptrons([net.layers for net in critic.nets], learning_rate=c.learning_rate)
+        self.target_q = Perceptrons([net.layers for net in target.nets])
+        self.actor, self.critic, self.target_critic = actor, critic, target
+        self.middle_array, self.half_range_array = self.middle.cpu().numpy(), self.half_range.cpu().numpy()
 
     def act(self, obs: Any, *, explore: bool, gen: Generator) -> NDArray:
         """a ~ pi(. | s) to explore, else the action of the mean."""
-        with torch.inference_mode():
-            x = self.features(tensors(obs, self.device))
-            action, _ = self.actor(x, self._noise(x, gen) if explore else None)
-            action = torch.addcmul(self.middle, self.half_range, action)
-        return action.cpu().numpy().reshape(-1, *self.action_space.shape)
+        u, log_std = np.split(self.policy.act(flat_rows(obs)), 2, axis=1)
+        if explore:
+            eps = torch.randn(u.shape, generator=gen).numpy()
+            u = u + np.exp(log_std.clip(LOG_STD_MIN, LOG_STD_MAX)) * eps
+        action = self.middle_array + self.half_range_array * np.tanh(u)
+        return action.reshape(-1, *self.action_space.shape)
 
-    def update(self, batch: Batch) -> Mapping[str, Tensor]:
-        self.updates += 1
-        obs, next_obs = self.features(batch.obs), self.features(batch.next_obs)
-        action = (batch.action.flatten(1) - self.middle) / self.half_range
-        new_action, log_pi = self.actor(obs, self._noise(obs, self.gen))
-        log_alpha = self.temperature.log_alpha
-        alpha = log_alpha.detach().exp()
+    def noise(self, n: int) -> Tensor:
+        """eps ~ N(0, 1) of the actions in s, and of those in s': (2, n, action)"""
+        return torch.stack([torch.randn((n, self.action_size), generator=self.gen) for _ in range(2)])
+
+    def learn(self, batch: Batch, noise: Tensor, *, due: bool) -> Mapping[str, Tensor]:
+        seeds, n = batch.reward.shape
+        # a ~ pi(. | s) and a' ~ pi(. | s'), in one pass
+        out = self.policy.forward(torch.cat([batch.obs, batch.next_obs], dim=1))
+        sample = SquashedSample(out, noise.flatten(1, 2))
+        (new_action, next_action), (log_pi, next_log_pi) = sample.action.split(n, 1), sample.log_pi.split(n, 1)
+
+        alpha = self.temperature.weights.exp().unsqueeze(1)
         if self.config.learn_temperature:
-            # minimise -log alpha (log pi(a | s) + H), which raises alpha while the entropy is below H
-            self.temperature_optimizer.step(-log_alpha.sum() * (log_pi.detach().mean() + self.target_entropy))
+            self.learn_temperature(log_pi)
 
-        with torch.no_grad():
-            # y = r + gamma (1 - d) (min_i Q'_i(s', a') - alpha log pi(a' | s')),  a' ~ pi(. | s')
-            next_action, next_log_pi = self.actor(next_obs, self._noise(next_obs, self.gen))
-            next_value = self.target_critic.net(next_obs, next_action).amin(0) - alpha * next_log_pi
-            y = batch.reward + batch.discount * (1 - batch.terminated) * next_value
+        # y = r + gamma (1 - d) (min_i Q'_i(s', a') - alpha log pi(a' | s'))
+        next_q = self.target_q.forward(batch.next_obs, next_action).view(seeds, 2, n).amin(1)
+        y = batch.reward + batch.discount * (1 - batch.terminated) * (next_q - alpha * next_log_pi)
 
-        # minimise 1/2 (Q_1(s, a) - y)^2 + 1/2 (Q_2(s, a) - y)^2
-        q = self.critic(obs, action)
-        critic_loss = 0.5 * (q - y).square().mean(1).sum()
-        self.critic_optimizer.step(critic_loss)
+        # minimise the mean of 1/2 (Q_1(s, a) - y)^2 + 1/2 (Q_2(s, a) - y)^2: dL/dQ_i = (Q_i - y) / n
+        action = (batch.action.flatten(2) - self.middle) / self.half_range
+        q = self.q.forward(batch.obs, action).view(seeds, 2, n)
+        error = q - y.unsqueeze(1)
+        self.q.backward((error / n).view(-1, n, 1))
+        self.q.step()
 
-        # minimise alpha log pi(a | s) - min_i Q_i(s, a),  a ~ pi(. | s)
-        actor_loss = (alpha * log_pi - self.critic(obs, new_action).amin(0)).mean()
-        self.actor_optimizer.step(actor_loss)
+        # minimise the mean of alpha log pi(a | s) - min_i Q_i(s, a), by d min_i Q_i / da and d log pi / da
+        new_q = self.q.forward(batch.obs, new_action).view(seeds, 2, n)
+        min_q = new_q.amin(1)
+        smaller = new_q == min_q.unsqueeze(1)  # where both are equal, each counts half
+        share = smaller / (n * smaller.sum(1, keepdim=True))
+        dq_da = self.q.input_gradient(share.view(-1, n, 1), slice(self.obs_size, None))
+        self.policy.backward(sample.gradient(-dq_da.view(seeds, 2, n, -1).sum(1), (alpha / n).unsqueeze(2)))
+        self.policy.step()
 
-        self.target_critic.track(self.config.tau)
-        metrics = {"critic_loss": critic_loss, "actor_loss": actor_loss, "q": q.mean(), "entropy": -log_pi.mean()}
-        return {name: value.detach() for name, value in metrics.items()} | {"temperature": alpha.sum()}
+        self.target_q.track(self.q, self.config.tau)
+        return {
+            "critic_loss": 0.5 * error.square().mean(2).sum(1),
+            "actor_loss": (alpha * log_pi - min_q).mean(1),
+            "q": q.mean((1, 2)),
+            "entropy": -log_pi.mean(1),
+            "temperature": alpha.squeeze(1),
+        }
 
-    def _noise(self, x: Tensor, gen: Generator) -> Tensor:
-        return normal((len(x), self.action_size), gen, self.device)
+    def learn_temperature(self, log_pi: Tensor) -> None:
+        """minimise -log alpha (mean log pi(a | s) + H): alpha rises while the entropy is below H. log_pi: (seeds, n)"""
+        self.temperature.gradient.copy_(-(log_pi.mean(1) + self.target_entropy))
+        self.temperature.step()
 
     def replay_buffer(self) -> ReplayBuffer:
         c = self.config
@@ -129,15 +150,18 @@ class SAC(Agent):
         """The warm-up alone: after it the policy explores by itself."""
         return Gaussian(self.action_space, sigma=0.0, random_steps=self.config.random_steps)
 
+    def adams(self) -> dict[str, Any]:
+        """The optimizers of actor and critics."""
+        return {"actor_adam": self.policy.adam, "critic_adam": self.q.adam}
+
     def state_dict(self) -> dict:
         return {
-            "actor": self.actor.state_dict(),
-            "critic": self.critic.state_dict(),
-            "target_critic": self.target_critic.net.state_dict(),
-            "temperature": self.temperature.state_dict(),
-            "actor_adam": self.actor_optimizer.adam.state_dict(),
-            "critic_adam": self.critic_optimizer.adam.state_dict(),
-            "temperature_adam": self.temperature_optimizer.adam.state_dict(),
+            "actor": weights(self.actor),
+            "critic": weights(self.critic),
+            "target_critic": weights(self.target_critic),
+            "temperature": {"log_alpha": self.temperature.weights.clone()},
+            **{name: adam.state_dict() for name, adam in self.adams().items()},
+            "temperature_adam": self.temperature.state_dict(),
             "gen": self.gen.get_state(),
             "updates": self.updates,
         }
@@ -145,11 +169,11 @@ class SAC(Agent):
     def load_state_dict(self, state: dict) -> None:
         self.actor.load_state_dict(state["actor"])
         self.critic.load_state_dict(state["critic"])
-        self.target_critic.net.load_state_dict(state["target_critic"])
-        self.temperature.load_state_dict(state["temperature"])
-        self.actor_optimizer.adam.load_state_dict(state["actor_adam"])
-        self.critic_optimizer.adam.load_state_dict(state["critic_adam"])
-        self.temperature_optimizer.adam.load_state_dict(state["temperature_adam"])
+        self.target_critic.load_state_dict(state["target_critic"])
+        self.temperature.weights.copy_(state["temperature"]["log_alpha"])
+        for name, adam in self.adams().items():
+            adam.load_state_dict(state[name])
+        self.temperature.load_state_dict(state["temperature_adam"])
         self.gen.set_state(state["gen"])
         self.updates = state["updates"]
 

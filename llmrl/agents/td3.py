@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from llmrl.agents import ddpg
-from llmrl.agents.nets import flatten, normal
 from llmrl.checks import Count, NonNegative, Positive
 from llmrl.contracts.replay import Batch
 
@@ -37,32 +36,28 @@ class TD3(ddpg.DDPG):
             return torch.tensor(scaled, dtype=torch.float32, device=self.device).flatten()
 
         self.sigma, self.clip = per_action(config.target_noise), per_action(config.target_noise_clip)
-        self.low, self.high = self.actor.middle - self.actor.half_range, self.actor.middle + self.actor.half_range
+        self.low, self.high = self.middle - self.half_range, self.middle + self.half_range
 
-    def update(self, batch: Batch) -> Mapping[str, Tensor]:
-        self.updates += 1
-        obs, action, next_obs = flatten(batch.obs), batch.action.flatten(1), flatten(batch.next_obs)
-        with torch.no_grad():
-            # a' = clip(mu'(s') + clip(eps, -c, c), low, high),  eps ~ N(0, sigma)
-            eps = (self.sigma * normal(action.shape, self.gen, self.device)).clamp_(-self.clip, self.clip)
-            next_action = (self.target_actor.net(next_obs) + eps).clamp_(self.low, self.high)
-            # y = r + gamma (1 - d) min_i Q'_i(s', a')
-            next_q = self.target_critic.net(next_obs, next_action).amin(0)
-            y = batch.reward + batch.discount * (1 - batch.terminated) * next_q
+    def due(self) -> bool:
+        """The actor learns, and the targets move."""
+        return self.updates % self.config.policy_delay == 0
 
-        # minimise (Q_1(s, a) - y)^2 + (Q_2(s, a) - y)^2
-        q = self.critic(obs, action)
-        critic_loss = (q - y).square().mean(1).sum()
-        self.critic_optimizer.step(critic_loss)
-        metrics = {"critic_loss": critic_loss.detach(), "q": q.detach().mean()}
+    def noise(self, n: int) -> Tensor:
+        """eps ~ N(0, 1): (n, action)"""
+        return torch.randn((n, len(self.sigma)), generator=self.gen)
 
-        if self.updates % self.config.policy_delay == 0:
-            # maximise Q_1(s, mu(s))
-            actor_loss = -self.critic.first(obs, self.actor(obs)).mean()
-            self.actor_optimizer.step(actor_loss)
-            self.target_critic.track(self.config.tau)
-            self.target_actor.track(self.config.tau)
-            metrics["actor_loss"] = actor_loss.detach()
+    def learn(self, batch: Batch, noise: Tensor, *, due: bool) -> Mapping[str, Tensor]:
+        # a' = clip(mu'(s') + clip(sigma eps, -c, c), low, high)
+        smoothing = (self.sigma * noise).clamp_(-self.clip, self.clip)
+        next_action = self.mu(self.target_mlp.forward(batch.next_obs).tanh_())
+        next_action = next_action.add_(smoothing).clamp_(self.low, self.high)
+        # y = r + gamma (1 - d) min_i Q'_i(s', a')
+        seeds, n = batch.reward.shape
+        next_q = self.target_q.forward(batch.next_obs, next_action).view(seeds, -1, n).amin(1)
+        y = batch.reward + batch.discount * (1 - batch.terminated) * next_q
+        metrics = self.learn_critics(batch, y)
+        if due:
+            metrics["actor_loss"] = self.learn_actor(batch.obs)
         return metrics
 
 

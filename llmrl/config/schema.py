@@ -85,6 +85,8 @@ class Compute:
     checkpoint_every_s: NonNegative
     outputs: PathText
     workers: SideBySide = field(metadata={"neutral": 1})
+    stack: bool
+    graphs: bool
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from llmrl.contracts.agent import Agent, executed
 from llmrl.contracts.env import Wrapper
 from llmrl.contracts.explorer import EpisodeSummary, Explorer
 from llmrl.contracts.replay import ReplayBuffer, Step
+from llmrl.loops.lockstep import Update
 from llmrl.loops.training import Services, Training
 from llmrl.runs import play, seeding
 
@@ -57,9 +58,18 @@ class OnlineTraining(Training):
     replay_buffer: ReplayBuffer
 
     def __init__(
-        self, agent: Agent, explorer: Explorer, envs: list[gym.Env], *, seed: int, **services: Unpack[Services]
+        self,
+        agent: Agent,
+        explorer: Explorer,
+        envs: list[gym.Env],
+        *,
+        seed: int,
+        update: Update | None = None,
+        **services: Unpack[Services],
     ) -> None:
+        """`update`: the agent's own where None."""
         super().__init__(**services)
+        self.update = update or agent.update
         self.agent, self.explorer, self.replay_buffer = agent, explorer, agent.replay_buffer()
         self.slots = [EnvSlot(env) for env in envs]
         self.stride = len(self.slots)
@@ -118,7 +128,7 @@ class OnlineTraining(Training):
         num_updates = self.replay_buffer.num_updates(self.clock)
         if num_updates > 0:
             for batch in self.replay_buffer.batches(num_updates, self.rng_replay, self.agent):
-                out = self.agent.update(batch)
+                out = self.update(batch)
                 self.replay_buffer.after(batch, out)
                 self.clock.updates += 1
             self._note_update(out)

@@ -72,6 +72,8 @@ def carry_out(
     place: Path | None = None,
     stop: Stop | None = None,
     tell: Tell = lambda text: None,
+    together: Any = None,
+    show: bool = True,
 ) -> RunResult:
     """Runs it, or goes on with it, and writes down how it ended.
 
@@ -83,9 +85,11 @@ def carry_out(
         place: the directory; where the identity says if None.
         stop: asked to stop (from any thread), it ends the run with a checkpoint. In the main thread it hears signals.
         tell: gets what a person should read, as it comes; the result's message as an `End`.
+        together: the update of an agent together with those of other runs, see loops/lockstep.py.
+        show: whether log.progress holds.
     """
     node: Any = json.loads(json.dumps(node_of(run))) if isinstance(run, Config) else copy.copy(run)
-    life = _Life(node, tuple(overrides), place, stop or Stop(), tell)
+    life = _Life(node, tuple(overrides), place, stop or Stop(), tell, together, show)
     try:
         return life.live()
     except (Exception, Stopped) as error:
@@ -101,8 +105,18 @@ class _Life:
     method: Method
     directory: RunDirectory
 
-    def __init__(self, node: Any, overrides: tuple[str, ...], place: Path | None, stop: Stop, tell: Tell) -> None:
+    def __init__(
+        self,
+        node: Any,
+        overrides: tuple[str, ...],
+        place: Path | None,
+        stop: Stop,
+        tell: Tell,
+        together: Any = None,
+        show: bool = True,
+    ) -> None:
         self.node, self.overrides, self.place, self.stop, self.tell = node, overrides, place, stop, tell
+        self.together, self.show = together, show
         self.path = place  # None: not known yet
         self.named = False  # whether it has a directory
         self.locked = False  # whether that is ours
@@ -173,9 +187,12 @@ class _Life:
         with self.stop.installed():
             self._note_start()
             self.log = RunLog(directory.path, *mirrors_of(config.log, directory.path, self.node, self.tell))
-            with TrainingProgress(config.budget.length, config.budget.unit, enabled=config.log.progress) as progress:
+            enabled = config.log.progress and self.show
+            with TrainingProgress(config.budget.length, config.budget.unit, enabled=enabled) as progress:
                 report = StatusReport(directory, progress)
-                ctx = context.RunContext(config, directory.path, self.stop, self.log, report, directory.set_status)
+                ctx = context.RunContext(
+                    config, directory.path, self.stop, self.log, report, directory.set_status, self.together
+                )
                 result = self.method.run(ctx)
         if asks and "llm" not in result:
             result["llm"] = {"model": config.llm.model, **ctx.llm.usage()}

@@ -48,7 +48,7 @@ def test_sac_on_crops_is_stable_baselines3s(attention, goal):
         optimizer.adam.param_groups[0]["eps"] = EPS
     pairs = actor_pairs(theirs.actor, ours.actor.head)
     pairs += encoder_pairs(theirs.actor.features_extractor, ours.actor.encoder)
-    pairs += critic_pairs(theirs.critic, ours.critic) + critic_pairs(theirs.critic_target, ours.target_critic.net)
+    pairs += critic_pairs(theirs.critic, ours.critic) + critic_pairs(theirs.critic_target, ours.target_critic)
     assert sum(their.numel() for their, _ in pairs) > 3 * 18_000
     for i in range(5):
         batch = crop_batch(space, UNITS, 24, seed=i)

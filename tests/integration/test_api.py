@@ -25,7 +25,8 @@ REACH = [*TINY["td3"], "env=classic/pendulum", "budget.env_steps=40", "eval.ever
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Path:
+    caplog.set_level("WARNING", logger="llmrl")  # a `llmrl run` in this process silences the root
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
