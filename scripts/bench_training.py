@@ -3,14 +3,14 @@
 One core, one thread, the same environment and hyper-parameters for all; a peer runs in a process of its own (peers.py).
 Each trains for 1,500 updates before anything is measured: numbers that Adam keeps for dead units become denormal some
 700 updates after their last gradient, and slow what does not flush them. Then segments of training take turns, so that
-a ratio is of two segments side by side; their median counts, and their range is printed. Seconds are those that a
-process had the core, so that what else runs on it does not count.
+a ratio is of two segments side by side; their median is printed, and between what the middle half of them lies. Seconds
+are those that a process had the core, so that what else runs on it does not count.
 
 Rainbow stands beside stable-baselines3's DQN, since it has no Rainbow. `dqn_atari_256` is LLM-Explorer's setting:
 batches of 256, an update every step. `td3_wrapper` is ours beside ours: TD3 with five of LESR's features, its reward
 and its records, as a candidate trains, beside TD3 without; the sandbox's processor time counts.
 
-`--quick` measures shorter segments after 20 updates, beside stable-baselines3 and sbx alone. docs/speed.md has the
+`--quick` measures fewer segments after 20 updates, beside stable-baselines3 and sbx alone. docs/speed.md has the
 numbers, and says how to get CleanRL.
 
 Usage: python scripts/bench_training.py [--only td3|td3_wrapper|sac|ppo|dqn_cartpole|dqn_atari|dqn_atari_256|
@@ -28,7 +28,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 
 CORE = max(os.sched_getaffinity(0))
@@ -55,7 +55,7 @@ from llmrl.runs.checkpoint import Checkpoints  # noqa: E402
 from llmrl.runs.log import RunLog  # noqa: E402
 from llmrl.runs.stop import Stop  # noqa: E402
 
-SEGMENTS, QUICK_SEGMENTS = 10, 5
+SEGMENTS, QUICK_SEGMENTS = 40, 5  # many short ones: what else runs beside them then meets all alike
 UPDATES, QUICK_UPDATES = 1500, 20  # of the warm-up
 FEATURES = 5  # of the wrapper; as many as the authors' published program for HalfCheetah adds
 NEVER = 10**9
@@ -69,7 +69,7 @@ class Case:
     make_env: Callable[[], gym.Env]
     changes: dict[str, Any]
     env_steps: int  # of a segment
-    quick: int | None  # of a segment with --quick; None: left out there
+    quick: bool = True  # also with --quick
     warm_up: int = WARM_UP  # env_steps after which the replay buffer can give batches
     steps_per_update: float = 1
     rollout: int = 1  # env_steps between which all updates are made
@@ -86,14 +86,14 @@ EVERY_STEP = {"batch_size": 256, "updates_per_env_step": 1}
 RAINBOW = {"replay_size": REPLAY, "learning_starts": WARM_UP}
 ROLLOUT = PPO["n_steps"]
 CASES = {
-    "td3": Case("td3", half_cheetah, COMMON, 200, 40),
-    "td3_wrapper": Case("td3", half_cheetah, COMMON, 500, None),
-    "sac": Case("sac", half_cheetah, COMMON, 200, 40),
-    "ppo": Case("ppo", half_cheetah, PPO, 1024, 512, warm_up=ROLLOUT, steps_per_update=6.4, rollout=ROLLOUT),
-    "dqn_cartpole": Case("dqn", cart_pole, COMMON | EPSILON, 2000, 600, steps_per_update=4),
-    "dqn_atari": Case("dqn", atari, COMMON | EPSILON, 200, 40, steps_per_update=4),
-    "dqn_atari_256": Case("dqn", atari, COMMON | EPSILON | EVERY_STEP, 25, None),
-    "rainbow_atari": Case("rainbow", atari, RAINBOW, 200, None, steps_per_update=4),
+    "td3": Case("td3", half_cheetah, COMMON, 40),
+    "td3_wrapper": Case("td3", half_cheetah, COMMON, 100, quick=False),
+    "sac": Case("sac", half_cheetah, COMMON, 40),
+    "ppo": Case("ppo", half_cheetah, PPO, ROLLOUT, warm_up=ROLLOUT, steps_per_update=6.4, rollout=ROLLOUT),
+    "dqn_cartpole": Case("dqn", cart_pole, COMMON | EPSILON, 400, steps_per_update=4),
+    "dqn_atari": Case("dqn", atari, COMMON | EPSILON, 40, steps_per_update=4),
+    "dqn_atari_256": Case("dqn", atari, COMMON | EPSILON | EVERY_STEP, 5, quick=False),
+    "rainbow_atari": Case("rainbow", atari, RAINBOW, 40, quick=False, steps_per_update=4),
 }
 OURS = {"td3": td3.TD3, "sac": sac.SAC, "ppo": ppo.PPO, "dqn": dqn.DQN, "rainbow": rainbow.Rainbow}
 
@@ -138,13 +138,12 @@ def race(runners: dict[str, Train], case: Case, quick: bool) -> dict[str, list[f
     """Seconds of an env_step in each segment; they take turns, so that whatever the machine does meets all alike."""
     for train in runners.values():
         train(case.settling(quick))
-    env_steps, segments = (quick and case.quick) or case.env_steps, QUICK_SEGMENTS if quick else SEGMENTS
     seconds: dict[str, list[float]] = {name: [] for name in runners}
-    for _ in range(segments):
+    for _ in range(QUICK_SEGMENTS if quick else SEGMENTS):
         for name, train in runners.items():
             start = processor_seconds()
-            train(env_steps)
-            seconds[name].append((processor_seconds() - start) / env_steps)
+            train(case.env_steps)
+            seconds[name].append((processor_seconds() - start) / case.env_steps)
     return seconds
 
 
@@ -197,7 +196,8 @@ def compare(name: str, case: Case, args: argparse.Namespace) -> None:
     mine, alone = seconds.pop("ours"), seconds.pop("bare")
     for library, its in seconds.items():
         ratios = [theirs / own for theirs, own in zip(rounds[library], rounds["ours"])]
-        spread = f"of a segment {min(ratios):.2f} to {max(ratios):.2f}"
+        low, _, high = quantiles(ratios, n=4)
+        spread = f"half of the segments {low:.2f} to {high:.2f}"
         speeds = f"{name} ours {1 / mine:.1f} {library} {1 / its:.1f}"
         print(f"{speeds}, {spread}, ratio to {library} {median(ratios):.2f}x")
     for library, reason in missing.items():
@@ -263,7 +263,7 @@ def main() -> None:
     print(f"env_steps/s, core {CORE}, one thread, torch {torch.__version__}; {how}")
     print("peers:", ", ".join(f"{name} {PEERS[name].version(args.cleanrl)}" for name in args.peers), flush=True)
     for name, case in CASES.items():
-        if args.only == name or (args.only is None and not (args.quick and case.quick is None)):
+        if args.only == name or (args.only is None and not (args.quick and not case.quick)):
             if name == "td3_wrapper":
                 compare_wrapper(name, case, args.quick)
             else:
