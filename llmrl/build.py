@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from llmrl.agents.capturable import Capturable
 from llmrl.checks import ConfigError, raised
 from llmrl.conf_files import options
 from llmrl.config import Config, agent_of, module_of, wrapper_of
@@ -72,7 +73,7 @@ def make_agent(config: Config, env: gym.Env, *, env_steps: int) -> Agent:
     sizes = {f.name: getattr(config.agent, f.name) for f in fields(config.agent)}
     sizes = {k: list(v) for k, v in sizes.items() if isinstance(v, tuple)} or sizes
     with allocating(f"The networks of agent={config.choices['agent']} ({_listed(sizes)})"):
-        return cls(
+        agent = cls(
             config.agent,
             env.observation_space,
             env.action_space,
@@ -80,6 +81,9 @@ def make_agent(config: Config, env: gym.Env, *, env_steps: int) -> Agent:
             device=torch.device(config.compute.device),
             gen=seeding.torch_generator(config.seed, "agent"),
         )
+    if config.compute.graphs and agent.device.type == "cuda" and isinstance(agent, Capturable):
+        agent.capture()
+    return agent
 
 
 def check_replay_buffer(config: Config, agent: Agent) -> None:

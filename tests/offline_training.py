@@ -56,9 +56,9 @@ def history_space(size, context=CONTEXT):
     )
 
 
-def agent_of(name, seed=0, size=STATE + WIDTH, **changes):
+def agent_of(name, seed=0, size=STATE + WIDTH, device="cpu", **changes):
     space = history_space(size) if name == "decision_transformer" else vectors(size)
-    return make(name, space, spaces.Discrete(ACTIONS), seed=seed, **SMALL[name] | changes)
+    return make(name, space, spaces.Discrete(ACTIONS), seed=seed, device=device, **SMALL[name] | changes)
 
 
 def training(directory, name="cql", *, updates=30, evaluate_every=10, every_s=1e9, stop=None, report=None):
@@ -67,7 +67,8 @@ def training(directory, name="cql", *, updates=30, evaluate_every=10, every_s=1e
     agent, log, stop = agent_of(name), RunLog(directory), stop or Stop()
 
     def total():
-        return float(agent.optimizer.parameters[0].detach().sum())
+        network = next(part for part in vars(agent).values() if isinstance(part, torch.nn.Module))
+        return float(next(network.parameters()).detach().sum())
 
     def evaluate(clock):
         with stop.interruptible():

@@ -25,11 +25,11 @@ def strict(cls):
     return cls
 
 
-def make(name, observation_space, action_space, *, env_steps=1000, seed=0, **changes):
+def make(name, observation_space, action_space, *, env_steps=1000, seed=0, device="cpu", **changes):
     cls = agent_of(name)
     gen = torch.Generator().manual_seed(seed)
     settings = config(name, **changes)
-    return cls(settings, observation_space, action_space, env_steps=env_steps, device="cpu", gen=gen)
+    return cls(settings, observation_space, action_space, env_steps=env_steps, device=device, gen=gen)
 
 
 def vectors(n):

@@ -45,8 +45,7 @@ class BC(offline.TransitionAgent):
         return self.policy(flatten(obs))
 
     @torch.no_grad()
-    def update(self, batch: Batch) -> Mapping[str, Tensor]:
-        self.updates += 1
+    def learn(self, batch: Batch, noise: Any, *, due: bool) -> Mapping[str, Tensor]:
         log_pi = F.log_softmax(self.logits.forward(flatten(batch.obs)[None])[0], dim=1)
         # minimise -log pi(a | s) + beta mean over a' of log pi(a' | s)^2: d3rlpy's penalty is on the log-probabilities
         nll, gradient = offline.imitation(log_pi, batch.action, self.config.beta)

@@ -64,9 +64,12 @@ class BCQ(offline.TransitionAgent):
         ruled_out = log_g - log_g.amax(1, keepdim=True) <= math.log(self.config.threshold)
         return q.masked_fill(ruled_out, -math.inf)
 
+    def due(self) -> bool:
+        """The target is renewed."""
+        return self.updates % self.config.target_update_every == 0
+
     @torch.no_grad()
-    def update(self, batch: Batch) -> Mapping[str, Tensor]:
-        self.updates += 1
+    def learn(self, batch: Batch, noise: Any, *, due: bool) -> Mapping[str, Tensor]:
         obs, next_obs, action = flatten(batch.obs)[None], flatten(batch.next_obs)[None], batch.action.unsqueeze(1)
         # y = r + gamma (1 - d) Q'(s', a'), a' = the allowed action with the largest Q(s', a')
         best = self._allowed(self.heads.forward(next_obs)[0]).argmax(1, keepdim=True)
@@ -87,7 +90,7 @@ class BCQ(offline.TransitionAgent):
         self.heads.backward(torch.cat([td_gradient, imitator_gradient], dim=1)[None])
         self.heads.step()
 
-        if self.updates % self.config.target_update_every == 0:
+        if due:
             self.target_heads.track(self.heads, 1.0)
         return {"loss": td_loss + imitator_loss, "td_loss": td_loss, "imitator_loss": imitator_loss, "q": q.mean()}
 

@@ -54,9 +54,12 @@ class CQL(offline.TransitionAgent):
         """Q(s, .); its softmax is the policy of which the conservative term below is the maximum-entropy optimum."""
         return self.q(flatten(obs))
 
+    def due(self) -> bool:
+        """The target is renewed."""
+        return self.updates % self.config.target_update_every == 0
+
     @torch.no_grad()
-    def update(self, batch: Batch) -> Mapping[str, Tensor]:
-        self.updates += 1
+    def learn(self, batch: Batch, noise: Any, *, due: bool) -> Mapping[str, Tensor]:
         obs, next_obs, action = flatten(batch.obs)[None], flatten(batch.next_obs)[None], batch.action.unsqueeze(1)
         # y = r + gamma (1 - d) Q'(s', argmax_a' Q(s', a'))
         best = self.values.forward(next_obs)[0].argmax(1, keepdim=True)
@@ -78,7 +81,7 @@ class CQL(offline.TransitionAgent):
         self.values.backward(gradient[None])
         self.values.step()
 
-        if self.updates % self.config.target_update_every == 0:
+        if due:
             self.target_values.track(self.values, 1.0)
         return {"loss": loss, "td_loss": td_loss, "conservative_loss": conservative_loss, "q": q.mean()}
 

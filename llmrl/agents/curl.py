@@ -51,23 +51,27 @@ class CURL(rainbow.Rainbow):
         self.encoder = encoder
         self.momentum = Target(nn.ModuleList([encoder, self.head]))
 
-    def update(self, batch: Batch) -> Mapping[str, Tensor]:
-        out = super().update(batch)
+    def noise(self, n: int) -> tuple[Any, ...]:
+        """Rainbow's, and where the two views of each observation are cropped."""
+        return *super().noise(n), *(random_places(n, self.config.shift, self.gen) for _ in range(2))
+
+    def learn(self, batch: Batch, noise: Any, *, due: bool) -> Mapping[str, Tensor]:
+        out = super().learn(batch, noise, due=due)
         self.momentum.track(self.config.encoder_tau)
         return out
 
-    def losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        loss, metrics = super().losses(batch)
-        contrastive = self._contrastive(batch.obs)
+    def losses(self, batch: Batch, noise: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        loss, metrics = super().losses(batch, noise)
+        contrastive = self._contrastive(batch.obs, *noise[3:])
         metrics["contrastive"] = contrastive.detach().mean()
         return loss + self.config.contrastive_weight * contrastive, metrics
 
-    def _contrastive(self, frames: Tensor) -> Tensor:
+    def _contrastive(self, frames: Tensor, anchors: Tensor, keys: Tensor) -> Tensor:
         """InfoNCE (batch,): which of the keys is another crop of the same observation?"""
-        anchor = self.head(self.encoder(random_shift(frames, self.config.shift, self.gen)))
+        anchor = self.head(self.encoder(shifted(frames, self.config.shift, anchors)))
         with torch.no_grad():
             encoder, head = self.momentum.net
-            key = head(encoder(random_shift(frames, self.config.shift, self.gen)))
+            key = head(encoder(shifted(frames, self.config.shift, keys)))
         # logits_ij = scale * anchor_i^T W key_j, of which j = i is right
         logits = self.config.contrastive_scale * (anchor @ (self.head.w @ key.T))
         return F.cross_entropy(logits, torch.arange(len(frames), device=self.device), reduction="none")
@@ -84,18 +88,22 @@ class CURL(rainbow.Rainbow):
 AGENT = CURL
 
 
-def random_shift(frames: Tensor, pixels: int, gen: Generator) -> Tensor:
+def random_places(batch: int, pixels: int, gen: Generator) -> Tensor:
+    """Where both crops of `shifted` begin: (2 crops, 2 axes, batch, 1)"""
+    return torch.randint(pixels + 1, (2, 2, batch, 1), generator=gen)
+
+
+def shifted(frames: Tensor, pixels: int, places: Tensor) -> Tensor:
     """Each stack of frames (batch, stack, height, width) cropped at random to `pixels` less in height and width, padded
     by `pixels` with what is at its edge, and cropped at random to its first size: CURL's augmentation."""
     batch, stack, *size = frames.shape
-    # where both crops begin: cropped and padded, an image is `pixels` larger than at first
-    first, second = torch.randint(pixels + 1, (2, 2, batch, 1), generator=gen)
+    first, second = places  # cropped and padded, an image is `pixels` larger than at first
 
     def source(axis: int) -> Tensor:
         """(batch, length): where in the original a row or column of the result comes from."""
         length = size[axis]
-        in_cropped = (torch.arange(length) + second[axis] - pixels).clamp_(0, length - pixels - 1)
-        return (in_cropped + first[axis]).to(frames.device)
+        at = torch.arange(length, device=frames.device)
+        return (at + second[axis] - pixels).clamp_(0, length - pixels - 1) + first[axis]
 
     rows, columns = source(0), source(1)
     which = torch.arange(batch, device=frames.device)[:, None, None, None]

@@ -11,9 +11,9 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from llmrl.agents.nets import Actor, Critics, flat_rows, initialised_by, vector_size, weights
+from llmrl.agents.capturable import Stackable
+from llmrl.agents.nets import Actor, Critics, flat_rows, initialised_by, middle_and_half_range, vector_size, weights
 from llmrl.agents.perceptrons import Perceptrons
-from llmrl.agents.stackable import Stackable
 from llmrl.checks import Count, HalfOpenUnit, NonNegative, NonNegativeInt, Positive, Probability, SideBySide
 from llmrl.contracts.replay import Batch
 from llmrl.explore.gaussian import Gaussian
@@ -63,7 +63,7 @@ class DDPG(Stackable):
             self.critic = Critics(self.n_critics, self.obs_size, action_size, config.hidden).to(self.device)
         self.target_actor, self.target_critic = copy.deepcopy(self.actor), copy.deepcopy(self.critic)
         self.middle, self.half_range = self.actor.middle, self.actor.half_range
-        self.middle_array, self.half_range_array = self.middle.cpu().numpy(), self.half_range.cpu().numpy()
+        self.middle_array, self.half_range_array = middle_and_half_range(action_space)
         eps = config.adam_epsilon
         self.mlp = Perceptrons([self.actor.mlp.layers], learning_rate=config.actor_learning_rate, eps=eps)
         self.q = Perceptrons(
@@ -78,7 +78,7 @@ class DDPG(Stackable):
         action = self.middle_array + self.half_range_array * np.tanh(self.mlp.act(flat_rows(obs)))
         return action.reshape(-1, *self.action_space.shape)
 
-    def learn(self, batch: Batch, noise: Tensor, *, due: bool) -> Mapping[str, Tensor]:
+    def learn_together(self, batch: Batch, noise: Any, *, due: bool) -> Mapping[str, Tensor]:
         # y = r + gamma (1 - d) Q'(s', mu'(s'))
         next_action = self.mu(self.target_mlp.forward(batch.next_obs).tanh_())
         next_q = self.target_q.forward(batch.next_obs, next_action).squeeze(2)

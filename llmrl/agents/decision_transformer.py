@@ -71,14 +71,14 @@ class DecisionTransformer(offline.OfflineAgent):
         logits = self.net(obs["state"], obs["action"].long(), self.net.target_return - obs["earned"])
         return logits[torch.arange(len(last), device=last.device), last]
 
-    def update(self, batch: Batch) -> Mapping[str, Tensor]:
-        self.updates += 1
+    def learn(self, batch: Batch, noise: Any, *, due: bool) -> Mapping[str, Tensor]:
         seen = batch.obs
         # R_t = sum of r_t' from t on = the episode's return minus what it earned before t
         logits = self.net(seen["state"], seen["action"], batch.reward[:, None] - seen["earned"])
         # minimise -log pi(a_t | R_<=t, s_<=t, a_<t), the mean over all that is no padding
         there = torch.arange(logits.shape[1], device=logits.device) < seen["length"][:, None]
-        loss = F.cross_entropy(logits[there], seen["action"][there])
+        nll = F.cross_entropy(logits.flatten(0, 1), seen["action"].flatten(), reduction="none")
+        loss = (nll * there.flatten()).sum() / there.sum()
         self.optimizer.step(loss)
         return {"loss": loss.detach()}
 

@@ -10,6 +10,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
+from llmrl.agents.capturable import Stackable
 from llmrl.agents.nets import (
     Differentiated,
     NumpyQ,
@@ -22,7 +23,6 @@ from llmrl.agents.nets import (
     weights,
 )
 from llmrl.agents.perceptrons import Perceptrons
-from llmrl.agents.stackable import Stackable
 from llmrl.checks import Count, HalfOpenUnit, NonNegativeInt, Positive, Probability, SideBySide
 from llmrl.contracts.replay import Batch
 from llmrl.explore.epsilon_greedy import EpsilonGreedy, Schedule, exponential, linear
@@ -115,22 +115,21 @@ class DQN(Stackable):
     def features(self, obs: Any) -> Any:
         return obs if is_frames(self.observation_space) else flatten(obs)
 
-    def noise(self, n: int) -> Tensor:
-        """Of noisy networks, for the target, for the choice of double DQN, and for what learns: (2 or 3, numbers)"""
-        passes, size = 2 + self.config.double, sum(self.q.noise_sizes)
-        return torch.stack([torch.randn(size, generator=self.gen) for _ in range(passes)])
+    def noise(self, n: int) -> tuple[Tensor, ...]:
+        """Of noisy networks: for the target, for the choice of double DQN, and for what learns."""
+        passes = 2 + self.config.double if self.config.noisy else 0
+        return tuple(torch.randn(sum(self.q.noise_sizes), generator=self.gen) for _ in range(passes))
 
     def due(self) -> bool:
         """The target is renewed."""
         return self.updates % self.config.target_update_every == 0
 
-    def learn(self, batch: Batch, noise: Tensor, *, due: bool) -> Mapping[str, Tensor]:
-        eps = iter(noise.unbind(1)) if self.config.noisy else None
-        with_noise = lambda: () if eps is None else (next(eps),)  # noqa: E731
-        next_q = self.target_values.forward(batch.next_obs, *with_noise())
+    def learn_together(self, batch: Batch, noise: Any, *, due: bool) -> Mapping[str, Tensor]:
+        target_noise, best_noise, own_noise = noise[:1], noise[1:-1], noise[-1:]  # all empty without noisy layers
+        next_q = self.target_values.forward(batch.next_obs, *target_noise)
         if self.config.double:
             # max_a' Q'(s', a') becomes Q'(s', argmax_a' Q(s', a')): van Hasselt et al. 2016, arXiv 1509.06461
-            best = self.values.forward(batch.next_obs, *with_noise()).argmax(2, keepdim=True)
+            best = self.values.forward(batch.next_obs, *best_noise).argmax(2, keepdim=True)
             next_value = next_q.gather(2, best).squeeze(2)
         else:
             next_value = next_q.amax(2)
@@ -139,7 +138,7 @@ class DQN(Stackable):
 
         # minimise the mean loss of Q(s, a) - y: dL/dQ(s, a) is 2 (Q - y) / n, of Huber's loss clip(Q - y, -1, 1) / n
         action = batch.action.unsqueeze(2)
-        values = self.values.forward(batch.obs, *with_noise())
+        values = self.values.forward(batch.obs, *own_noise)
         q = values.detach().gather(2, action).squeeze(2)
         error = q - y
         if self.config.loss == "mse":

@@ -9,10 +9,10 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
+from llmrl.agents.capturable import Capturable
 from llmrl.agents.nets import MLP, tensors, vector_size
 from llmrl.agents.perceptrons import Activation
 from llmrl.checks import ConfigError
-from llmrl.contracts.agent import Agent
 from llmrl.replay.dataset import Transitions, UniformTransitions
 
 Discount = Literal["gamma", "one"]
@@ -56,7 +56,7 @@ def imitation(log_pi: Tensor, action: Tensor, beta: float) -> tuple[Tensor, Tens
     return nll, g - log_pi.exp() * g.sum(1, keepdim=True)
 
 
-class OfflineAgent(Agent):
+class OfflineAgent(Capturable):
     """Scores every action, and takes the best. The softmax of the scores is its stochastic policy."""
 
     actions = "discrete"

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
+from llmrl.agents.capturable import Capturable
 from llmrl.agents.nets import Optimizer, flatten, initialised_by, is_frames, tensors, vector_size
 from llmrl.agents.nets_gaussian import CategoricalPolicy, GaussianPolicy, TanhMLP
 from llmrl.checks import ConfigError, Count, NonNegative, Positive, Probability, SideBySide
-from llmrl.contracts.agent import Agent
 from llmrl.contracts.replay import Batch
 from llmrl.explore.unchanged import Unchanged
 from llmrl.replay.rollout import Rollout
@@ -38,7 +38,7 @@ class Config:
     n_epochs: Count
 
 
-class PPO(Agent):
+class PPO(Capturable):
     """A policy pi(a | s) and a value V(s), which share no layer. Gaussian actions are clipped when executed."""
 
     actions = "both"
@@ -81,8 +81,7 @@ class PPO(Agent):
         """log pi(a | s): (batch, *obs), (batch, *action) -> (batch,)"""
         return self.policy.log_prob(flatten(obs), action)[0]
 
-    def update(self, batch: Batch) -> Mapping[str, Tensor]:
-        self.updates += 1
+    def learn(self, batch: Batch, noise: Any, *, due: bool) -> Mapping[str, Tensor]:
         c = self.config
         log_prob, entropy = self.policy.log_prob(flatten(batch.obs), batch.action)
         advantage, old_log_prob, value_target = batch.advantage, batch.log_prob, batch.value_target

@@ -10,11 +10,11 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
+from llmrl.agents.capturable import Capturable
 from llmrl.agents.dqn import epsilon_schedule
 from llmrl.agents.nets import Noise, Optimizer, Target, initialised_by, is_frames, tensors
 from llmrl.agents.nets_distributional import CategoricalQNetwork
 from llmrl.checks import Count, HalfOpenUnit, NonNegative, NonNegativeInt, Positive, Probability, SideBySide
-from llmrl.contracts.agent import Agent
 from llmrl.contracts.replay import Batch, OneStepRows
 from llmrl.explore.epsilon_greedy import EpsilonGreedy
 from llmrl.explore.unchanged import Unchanged
@@ -67,7 +67,7 @@ class Config:
             raise ValueError(f"epsilon_end: {self.epsilon_end} is above epsilon_start ({self.epsilon_start}), lower it")
 
 
-class Rainbow(Agent):
+class Rainbow(Capturable):
     """A network that gives a distribution of returns on the atoms z_i for every action, and a copy of it."""
 
     actions = "discrete"
@@ -99,30 +99,42 @@ class Rainbow(Agent):
             return self.q.expected(self.q(tensors(obs, self.device), noise)).argmax(1).cpu().numpy()
 
     def update(self, batch: Batch) -> Mapping[str, Tensor]:
-        self.updates += 1
-        loss, metrics = self.losses(batch)
+        out = super().update(batch)
+        if self.held is not None:
+            self.held = self._noise()
+        return out
+
+    def noise(self, n: int) -> tuple[Any, ...]:
+        """eps of noisy layers: for the target, for the choice of a*, and for what learns."""
+        return tuple(torch.randn(sum(self.q.noise_sizes), generator=self.gen) for _ in range(3))
+
+    def due(self) -> bool:
+        """The target is renewed."""
+        return self.updates % self.config.target_update_every == 0
+
+    def learn(self, batch: Batch, noise: Any, *, due: bool) -> Mapping[str, Tensor]:
+        loss, metrics = self.losses(batch, noise)
         # minimise sum_j w_j loss_j / batch, with the importance weights of prioritised replay
         self.optimizer.step((loss if batch.weight is None else batch.weight * loss).mean())
 
-        if self.updates % self.config.target_update_every == 0:
+        if due:
             self.target.track(1.0)
-        if self.held is not None:
-            self.held = self._noise()
         loss = loss.detach()
         return metrics | {"loss": loss.mean(), "priority": loss}
 
-    def losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    def losses(self, batch: Batch, noise: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of each transition (batch,), and metrics."""
         row = torch.arange(len(batch.action), device=self.device)
+        target_noise, best_noise, own_noise = (self.q.shaped(eps) for eps in noise[:3])
         with torch.no_grad():
             # a* = argmax_a Q(s', a) by the online network, its distribution p'(s', a*) by the target network
-            next_p = self.target.net(batch.next_obs, self._noise()).softmax(-1)
-            best = self.q.expected(self.q(batch.next_obs, self._noise())).argmax(1)
+            next_p = self.target.net(batch.next_obs, target_noise).softmax(-1)
+            best = self.q.expected(self.q(batch.next_obs, best_noise)).argmax(1)
             m = self._project(next_p[row, best], batch)
 
         # cross-entropy -sum_i m_i log p_i(s, a): its gradient is that of the KL divergence, and it is what the common
         # implementations take as the priority too
-        logits = self.q(batch.obs, self._noise())
+        logits = self.q(batch.obs, own_noise)
         log_p = logits[row, batch.action].log_softmax(-1)
         with torch.no_grad():
             q = log_p.exp() @ self.q.z

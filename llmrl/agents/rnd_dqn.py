@@ -45,7 +45,7 @@ class RNDDQN(dqn.DQN):
         self.seen = RunningMoments(Embedding.input_shape(space)).to(self.device)
         self.errors = RunningMoments(()).to(self.device)
 
-    def update(self, batch: Batch) -> Mapping[str, Tensor]:
+    def learn(self, batch: Batch, noise: Any, *, due: bool) -> Mapping[str, Tensor]:
         # s~ = clip((s' - mean) / std, -5, 5), of all s' learnt from so far
         x = Embedding.input_of(batch.next_obs)
         self.seen.add(x)
@@ -63,7 +63,7 @@ class RNDDQN(dqn.DQN):
         if self.config.bonus == "target":
             # y = r + weight * bonus + gamma (1 - d) max_a' Q'(s', a')
             batch = batch._replace(reward=batch.reward + self.config.bonus_weight * bonus)
-        return {**super().update(batch), "bonus": bonus.mean(), "rnd_error": error.mean()}
+        return {**super().learn(batch, noise, due=due), "bonus": bonus.mean(), "rnd_error": error.mean()}
 
     def state_dict(self) -> dict:
         return super().state_dict() | {

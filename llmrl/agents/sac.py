@@ -12,10 +12,10 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
-from llmrl.agents.nets import Critics, flat_rows, initialised_by, vector_size, weights
+from llmrl.agents.capturable import Stackable
+from llmrl.agents.nets import Critics, flat_rows, initialised_by, middle_and_half_range, vector_size, weights
 from llmrl.agents.nets_gaussian import LOG_STD_MAX, LOG_STD_MIN, SquashedGaussian, SquashedSample
 from llmrl.agents.perceptrons import FusedAdam, Perceptrons
-from llmrl.agents.stackable import Stackable
 from llmrl.checks import Count, HalfOpenUnit, NonNegativeInt, Positive, Probability, SideBySide
 from llmrl.contracts.replay import Batch, ReplayBuffer
 from llmrl.explore.gaussian import Gaussian
@@ -63,9 +63,9 @@ class SAC(Stackable):
     def __init__(self, config: Config, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
         self.action_size = math.prod(self.action_space.shape)
-        low, high = (torch.as_tensor(b, dtype=torch.float32, device=self.device).flatten()
-                     for b in (self.action_space.low, self.action_space.high))  # fmt: skip
-        self.middle, self.half_range = (high + low) / 2, (high - low) / 2
+        self.middle_array, self.half_range_array = middle_and_half_range(self.action_space)
+        self.middle = torch.from_numpy(self.middle_array).to(self.device)
+        self.half_range = torch.from_numpy(self.half_range_array).to(self.device)
         self.target_entropy = -float(self.action_size) if config.target_entropy is None else config.target_entropy
         log_alpha = torch.full((1,), math.log(config.temperature), device=self.device)
         self.temperature = FusedAdam(log_alpha, config.learning_rate)
@@ -81,7 +81,6 @@ class SAC(Stackable):
         self.q = Perceptrons([net.layers for net in critic.nets], learning_rate=c.learning_rate)
         self.target_q = Perceptrons([net.layers for net in target.nets])
         self.actor, self.critic, self.target_critic = actor, critic, target
-        self.middle_array, self.half_range_array = self.middle.cpu().numpy(), self.half_range.cpu().numpy()
 
     def act(self, obs: Any, *, explore: bool, gen: Generator) -> NDArray:
         """a ~ pi(. | s) to explore, else the action of the mean."""
@@ -96,7 +95,7 @@ class SAC(Stackable):
         """eps ~ N(0, 1) of the actions in s, and of those in s': (2, n, action)"""
         return torch.stack([torch.randn((n, self.action_size), generator=self.gen) for _ in range(2)])
 
-    def learn(self, batch: Batch, noise: Tensor, *, due: bool) -> Mapping[str, Tensor]:
+    def learn_together(self, batch: Batch, noise: Any, *, due: bool) -> Mapping[str, Tensor]:
         seeds, n = batch.reward.shape
         # a ~ pi(. | s) and a' ~ pi(. | s'), in one pass
         out = self.policy.forward(torch.cat([batch.obs, batch.next_obs], dim=1))

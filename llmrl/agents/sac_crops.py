@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 
 from llmrl.agents import sac
 from llmrl.agents.nets import Critics, Optimizer, Target, initialised_by, normal, tensors
-from llmrl.agents.nets_crops import FEATURES, Encoded, Seen, encoder, see
+from llmrl.agents.nets_crops import FEATURES, Encoded, encoder, see
 from llmrl.agents.nets_gaussian import SquashedGaussian
 from llmrl.contracts.replay import Batch
 from llmrl.replay.crops import CropReplay
@@ -53,25 +53,29 @@ class SACCrops(sac.SAC):
         self.actor.eval()
         with torch.inference_mode():
             x = see(tensors(obs, self.device))
-            action, _ = self.actor(x, self._normal(x, gen) if explore else None)
+            eps = normal((len(x), self.action_size), gen, self.device) if explore else None
+            action, _ = self.actor(x, eps)
             action = torch.addcmul(self.middle, self.half_range, action)
         return action.cpu().numpy().reshape(-1, *self.action_space.shape)
 
     def update(self, batch: Batch) -> Mapping[str, Tensor]:
+        self.actor.train()
+        return super().update(batch)
+
+    def learn(self, batch: Batch, noise: Any, *, due: bool) -> Mapping[str, Tensor]:
         """SAC's, with autograd. No gradient is computed for what a loss does not train: not for the critics' encoder in
         the actor's."""
-        self.updates += 1
-        self.actor.train()
+        eps, next_eps = noise
         obs, next_obs = see(batch.obs), see(batch.next_obs)
         action = (batch.action.flatten(1) - self.middle) / self.half_range
-        new_action, log_pi = self.actor(obs, self._normal(obs, self.gen))
+        new_action, log_pi = self.actor(obs, eps)
         alpha = self.temperature.weights.exp()
         if self.config.learn_temperature:
             self.learn_temperature(log_pi.detach()[None])
 
         with torch.no_grad():
             # y = r + gamma (1 - d) (min_i Q'_i(s', a') - alpha log pi(a' | s')),  a' ~ pi(. | s')
-            next_action, next_log_pi = self.actor(next_obs, self._normal(next_obs, self.gen))
+            next_action, next_log_pi = self.actor(next_obs, next_eps)
             next_value = self.target_critic(next_obs, next_action).amin(0) - alpha * next_log_pi
             y = batch.reward + batch.discount * (1 - batch.terminated) * next_value
 
@@ -87,9 +91,6 @@ class SACCrops(sac.SAC):
         self.target.track(self.config.tau)
         metrics = {"critic_loss": critic_loss, "actor_loss": actor_loss, "q": q.mean(), "entropy": -log_pi.mean()}
         return {name: value.detach() for name, value in metrics.items()} | {"temperature": alpha.sum()}
-
-    def _normal(self, x: Seen, gen: Generator) -> Tensor:
-        return normal((len(x), self.action_size), gen, self.device)
 
     def adams(self) -> dict[str, Any]:
         return {"actor_adam": self.actor_optimizer.adam, "critic_adam": self.critic_optimizer.adam}

@@ -46,7 +46,7 @@ class TD3(ddpg.DDPG):
         """eps ~ N(0, 1): (n, action)"""
         return torch.randn((n, len(self.sigma)), generator=self.gen)
 
-    def learn(self, batch: Batch, noise: Tensor, *, due: bool) -> Mapping[str, Tensor]:
+    def learn_together(self, batch: Batch, noise: Any, *, due: bool) -> Mapping[str, Tensor]:
         # a' = clip(mu'(s') + clip(sigma eps, -c, c), low, high)
         smoothing = (self.sigma * noise).clamp_(-self.clip, self.clip)
         next_action = self.mu(self.target_mlp.forward(batch.next_obs).tanh_())

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from llmrl.agents.stackable import Stackable, side_by_side
+from llmrl.agents.capturable import Learn, Stackable, each, side_by_side
+from llmrl.agents.cuda_graphs import CUDAGraphs
 from llmrl.checks import ConfigError
 from llmrl.contracts.agent import Agent
 from llmrl.contracts.replay import Batch
@@ -38,6 +39,7 @@ class Lockstep:
         self._here = seats
         self._waiting: list[_Wish] = []
         self._stacked: tuple[list[Stackable], Stackable] | None = None  # whose networks are views of whose
+        self._learn: Learn
 
     def update(self, seat: int, agent: Agent) -> Update:
         """The update of a training's agent. Raises ConfigError where it cannot be made together with others'."""
@@ -85,13 +87,16 @@ class Lockstep:
         agents = [wish.agent for wish in wishes]
         if self._stacked is None or self._stacked[0] != agents:
             self._stacked = agents, agents[0].stacked(agents)
+            learn = self._stacked[1].learn_together
+            self._learn = CUDAGraphs(learn) if agents[0].captured else learn
         stacked = self._stacked[1]
         for agent in agents:
             agent.updates += 1
         stacked.updates = agents[0].updates
-        noise = torch.stack([wish.agent.noise(len(wish.batch.reward)) for wish in wishes])
+        noises = [wish.agent.noise(len(wish.batch.reward)) for wish in wishes]
+        noise = stacked.on_device(each(lambda *parts: torch.stack(parts), *noises))
         batch = side_by_side([wish.batch for wish in wishes], stacked.features)
         with torch.no_grad():
-            out = stacked.learn(batch, noise.to(stacked.device, non_blocking=True), due=stacked.due())
+            out = self._learn(batch, noise, due=stacked.due())
         for i, wish in enumerate(wishes):
             wish.out = {name: value[i] for name, value in out.items()}

@@ -10,7 +10,7 @@ from gymnasium import spaces
 from small_agents import FRAMES, make, random_batch, vectors
 from test_resume_in_process import equal
 
-from llmrl.agents.curl import random_shift
+from llmrl.agents.curl import random_places, shifted
 from llmrl.agents.rnd_dqn import RunningMoments
 from llmrl.checks import ConfigError
 
@@ -45,9 +45,9 @@ def test_a_random_shift_is_crop_pad_crop():
     gen = torch.Generator().manual_seed(0)
     frames = torch.from_numpy(np.random.default_rng(0).integers(256, size=(200, 2, 9, 11), dtype=np.uint8))
     expected = plain_shift(frames, 4, frozen(gen))
-    shifted = random_shift(frames, 4, gen)
-    assert shifted.shape == frames.shape and torch.equal(shifted, expected)
-    assert len({picture.numpy().tobytes() for picture in shifted}) == 200
+    found = shifted(frames, 4, random_places(200, 4, gen))
+    assert found.shape == frames.shape and torch.equal(found, expected)
+    assert len({picture.numpy().tobytes() for picture in found}) == 200
 
 
 def plain_info_nce(anchors, keys, w, scale):
@@ -88,7 +88,8 @@ def test_curls_updates_are_rainbows_and_info_nce(weight):
         batch = batch._replace(weight=torch.rand(5, generator=torch.Generator().manual_seed(i)),
                                discount=torch.full((5,), 0.9))  # fmt: skip
         plain.gen.set_state(gen.get_state())
-        loss, _ = super(type(plain), plain).losses(batch)
+        rainbow = super(type(plain), plain)
+        loss, _ = rainbow.losses(batch, rainbow.noise(5))
         gen.set_state(plain.gen.get_state())
         anchors = plain.q.convolutions(plain_shift(batch.obs, 4, gen))
         with torch.no_grad():

@@ -136,6 +136,28 @@ def test_every_stack_is_the_one_of_a_naive_replay_buffer(n_envs, padding):
     assert len(everything) >= 0.9 * 60 and everything <= newest
 
 
+@pytest.mark.parametrize("stack", [1, 2, 4, 5])
+def test_row_i_of_a_batch_is_the_step_at_place_i_laid_out_for_convolutions(stack):
+    rng = np.random.default_rng(4)
+    n_envs, n = 2, 15
+    space = spaces.Box(0, 255, (stack, 6, 5), np.uint8)
+    buffer = FrameReplay(space, spaces.Discrete(6), capacity=n_envs * n, n_envs=n_envs, sampling=sampling())
+    frames = rng.integers(256, size=(n_envs, n + stack, 6, 5), dtype=np.uint8)
+    stacks = np.stack([frames[:, i : i + stack] for i in range(n + 1)], axis=1)  # (n_envs, n + 1, *obs)
+    zeros, no = np.zeros(n_envs), np.zeros(n_envs, bool)
+    for i in range(n):
+        buffer.add(Step(stacks[:, i], np.full(n_envs, i % 6), zeros, stacks[:, i + 1], no, no))
+    env, at, later = rng.integers(n_envs, size=40), rng.integers(n, size=40), rng.integers(n, size=40)
+    for last in (at, later):  # of the same step, and of a later one, as n-step returns ask for
+        final = None if last is at else env * n + last
+        batch = buffer.batch(env * n + at, CPU, final)
+        np.testing.assert_array_equal(batch.obs, stacks[env, at])
+        np.testing.assert_array_equal(batch.next_obs, stacks[env, last + 1])
+        np.testing.assert_array_equal(batch.action, at % 6)
+        for obs in (batch.obs, batch.next_obs):
+            assert obs.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_very_short_episodes_forget_a_little_earlier_but_never_mix():
     rng = np.random.default_rng(2)
     buffer = FrameReplay(PIXELS, spaces.Discrete(6), capacity=100, n_envs=1, sampling=sampling())
