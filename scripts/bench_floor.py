@@ -159,6 +159,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="20 updates of warm-up in place of 1,500, short segments")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    torch.set_flush_denormal(True)  # as a run does
     print(f"core {bench.CORE}, one thread, torch {torch.__version__}; median [range] of {ROUNDS} segments", flush=True)
     for name in [args.only] if args.only else PRODUCTS:
         measure(name, args.quick)

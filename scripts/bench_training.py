@@ -260,6 +260,7 @@ def main() -> None:
     args = parser.parse_args()
     args.peers = args.peers or [name for name, peer in PEERS.items() if peer.quick or not args.quick]
     torch.set_num_threads(1)
+    torch.set_flush_denormal(True)  # as a run does; of this process, so not of the peers
     updates, segments = (QUICK_UPDATES, QUICK_SEGMENTS) if args.quick else (UPDATES, SEGMENTS)
     how = f"median of {segments} segments, after {updates:,} updates{' (too few for denormals)' if args.quick else ''}"
     print(f"env_steps/s, core {CORE}, one thread, torch {torch.__version__}; {how}")
