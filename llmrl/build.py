@@ -60,8 +60,8 @@ def make_env(config: Config, role: Role, *, render: bool = False) -> gym.Env:
     return wrapper(env, config.wrapper, role, gamma=getattr(config.agent, "gamma", 1.0))
 
 
-def make_agent(config: Config, env: gym.Env, *, env_steps: int) -> Agent:
-    """The agent for the spaces of `env`, with networks from the run's own stream. ConfigError where they do not fit."""
+def check_actions(config: Config, env: gym.Env) -> None:
+    """Raises ConfigError where the agent does not act in such actions."""
     cls = agent_of(config.choices["agent"])
     kind = "discrete" if isinstance(env.action_space, gym.spaces.Discrete) else "continuous"
     if cls.actions not in (kind, "both"):
@@ -70,6 +70,12 @@ def make_agent(config: Config, env: gym.Env, *, env_steps: int) -> Agent:
             f"agent={config.choices['agent']} acts in {cls.actions} actions, but env={config.choices['env']} has "
             f"{kind} ones ({env.action_space}). Agents for it: {', '.join(names)}."
         )
+
+
+def make_agent(config: Config, env: gym.Env, *, env_steps: int) -> Agent:
+    """The agent for the spaces of `env`, with networks from the run's own stream. ConfigError where they do not fit."""
+    check_actions(config, env)
+    cls = agent_of(config.choices["agent"])
     sizes = {f.name: getattr(config.agent, f.name) for f in fields(config.agent)}
     sizes = {k: list(v) for k, v in sizes.items() if isinstance(v, tuple)} or sizes
     with allocating(f"The networks of agent={config.choices['agent']} ({_listed(sizes)})"):
