@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from llmrl.agents.capturable import Capturable
 from llmrl.checks import ConfigError, raised
 from llmrl.conf_files import options
 from llmrl.config import Config, agent_of, module_of, wrapper_of
@@ -87,7 +86,7 @@ def make_agent(config: Config, env: gym.Env, *, env_steps: int) -> Agent:
             device=torch.device(config.compute.device),
             gen=seeding.torch_generator(config.seed, "agent"),
         )
-    if config.compute.graphs and agent.device.type == "cuda" and isinstance(agent, Capturable):
+    if config.compute.graphs and agent.device.type == "cuda":
         agent.capture()
     return agent
 

@@ -9,12 +9,11 @@ import gymnasium as gym
 import torch
 from torch import Tensor
 
+from llmrl.agents.cuda_graphs import CUDAGraphs, Learn
 from llmrl.agents.nets import flatten
 from llmrl.agents.perceptrons import FusedAdam, Perceptrons
 from llmrl.contracts.agent import Agent
 from llmrl.contracts.replay import Batch
-
-Learn = Callable[..., Mapping[str, Tensor]]
 
 
 class Capturable(Agent):
@@ -53,9 +52,6 @@ class Capturable(Agent):
         return self._captured is not None
 
     def capture(self) -> None:
-        """From now on updates are CUDA graphs."""
-        from llmrl.agents.cuda_graphs import CUDAGraphs
-
         self._captured = CUDAGraphs(self.learn)
 
 

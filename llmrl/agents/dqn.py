@@ -13,7 +13,6 @@ from torch import Generator, Tensor
 from llmrl.agents.capturable import Stackable
 from llmrl.agents.nets import (
     Differentiated,
-    NumpyQ,
     QNetwork,
     flat_rows,
     flatten,
@@ -22,6 +21,7 @@ from llmrl.agents.nets import (
     tensors,
     weights,
 )
+from llmrl.agents.nets_numpy import NumpyQ
 from llmrl.agents.perceptrons import Perceptrons
 from llmrl.checks import Count, HalfOpenUnit, NonNegativeInt, Positive, Probability, SideBySide
 from llmrl.contracts.replay import Batch

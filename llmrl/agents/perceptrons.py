@@ -51,7 +51,7 @@ class FusedAdam:
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         if state.keys() != {"steps", "mean", "square"}:
-            raise ConfigError("an optimizer's state that an earlier version of llmrl has written: begin the run anew")
+            raise ConfigError("an optimizer's state of an earlier version of llmrl: make the run anew (rerun=true)")
         for name, value in state.items():
             getattr(self, name).copy_(value)
 
@@ -121,8 +121,8 @@ class Perceptrons:
         for k, net in enumerate(self.layers):
             for layer, matrices in zip(net, self.matrices):
                 layer.weight.data, layer.bias.data = matrices[k, :-1].t(), matrices[k, -1]
-        on_cpu = weights.device.type == "cpu"
-        self._arrays = [matrices[0].numpy() for matrices in self.matrices] if on_cpu else None
+        self.batched = weights.device.type != "cpu"  # all networks at once; on a CPU one after the other is faster
+        self._arrays = None if self.batched else [matrices[0].numpy() for matrices in self.matrices]
         self._passes: dict[tuple[int, int, int], _Pass] = {}
 
     def _matrices(self, rows: Tensor) -> list[Tensor]:
@@ -187,30 +187,29 @@ class Perceptrons:
 class _Pass:
     """A forward pass for one size of batch, and its backward pass: all views and intermediate results, made once.
 
-    On a CPU networks are computed one after the other, each by products of matrices; elsewhere all at once, by batched
-    products. `chains` are what is computed at once.
+    Networks are computed one after the other, each by products of matrices, or all at once, by batched products.
+    `chains` are what is computed at once.
     """
 
     def __init__(self, net: Perceptrons, groups: int, batch: int, every: int, widths: list[int]) -> None:
         self.batch, self.learns, self.relu = batch, net._adam is not None, net.activation == "relu"
         numbers = range(len(net.weights))[::every]
         self.n, per_group = len(numbers), len(numbers) // groups
-        one_by_one = net.weights.device.type == "cpu"
-        self.product = torch.mm if one_by_one else torch.bmm
+        self.product = torch.bmm if net.batched else torch.mm
 
         def ones(*shape: int) -> Tensor:
             """Whose rows begin every 64 bytes, as products like it."""
             *before, last = shape
             return net.weights.new_ones(*before, last + -last % ALIGNED)[..., :last]
 
-        inputs = ones(groups, 1 if one_by_one else per_group, batch, net.n_in + 1)
+        inputs = ones(groups, per_group if net.batched else 1, batch, net.n_in + 1)
         stops = [sum(widths[: i + 1]) for i in range(len(widths))]
         self.places = [inputs[..., stop - width : stop] for stop, width in zip(stops, widths)]
         hidden = [m for _, m in net.shapes[:-1]]
         self.out_shape = self.n, batch, net.shapes[-1][1]
         gradients = net._matrices(net.adam.gradient) if self.learns else []
         self.chains = []
-        if one_by_one:
+        if not net.batched:
             shared = None if self.learns else [ones(batch, m + 1) for m in hidden]
             for i, k in enumerate(numbers):
                 x = [inputs[i // per_group, 0], *(shared or [ones(batch, m + 1) for m in hidden])]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from llmrl.agents.capturable import Learn, Stackable, each, side_by_side
-from llmrl.agents.cuda_graphs import CUDAGraphs
+from llmrl.agents.capturable import Stackable, each, side_by_side
+from llmrl.agents.cuda_graphs import CUDAGraphs, Learn
 from llmrl.checks import ConfigError
 from llmrl.contracts.agent import Agent
 from llmrl.contracts.replay import Batch

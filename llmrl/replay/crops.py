@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from llmrl.checks import ConfigError
 from llmrl.contracts.explorer import Clock
 from llmrl.contracts.replay import Batch, ReplayBuffer, Step
+from llmrl.replay.mirror import Mirror, wanted
 from llmrl.replay.ring import Ring, Sampling
 from llmrl.replay.uniform import UniformReplay
 
@@ -61,6 +62,7 @@ class CropReplay(ReplayBuffer):
             oldest=np.zeros(capacity, np.int64),  # no step from this one on needs a crop before this number
         )
         self.current = np.full((n_envs, self.n_crops), -room)  # numbers of the newest crops; at first, none
+        self.mirrors: dict[str, Mirror] = {}
         self.first = 0  # number of the oldest step whose crops are all there
 
     def add(self, step: Step) -> None:
@@ -111,11 +113,16 @@ class CropReplay(ReplayBuffer):
         """Crops (batch, crops) -> their parts of the observations."""
         import torch
 
+        if not self.mirrors and wanted(agent.device):
+            self.mirrors = {key: Mirror([self.crops], key, agent.device) for key in IMAGE}
         place = number % self.crops.capacity
-        taken = {key: self.crops.columns[key].take(place, axis=0) for key in IMAGE}
-        return {
-            key: torch.from_numpy(part.reshape(-1, *self.shapes[key])).to(agent.device) for key, part in taken.items()
-        }
+
+        def taken(key: str) -> "Tensor":
+            if self.mirrors:
+                return self.mirrors[key].take(place)
+            return torch.from_numpy(self.crops.columns[key].take(place, axis=0))
+
+        return {key: taken(key).reshape(-1, *self.shapes[key]) for key in IMAGE}
 
     def after(self, batch: Batch, out: Mapping[str, "Tensor"]) -> None:
         """Nothing to take back."""

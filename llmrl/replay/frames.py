@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from llmrl.contracts.explorer import Clock
 from llmrl.contracts.replay import Batch, OneStepRows, Step
+from llmrl.replay.mirror import Mirror, wanted
 from llmrl.replay.ring import Ring, Sampling
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class FrameReplay(OneStepRows):
             for i in range(n_envs)
         ]
         self.places, self.rewards = n_envs * steps, self.reward.reshape(-1)
+        self.mirror: Mirror | None = None
         self.starts = np.ones(n_envs, bool)  # the next step is the first of an episode
         self.first = np.zeros(n_envs, np.int64)  # number of the oldest step whose frames are all there
 
@@ -125,8 +127,11 @@ class FrameReplay(OneStepRows):
     def batch(self, place: NDArray, agent: "Agent", final: NDArray | None = None) -> Batch:
         import torch
 
+        if self.mirror is None and wanted(agent.device):
+            self.mirror = Mirror(self.frames, "frame", agent.device)
+
         def tensor(array: NDArray) -> "Tensor":
-            return torch.from_numpy(array).to(agent.device)
+            return torch.from_numpy(array).to(agent.device, non_blocking=True)
 
         if final is None:
             final = place
@@ -137,20 +142,23 @@ class FrameReplay(OneStepRows):
             obs = self._frames(place, np.arange(1 - self.stack, 1))
             next_obs = self._frames(final, np.arange(2 - self.stack, 2))
         return Batch(
-            obs=tensor(stacked(obs)),
+            obs=stacked(obs),
             action=tensor(self.action.reshape(-1, *self.action.shape[2:])[place]),
             reward=tensor(self.rewards[place]),
-            next_obs=tensor(stacked(next_obs)),
+            next_obs=stacked(next_obs),
             terminated=tensor(self.terminated.reshape(-1)[final]),
             discount=self.sampling.discount,
         )
 
-    def _frames(self, place: NDArray, offsets: NDArray) -> NDArray:
+    def _frames(self, place: NDArray, offsets: NDArray) -> "NDArray | Tensor":
         """(len(offsets), batch, *image): frames that lie so far from the newest one of each step's obs."""
         n_frames = self.frame.shape[1]
         env = place // self.action.shape[1]
         number = self.ends_with.reshape(-1)[place] + offsets[:, None]
-        return self.frame.reshape(-1, *self.frame.shape[2:]).take(env * n_frames + number % n_frames, axis=0)
+        at = env * n_frames + number % n_frames
+        if self.mirror is not None:
+            return self.mirror.take(at)
+        return self.frame.reshape(-1, *self.frame.shape[2:]).take(at, axis=0)
 
     def after(self, batch: Batch, out: Mapping[str, "Tensor"]) -> None:
         """Nothing to take back."""
@@ -165,17 +173,20 @@ class FrameReplay(OneStepRows):
         self.starts[:] = state["starts"]
 
 
-def stacked(frames: NDArray) -> NDArray:
+def stacked(frames: "NDArray | Tensor") -> "Tensor":
     """(stack, batch, height, width) -> (batch, stack, height, width), with a pixel's frames side by side in memory.
 
     That is how convolutions want them, and OpenCV interleaves frames five times as fast as torch's copy does; the
     batch is one tall image to it.
     """
     import cv2
+    import torch
 
+    if isinstance(frames, torch.Tensor):
+        return frames.transpose(0, 1).contiguous(memory_format=torch.channels_last)
     stack, n, *image = frames.shape
     if stack == 1:
-        return frames[0][:, None]
+        return torch.from_numpy(frames[0][:, None])
     out = np.empty((n, *image, stack), np.uint8)
     cv2.merge(tuple(frames.reshape(stack, n, -1)), out.reshape(n, -1, stack))
-    return out.transpose(0, 3, 1, 2)
+    return torch.from_numpy(out.transpose(0, 3, 1, 2))

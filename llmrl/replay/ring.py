@@ -17,6 +17,7 @@ class Ring:
         self.columns = columns
         self.capacity = len(next(iter(columns.values())))
         self.total = 0  # rows ever appended
+        self.loads = 0  # calls of `load`
 
     @property
     def oldest(self) -> int:
@@ -46,6 +47,7 @@ class Ring:
             raise ValueError(f"the chunk has the columns {sorted(rows)}, this replay buffer {sorted(self.columns)}")
         length = len(next(iter(rows.values())))
         keep = min(length, self.capacity)
+        self.loads += 1
         self.total = start + length - keep
         at = self.advance(keep)
         for name, column in self.columns.items():

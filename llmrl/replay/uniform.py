@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from llmrl.contracts.explorer import Clock
 from llmrl.contracts.replay import Batch, OneStepRows, Step
+from llmrl.replay.mirror import Mirror, wanted
 from llmrl.replay.ring import Ring, Sampling
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class UniformReplay(OneStepRows):
         width = self.after_action + 2 + self.obs_size
         self.ring = Ring(row=np.zeros((capacity, width), np.float32))
         self.rewards = self.ring.columns["row"][:, self.after_action]
+        self.mirror: Mirror | None = None
 
     def add(self, step: Step) -> None:
         n, a = len(step.reward), self.after_action
@@ -82,8 +84,13 @@ class UniformReplay(OneStepRows):
     def batch(self, place: NDArray, agent: "Agent", final: NDArray | None = None) -> Batch:
         import torch
 
+        if self.mirror is None and wanted(agent.device):
+            self.mirror = Mirror([self.ring], "row", agent.device)
+
         def rows(at: NDArray) -> "Tensor":
-            return torch.from_numpy(self.ring.columns["row"].take(at, axis=0)).to(agent.device)
+            if self.mirror is not None:
+                return self.mirror.take(at)
+            return torch.from_numpy(self.ring.columns["row"].take(at, axis=0))
 
         first = rows(place)
         end = first if final is None else rows(final)

@@ -16,6 +16,8 @@ from small_agents import FRAMES, box, config, make, random_batch, vectors
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from llmrl.agents.perceptrons import Perceptrons
+
 ARMS, TORQUES, OBS = spaces.Discrete(3), box([-1, -2], [1, 3]), vectors(5)
 ACTING = {
     "td3": ("td3", OBS, TORQUES, {}),
@@ -104,3 +106,17 @@ def test_what_is_not_capturable_is_found():
     assert any("randn" in one for one in seen.found)
     with pytest.raises(Exception, match="meta"), torch.no_grad():
         float(batch.reward.sum())
+
+
+@pytest.mark.parametrize("case", ["td3", "ddpg", "sac", "dqn"])
+def test_networks_computed_at_once_as_on_a_gpu_are_those_computed_one_after_the_other(case):
+    (one, batch), (other, _) = agent_and_batch(case, "cpu"), agent_and_batch(case, "cpu")
+    for part in vars(other).values():
+        if isinstance(part, Perceptrons):
+            part.batched = True
+    for _ in range(6):
+        mine, its = one.update(batch), other.update(batch)
+        torch.testing.assert_close(mine, its, rtol=1e-5, atol=1e-6)
+    for part, same in zip(vars(one).values(), vars(other).values()):
+        if isinstance(part, Perceptrons):
+            torch.testing.assert_close(part.weights, same.weights, rtol=1e-5, atol=1e-6)
