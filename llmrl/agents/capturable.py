@@ -77,7 +77,7 @@ class Stackable(Capturable):
 
     @classmethod
     def can_stack(cls, config: Any, observation_space: gym.Space) -> bool:
-        """Whether `learn_together` is all of the update of such an agent, for any number of seeds."""
+        """Whether `learn_together` is all of the update, for any number of seeds."""
         return cls.learn is Stackable.learn and cls.update is Capturable.update
 
     @property

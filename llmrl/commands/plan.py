@@ -183,9 +183,9 @@ def to_stack(run, overrides: Sequence[str]) -> bool:
     otherwise, and where it is possible. Where the environment cannot be made, the runs themselves will say so."""
     if "compute.stack=false" in overrides or (run.device == "cpu" and "compute.stack=true" not in overrides):
         return False
+    from llmrl.build import check_stackable
     from llmrl.config import from_node
     from llmrl.hydra_compose import compose
-    from llmrl.runs.stacked import check_stackable
 
     try:
         node = compose(list(overrides))

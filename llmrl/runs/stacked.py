@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from llmrl.checks import ConfigError
 from llmrl.runs.files import remove_empty, topmost_missing
@@ -15,9 +15,6 @@ from llmrl.runs.finished import finished_before
 from llmrl.runs.identity import INTERRUPTED
 from llmrl.runs.lifecycle import REFUSED, RunResult, carry_out, check_here
 from llmrl.runs.stop import Stop
-
-if TYPE_CHECKING:
-    from llmrl.config import Config
 
 Job = tuple[dict[str, Any], list[str]]  # a composed node, and the overrides that made it
 LOOK_EVERY_S = 0.1  # how soon a signal, which the main thread alone hears, reaches the runs
@@ -45,6 +42,7 @@ def _but_seed(node: dict[str, Any]) -> dict[str, Any]:
 
 def refusals(jobs: Sequence[Job]) -> list[str]:
     """Why groups cannot be trained, before any of the jobs is run. A group that is finished needs nothing any more."""
+    from llmrl.build import check_stackable
     from llmrl.config import from_node, method_of
 
     wrong = []
@@ -66,30 +64,6 @@ def refusals(jobs: Sequence[Job]) -> list[str]:
 
 def _but_rerun(node: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in node.items() if key != "rerun"}
-
-
-def check_stackable(config: "Config") -> None:
-    """Raises ConfigError where updates of several seeds cannot be made as one. Makes the environment (an agent may be
-    stackable with some observations only), and no agent."""
-    from llmrl import build
-    from llmrl.agents.capturable import Stackable
-    from llmrl.config import agent_of, method_of
-
-    names = config.choices
-    method = method_of(names["method"])
-    if not method.trains or method.artifact is not None:
-        raise ConfigError(f"compute.stack: method={names['method']} trains no agent by itself. Leave it out")
-    cls = agent_of(names["agent"])
-    if issubclass(cls, Stackable):
-        env = build.make_env(config, "eval")
-        env.close()
-        build.check_actions(config, env)
-        if cls.can_stack(config.agent, env.observation_space):
-            return
-    raise ConfigError(
-        f"compute.stack: updates of agent={names['agent']} in env={names['env']} cannot be made for several seeds at "
-        "once. Those of td3, ddpg, sac and dqn can (vector observations, neither dueling nor noisy). Leave it out"
-    )
 
 
 def carry_out_together(jobs: Sequence[Job], tell: Callable[[str], None], stop: Stop | None = None) -> list[RunResult]:
