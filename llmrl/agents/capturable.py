@@ -5,6 +5,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
+import gymnasium as gym
 import torch
 from torch import Tensor
 
@@ -74,10 +75,14 @@ class Stackable(Capturable):
             Metrics, (seeds,) each.
         """
 
+    @classmethod
+    def can_stack(cls, config: Any, observation_space: gym.Space) -> bool:
+        """Whether `learn_together` is all of the update, for any number of seeds."""
+        return cls.learn is Stackable.learn and cls.update is Capturable.update
+
     @property
     def stackable(self) -> bool:
-        """Whether `learn_together` is all of its update, for any number of seeds."""
-        return type(self).learn is Stackable.learn and type(self).update is Capturable.update
+        return self.can_stack(self.config, self.observation_space)
 
     def features(self, obs: Any) -> Any:
         """What the networks see of (batch, *obs)."""

@@ -45,8 +45,7 @@ class Lockstep:
         """The update of a training's agent. Raises ConfigError where it cannot be made together with others'."""
         if not (isinstance(agent, Stackable) and agent.stackable):
             raise ConfigError(
-                f"compute.stack: updates of this {type(agent).__name__} cannot be made for several seeds at once; "
-                "those of TD3, DDPG, SAC and DQN (vector observations, neither dueling nor noisy) can. Leave it out"
+                f"compute.stack: updates of this {type(agent).__name__} cannot be made for several seeds at once"
             )
 
         def update(batch: Batch) -> Mapping[str, Tensor]:

@@ -36,7 +36,7 @@ ALLOWED = {
     "runs/artifacts": {"checks", "config"},
     "runs/kept_wrapper": {"config"},
     "runs/lifecycle": {"build", "checks", "config", "context", "contracts", "llm", "report"},
-    "runs/stacked": {"loops"},  # the runs of a stack meet in their updates
+    "runs/stacked": {"build", "checks", "config", "context", "loops"},  # the runs of a stack meet in their updates
     "report": {"config", "contracts", "llm", "papers", "runs", *LEAVES},
     "config": {"contracts", "agents", "envs", "hydra_session", "llm", "methods", *LEAVES},
     "build": {"contracts", "config", "envs", "limits", "runs", *LEAVES},
