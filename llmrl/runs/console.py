@@ -93,7 +93,7 @@ class TrainingProgress:
             yield
         except Exception as error:
             self._enabled = False
-            print(f"{self._name}log.progress: the display stopped ({type(error).__name__}: {error})", file=sys.stderr)
+            self._say(f"log.progress: the display stopped ({type(error).__name__}: {error})")
 
     def _show(self, clock: Clock, facts: dict[str, Any]) -> None:
         if warning := facts.pop("warning", None):
@@ -110,7 +110,7 @@ class TrainingProgress:
             self._bar(completed=steps, facts=text)
         elif time.monotonic() - self._line_at > LINE_EVERY_S or steps >= self._total:
             self._line_at = time.monotonic()
-            print(f"{self._name}{steps:>9,}/{self._total:,} {self._unit} · {text}", file=sys.stderr, flush=True)
+            self._say(f"{steps:>9,}/{self._total:,} {self._unit} · {text}")
 
     def waiting(self, text: str, failed: bool) -> None:
         """Shows what training waits for, until it goes on; a line for each try that failed, else now and then."""
@@ -118,7 +118,11 @@ class TrainingProgress:
             self._bar(facts=text)
         elif self._enabled and (failed or time.monotonic() - self._waiting_at > LINE_EVERY_S):
             self._waiting_at = time.monotonic()
-            print(f"{self._name}{text}", file=sys.stderr, flush=True)
+            self._say(text)
+
+    def _say(self, text: str) -> None:
+        """A line, in one piece: other runs' threads write as well."""
+        print(f"{self._name}{text}\n", end="", file=sys.stderr, flush=True)
 
     def _per_second(self, steps: int) -> float:
         now = time.monotonic()

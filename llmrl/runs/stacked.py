@@ -42,11 +42,14 @@ def _but_seed(node: dict[str, Any]) -> dict[str, Any]:
 
 def refusals(jobs: Sequence[Job]) -> list[str]:
     """Why groups cannot be trained, before any of the jobs is run. A group that is finished needs nothing any more."""
-    from llmrl.build import check_stackable
+    groups = [group for group in groups_of(jobs) if len(group) > 1]
+    if not groups:
+        return []
+    from llmrl.build import check_stackable  # torch
     from llmrl.config import from_node, method_of
 
     wrong = []
-    for group in groups_of(jobs):
+    for group in groups:
         left = []
         for i in group:
             node, overrides = jobs[i]
