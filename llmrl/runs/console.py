@@ -28,13 +28,13 @@ class Display:
 
     def __init__(self) -> None:
         self.console = Console(file=sys.stderr, highlight=False)  # a file, so that rich asks what it can encode
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()  # also of who prints beside it
         self._bars: Progress | None = None
         self._running = 0
 
     def begin(self, name: str, unit: str, total: int) -> Callable[..., None]:
         """A new bar, to be ended with `end`. Returns what updates it."""
-        with self._lock:
+        with self.lock:
             if self._bars is None:
                 facts = TextColumn("{task.fields[unit]} · {task.fields[facts]}", markup=False)
                 columns = (BarColumn(None), MofNCompleteColumn(), facts, TimeElapsedColumn(), TextColumn("<"),
@@ -48,7 +48,7 @@ class Display:
 
     def end(self) -> None:
         """The last one of them takes the display away."""
-        with self._lock:
+        with self.lock:
             self._running -= 1
             if self._bars is not None and not self._running:
                 bars, self._bars = self._bars, None

@@ -83,12 +83,17 @@ def carry_out_together(jobs: Sequence[Job], tell: Callable[[str], None], stop: S
 
     def live(seat: int, node: dict[str, Any], overrides: list[str]) -> None:
         name = f"seed {node['seed']}: "
+
+        def said(text: str) -> None:
+            with display.lock:  # not in the middle of its last lines
+                tell(type(text)(name + text.strip()))  # an End stays one
+
         try:
             ended[seat] = carry_out(
                 node,
                 overrides,
                 stop=stops[seat],
-                tell=lambda text: tell(type(text)(name + text.strip())),  # an End stays one
+                tell=said,
                 together=lambda agent: lockstep.update(seat, agent),
                 progress=partial(TrainingProgress, name=name, display=display),
             )
