@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from llmrl.agents.capturable import Learn, Stackable, each, side_by_side
-from llmrl.agents.cuda_graphs import CUDAGraphs
+from llmrl.agents.capturable import Stackable, each, side_by_side
+from llmrl.agents.cuda_graphs import CUDAGraphs, Learn
 from llmrl.checks import ConfigError
 from llmrl.contracts.agent import Agent
 from llmrl.contracts.replay import Batch
@@ -17,7 +17,7 @@ Update = Callable[[Batch], Mapping[str, Tensor]]
 
 
 @dataclass(eq=False)
-class _Wish:
+class _Request:
     """What a training waits for."""
 
     seat: int
@@ -37,7 +37,7 @@ class Lockstep:
     def __init__(self, seats: int) -> None:
         self._changed = threading.Condition()
         self._here = seats
-        self._waiting: list[_Wish] = []
+        self._waiting: list[_Request] = []
         self._stacked: tuple[list[Stackable], Stackable] | None = None  # whose networks are views of whose
         self._learn: Learn
 
@@ -45,19 +45,18 @@ class Lockstep:
         """The update of a training's agent. Raises ConfigError where it cannot be made together with others'."""
         if not (isinstance(agent, Stackable) and agent.stackable):
             raise ConfigError(
-                f"compute.stack: updates of this {type(agent).__name__} cannot be made for several seeds at once; "
-                "those of TD3, DDPG, SAC and DQN (vector observations, neither dueling nor noisy) can. Leave it out"
+                f"compute.stack: updates of this {type(agent).__name__} cannot be made for several seeds at once"
             )
 
         def update(batch: Batch) -> Mapping[str, Tensor]:
-            wish = _Wish(seat, agent, batch)
+            request = _Request(seat, agent, batch)
             with self._changed:
-                self._waiting.append(wish)
+                self._waiting.append(request)
                 self._go_on()
-                self._changed.wait_for(lambda: wish.out is not None or wish.error is not None)
-            if wish.out is None:
-                raise RuntimeError(f"the update of several seeds at once failed: {wish.error}") from wish.error
-            return wish.out
+                self._changed.wait_for(lambda: request.out is not None or request.error is not None)
+            if request.out is None:
+                raise RuntimeError(f"the update of several seeds at once failed: {request.error}") from request.error
+            return request.out
 
         return update
 
@@ -70,21 +69,21 @@ class Lockstep:
     def _go_on(self) -> None:
         if not self._waiting or len(self._waiting) < self._here:
             return
-        fewest = min(wish.agent.updates for wish in self._waiting)
-        first = sorted((w for w in self._waiting if w.agent.updates == fewest), key=lambda wish: wish.seat)
-        self._waiting = [wish for wish in self._waiting if wish not in first]
+        fewest = min(request.agent.updates for request in self._waiting)
+        first = sorted((w for w in self._waiting if w.agent.updates == fewest), key=lambda request: request.seat)
+        self._waiting = [request for request in self._waiting if request not in first]
         try:
             self._update(first)
         except Exception as error:  # each training ends by it
-            for wish in first:
-                wish.error = error
+            for request in first:
+                request.error = error
         self._changed.notify_all()
 
-    def _update(self, wishes: list[_Wish]) -> None:
-        if len(wishes) == 1:
-            wishes[0].out = wishes[0].agent.update(wishes[0].batch)
+    def _update(self, requests: list[_Request]) -> None:
+        if len(requests) == 1:
+            requests[0].out = requests[0].agent.update(requests[0].batch)
             return
-        agents = [wish.agent for wish in wishes]
+        agents = [request.agent for request in requests]
         if self._stacked is None or self._stacked[0] != agents:
             self._stacked = agents, agents[0].stacked(agents)
             learn = self._stacked[1].learn_together
@@ -93,10 +92,10 @@ class Lockstep:
         for agent in agents:
             agent.updates += 1
         stacked.updates = agents[0].updates
-        noises = [wish.agent.noise(len(wish.batch.reward)) for wish in wishes]
+        noises = [request.agent.noise(len(request.batch.reward)) for request in requests]
         noise = stacked.on_device(each(lambda *parts: torch.stack(parts), *noises))
-        batch = side_by_side([wish.batch for wish in wishes], stacked.features)
+        batch = side_by_side([request.batch for request in requests], stacked.features)
         with torch.no_grad():
             out = self._learn(batch, noise, due=stacked.due())
-        for i, wish in enumerate(wishes):
-            wish.out = {name: value[i] for name, value in out.items()}
+        for i, request in enumerate(requests):
+            request.out = {name: value[i] for name, value in out.items()}
