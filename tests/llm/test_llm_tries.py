@@ -178,7 +178,7 @@ def test_words_stop_asking_where_the_answer_stays_the_same(tmp_path: Path, monke
 def test_programs_are_asked_for_no_more_where_the_answer_stays_the_same(tmp_path: Path) -> None:
     with Server("nothing") as server:
         found = object.__new__(explorllm_programs.Search)
-        found.llm, found.progress = client(tmp_path, hosted(server)), lambda text: None
+        found.llm, found.progress, found.seen = client(tmp_path, hosted(server)), lambda text: None, None
         assert found._first("planner", QUESTION, 3) is None
         assert found._candidates(QUESTION, 6) == [None] * 6
         assert len(server.requests) == 4
