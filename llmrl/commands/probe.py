@@ -11,8 +11,9 @@ seconds and tokens of an answer; what the calls of the whole run would come to; 
 What was asked is kept in outputs/probes/, so the same command goes on where it was interrupted, and a larger N asks the
 rest. --table shows all that is there, by model, and writes it beside as markdown and csv.
 
-Exit codes: 0 all was asked, 2 the command is invalid, or the server refuses it; 75 try again later (the server does not
-answer, a budget is spent, another process asks the same); 128 + n stopped by signal n.
+Exit codes: 0 all was asked, 1 a fault, such as a damaged transcript, 2 the command is invalid or refused by the server,
+75 try again later (the server does not answer, a budget is spent, another process asks the same), 128 + n stopped by
+signal n.
 """
 
 import argparse
@@ -55,6 +56,7 @@ def _probe(overrides: list[str], n: int) -> int:
     from llmrl.config import from_node
     from llmrl.hydra_compose import compose
     from llmrl.llm import client
+    from llmrl.llm.transcript import ReplayError
     from llmrl.probes import Alive, Probe
     from llmrl.runs.stop import Paused, Stop, Stopped
 
@@ -76,6 +78,8 @@ def _probe(overrides: list[str], n: int) -> int:
             return 0
     except Alive as error:
         return _say(f"llmrl probe: {error}", TRY_LATER)
+    except ReplayError as error:
+        return _say(f"llmrl probe: {error}", FAILURE)
     except Paused as error:
         return _say(str(error), TRY_LATER if error.later else BAD_INPUT)
     except Stopped as error:

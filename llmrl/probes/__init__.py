@@ -1,6 +1,6 @@
 """What `llmrl probe` has asked: a directory for each model, method and environment, below outputs/probes/.
 
-probe.json    what was asked: method, env, llm, as they count for a run's id
+probe.json    what was asked: method, env, llm, as they count for a run's id, and the prompts
 llm.jsonl     calls and verdicts, as a run's
 timing.jsonl  seconds of each call
 result.json   the numbers
@@ -52,6 +52,7 @@ class Probe:
         self.questions = questions_of(config)
         whole = identity(config, ("llm", *method_of(name).reads(config.method)))
         who = {key: whole[key] for key in ("method", "env", "llm")} | {"name": name}
+        who["prompts"] = run_id({q.purpose: q.messages(0, {}) for q in self.questions})  # other ones: another probe
         self.title = f"{config.llm.model}: {name} on {env}"
         folder = "-".join(part.replace("/", "-") for part in (name, env, Path(config.llm.model).name))
         self.path = Path(config.compute.outputs) / "probes" / f"{folder}-{run_id(who)}"

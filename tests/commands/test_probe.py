@@ -12,6 +12,7 @@ from llm_server import HANG, Answer, Server
 
 from llmrl.commands.probe import main
 from llmrl.contracts.probe import Question
+from llmrl.methods.lesr import prompts as lesr_prompts
 from llmrl.probes.asking import calls_of, whole_run
 from llmrl.runs.files import read_json, read_jsonl
 
@@ -101,6 +102,17 @@ def test_the_same_command_asks_nothing_again_and_a_larger_n_the_rest(probe, tmp_
         assert result(tmp_path)["purposes"]["lesr.sample"]["answers"] == 4
         assert len(read_jsonl(below(tmp_path, "timing.jsonl")[0])) == 4
         probe("-n", "1", *args, "llm.temperature=0.5")  # another model, as it were
+    assert len(below(tmp_path, "result.json")) == 2
+
+
+def test_other_prompts_are_another_probe(probe, tmp_path, monkeypatch):
+    """Who works on a prompt compares the new one with the old one, and mixes no answers of both."""
+    args = ["-n", "2", "method=lesr", "env=classic/pendulum", "agent=td3", "method.search.states=50"]
+    assert probe(*args).code == 0
+    first = lesr_prompts.first
+    shorter = {"role": "user", "content": "Be short."}
+    monkeypatch.setattr(lesr_prompts, "first", lambda asker: [*first(asker), shorter])
+    assert probe(*args).code == 0
     assert len(below(tmp_path, "result.json")) == 2
 
 
