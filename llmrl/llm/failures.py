@@ -10,6 +10,7 @@ HINTS = {  # what to change, by reason
     "rate_limit": "llm.retries, llm.retry_wait_max_s and llm.retry_after_max_s say how long it is waited",
     "server_error": "llm.retries and llm.retry_wait_max_s say how long it is waited",
     "connection": "llm.api_base says where the server is",
+    "server_died": "llm.weights needs more memory than is free, or llama.cpp crashes over it",
     "redirected": "llm.api_base has to be the address at which the server answers itself",
     "not_found": "llm.model, llm.provider and llm.api_base say what is asked where",
     "bad_request": "llm.model, llm.temperature and llm.max_tokens say what is asked for",

@@ -193,7 +193,10 @@ class _Life:
                 ctx = context.RunContext(
                     config, directory.path, self.stop, self.log, report, directory.set_status, self.together
                 )
-                result = self.method.run(ctx)
+                try:
+                    result = self.method.run(ctx)
+                finally:
+                    ctx.close()
         if asks and "llm" not in result:
             result["llm"] = {"model": config.llm.model, **ctx.llm.usage()}
         self.log.flush()
@@ -241,6 +244,8 @@ class _Life:
                 self.tell(End(f"\n{text}"))
                 self.stop.chain()
                 return RunResult(self.path, INTERRUPTED, 128 + error.signum, message=text)
+            case Paused() if not self.named:  # weights on a hub that cannot be reached, say
+                return self._ended(REFUSED, TRY_LATER, str(error))
             case Paused():
                 status, code = (PAUSED, TRY_LATER) if error.later else (FAILED, BAD_INPUT)
                 self.directory.set_status(status, reason=str(error))
