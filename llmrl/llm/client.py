@@ -157,7 +157,7 @@ class LLM:
             call = f"{purpose} {index}, try {attempt + 1} of {config.retries + 1}"
             most = BODY_BYTES + BODY_BYTES_PER_CHAR * config.max_answer_chars
             exchange = wire.Exchange(most, time.monotonic() + config.timeout_s)
-            address = self._address(f"{purpose} {index}")
+            address = self._address(purpose, index)
             start = time.perf_counter()
             try:
                 answer = self._attempt(messages, json_mode, exchange, call, *address)
@@ -168,8 +168,8 @@ class LLM:
                 status = exchange.status() or getattr(error, "status_code", None) or 0
                 reason = failures.name(error, status, json_mode)
                 detail = clean(redact(failures.text(error), config.key_env))[:DETAIL_CHARS]
-                if self._local is not None and not self._local.alive():
-                    reason, detail = SERVER_DIED, f"the process of the local server (pid {self._local.pid}) has ended"
+                if self._local is not None and (died := self._local.death(0.5)):
+                    reason, detail = SERVER_DIED, died
             self.transcript.failure(purpose, index, reason, detail)
             if reason == "json_mode_refused":  # then the prompt alone has to ask for it
                 self._json_mode = False
@@ -189,14 +189,14 @@ class LLM:
             self._waits().wait(wait)
             attempt += 1
 
-    def _address(self, call: str) -> tuple[str | None, str | None]:
+    def _address(self, purpose: str, index: str) -> tuple[str | None, str | None]:
         """Where the model is asked, and with which key; a local model's server is started first."""
         if self._local is None:
             # a server of one's own never gets a key that litellm would find in the environment
             return self.config.api_base, key_of(self.config.key_env) or ("none" if self.config.api_base else None)
-        if self._local.alive():
-            return self._local.address(self._waits())
-        told = f"waits for the local server of {self.config.model}, for {call}: {{:.0f}} s"
+        if died := self._local.death():  # between two calls
+            self.transcript.failure(purpose, index, SERVER_DIED, died)
+        told = f"waits for the local server of {self.config.model}, for {purpose} {index}: {{:.0f}} s"
         try:
             return in_thread(
                 lambda: self._local.address(self._aside), self._waits(), LOADING_S,  # type: ignore[union-attr]

@@ -7,6 +7,7 @@ runs. See keeper.py.
 import fcntl
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -31,12 +32,11 @@ PACKAGE = "xllamacpp"
 
 
 class LocalServer:
-    """The server that one run asks; `close` lets go of it. Which weights they were is recorded: `weights`."""
+    """The server that one run asks; `close` lets go of it."""
 
     def __init__(self, config: Config, expected: str | None = None) -> None:
-        """`expected`: the sha256 that the run began with. Raises as `check`."""
+        """`expected`: the sha256 of the weights that the run began with."""
         self.config = config
-        self.restarts = 0
         self._expected = expected
         self._connection: socket.socket | None = None
         self._about: dict[str, Any] = {}
@@ -47,18 +47,21 @@ class LocalServer:
             self._connect(stop)
         return self._about["api_base"], self._about["key"]
 
-    @property
-    def pid(self) -> int | None:
-        return self._about.get("pid")
+    def death(self, patience_s: float = 0.0) -> str:
+        """Says of a server that has ended while this run was connected to it that it has, once; else ""."""
+        if self._connection is None or self.alive(patience_s):
+            return ""
+        self.close()
+        return f"the process of the local server (pid {self._about['pid']}) has ended"
 
-    def alive(self) -> bool:
-        """Whether the server that this run is connected to still runs: the kernel tells at once when it does not."""
+    def alive(self, patience_s: float = 0.0) -> bool:
+        """Whether the server that this run is connected to still runs: the kernel closes the connection of one that
+        does not. `patience_s`: for the kernel, which closes a process's connections one after the other."""
         if self._connection is None:
             return False
+        readable, _, _ = select.select([self._connection], [], [], patience_s)
         try:
-            return self._connection.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK) != b""
-        except BlockingIOError:
-            return True
+            return not readable or self._connection.recv(1, socket.MSG_PEEK) != b""
         except OSError:
             return False
 
