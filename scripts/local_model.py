@@ -125,12 +125,12 @@ def from_hub(weights: Weights, folder: Path, say: bool) -> Path:
     owner, name, file = weights.hub.split("/", 2)
     address = f"https://huggingface.co/{owner}/{name}/resolve/main/{file}"
     try:
-        with urlopen(Request(address, headers={"Range": f"bytes={begin}-"}), timeout=60) as answer:
-            with joined.open("ab" if answer.status == 206 else "wb") as whole:
-                while block := answer.read(BLOCK):
-                    whole.write(block)
-                    if say and whole.tell() % (100 * BLOCK) < BLOCK:
-                        print(f"{whole.tell() / 1e9:.1f} of {weights.size / 1e9:.1f} GB", file=sys.stderr, flush=True)
+        answer = urlopen(Request(address, headers={"Range": f"bytes={begin}-"}), timeout=60)
+        with answer, joined.open("ab" if answer.status == 206 else "wb") as whole:
+            while block := answer.read(BLOCK):
+                whole.write(block)
+                if say and whole.tell() % (100 * BLOCK) < BLOCK:
+                    print(f"{whole.tell() / 1e9:.1f} of {weights.size / 1e9:.1f} GB", file=sys.stderr, flush=True)
     except (OSError, ValueError) as error:
         raise NotHere(f"{address}: {error}") from None
     return joined
@@ -163,9 +163,9 @@ def main() -> int:
         path = bring(weights, args.to)
     except (NotHere, OSError) as error:
         print(
-            f"The weights of {weights.what} could not be brought:\n{error}\nWhat has come is kept, and the same command "
-            "goes on with the rest. Any other GGUF file does as well: llmrl run … llm=local llm.weights=<file>, or "
-            "llm.weights=hf:<owner>/<repository>/<file>",
+            f"The weights of {weights.what} could not be brought:\n{error}\nWhat has come is kept, and the same "
+            "command goes on with the rest. Any other GGUF file does as well: llmrl run … llm=local "
+            "llm.weights=<file>, or llm.weights=hf:<owner>/<repository>/<file>",
             file=sys.stderr,
         )
         return 75

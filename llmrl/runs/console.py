@@ -84,6 +84,11 @@ class TrainingProgress:
             self._line_at = time.monotonic()
             print(f"{steps:>9,}/{self._total:,} {self._unit} · {text}", file=sys.stderr, flush=True)
 
+    def say(self, text: str) -> None:
+        """Prints a text above the bar, from any thread."""
+        with self._not_the_run():
+            self._console.print(text, markup=False, soft_wrap=True)
+
     def waiting(self, text: str, failed: bool) -> None:
         """Shows what training waits for, until it goes on; a line for each try that failed, else now and then."""
         if self._bar:

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import sys
 import tempfile
 import time
@@ -13,15 +14,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import CART_POLE, ROOT, below, only_run, run_directories, status
+from conftest import CART_POLE, ROOT, below, compose, only_run, run_directories, status
 
+from llmrl.checks import ConfigError
+from llmrl.config import from_node, identity
 from llmrl.llm.local import server
+from llmrl.llm.local import weights as weights_file
 from llmrl.runs.files import read_json, read_jsonl
-from llmrl.runs.identity import DONE, FAILED
+from llmrl.runs.identity import FAILED, PAUSED
 
 needs_llama_cpp = pytest.mark.skipif(importlib.util.find_spec("xllamacpp") is None, reason="pip install 'llmrl[local]'")
 ANSWERS = ["llm=local", "llm.context=2048", "llm.max_tokens=24"]
-EXPLORER = [*CART_POLE, "method=llm_explorer", "method.m=10", "method.calls=1", "method.analysis=false",
+EXPLORER = [*CART_POLE, "method=llm_explorer", "method.m=10", "method.k=2", "method.calls=1", "method.analysis=false",
             "method.max_tries=2", *ANSWERS]  # fmt: skip
 
 
@@ -147,3 +151,168 @@ def test_a_search_whose_programs_are_all_rejected_ends_as_documented(
     rows = read_jsonl(search / "llm.jsonl")
     assert [row["kind"] for row in rows] == ["call", "event"] * 2
     assert {row["reason"] for row in rows if row["kind"] == "event"} <= {"truncated", "no_code", "syntax"}
+
+
+# --- what can be wrong, without a model -------------------------------------------------------------------------------
+
+
+LOCAL = [*CART_POLE, "method=llm_explorer", "llm=local"]
+
+
+def gguf(path: Path, *, context_width: int = 64, cut: int = 0) -> Path:
+    """A file with the header of a small model, and one tensor; `cut` bytes are missing at its end."""
+
+    def text(value: str) -> bytes:
+        return struct.pack("<Q", len(value)) + value.encode()
+
+    numbers = {"block_count": 2, "embedding_length": context_width, "attention.head_count": 4, "vocab_size": 100}
+    entries = [text("general.architecture") + struct.pack("<I", 8) + text("llama")]
+    entries += [text(f"llama.{key}") + struct.pack("<II", 4, value) for key, value in numbers.items()]
+    tensors = [text(f"t{at}") + struct.pack("<IQIQ", 1, 8, 0, at) for at in (0, 1024)]
+    head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(entries)) + b"".join([*entries, *tensors])
+    path.write_bytes((head + b"\0" * 2048)[: len(head) + 2048 - cut])
+    return path
+
+
+@pytest.fixture
+def llama_cpp_is_here(monkeypatch):
+    """As far as `check` looks; nothing is started."""
+    monkeypatch.setattr(server, "find_spec", lambda name: name)
+
+
+def test_the_memory_that_serving_takes_follows_from_the_header(tmp_path):
+    model = weights_file.read(gguf(tmp_path / "a.gguf"))
+    assert (model.blocks, model.kv_width, model.vocabulary) == (2, 4 * (16 + 16), 100)
+    kv = 1000 * 2 * 128 * 2  # tokens, blocks, numbers, bytes
+    assert model.memory(2000) - model.memory(1000) == kv
+    assert model.memory(1000, gpu_layers=3) == model.memory(1000) - kv - model.size
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "is no GGUF file: it is empty"),
+        (b"PK\x03\x04 a zip", "is no GGUF file: it begins with"),
+        (b"GGUF" + struct.pack("<I", 99), "version 99"),
+        (b"GGUF" + struct.pack("<IQQ", 3, 0, 5) + b"\1", "is damaged"),
+    ],
+)
+def test_a_file_that_is_no_gguf(content, told, llama_cpp_is_here, llmrl_run, tmp_path):
+    (tmp_path / "w.gguf").write_bytes(content)
+    done = llmrl_run(*LOCAL, "llm.weights=w.gguf")
+    assert done.code == 2
+    assert "llm.weights" in done.err and told in done.err
+    assert run_directories(tmp_path) == []
+
+
+def test_a_download_that_was_cut_short(llama_cpp_is_here, llmrl_run, tmp_path):
+    gguf(tmp_path / "w.gguf", cut=1500)
+    done = llmrl_run(*LOCAL, "llm.weights=w.gguf")
+    assert (done.code, "is damaged" in done.err, "anew" in done.err) == (2, True, True)
+
+
+def test_weights_that_are_not_there_name_what_brings_some(llmrl_run):
+    done = llmrl_run(*LOCAL)
+    assert done.code == 2
+    assert "llm.weights: outputs/models/" in done.err and "make local-model" in done.err
+
+
+def test_the_extra_is_named_where_it_is_missing(monkeypatch, llmrl_run, tmp_path):
+    monkeypatch.setattr(server, "find_spec", lambda name: None)
+    gguf(tmp_path / "w.gguf")
+    done = llmrl_run(*LOCAL, "llm.weights=w.gguf")
+    assert (done.code, "llmrl[local]" in done.err) == (2, True)
+
+
+def test_more_memory_than_the_machine_has(llama_cpp_is_here, llmrl_run, tmp_path):
+    gguf(tmp_path / "w.gguf", context_width=65536)
+    done = llmrl_run(*LOCAL, "llm.weights=w.gguf", "llm.context=100000000")
+    assert done.code == 2
+    assert "needs" in done.err and "this machine has" in done.err and "llm.context" in done.err
+
+
+def test_more_memory_than_is_free_pauses(llama_cpp_is_here, runtime, monkeypatch, llmrl_run, tmp_path):
+    monkeypatch.setattr(weights_file, "available_memory", lambda: 1_000_000)
+    gguf(tmp_path / "w.gguf")
+    done = llmrl_run(*LOCAL, "llm.weights=w.gguf")
+    assert done.code == 75
+    assert "0.0 GB are free" in done.err
+    assert status(only_run(tmp_path)) == PAUSED
+
+
+def test_a_server_that_cannot_load_the_weights_says_so(llama_cpp_is_here, runtime, llmrl_run, tmp_path):
+    gguf(tmp_path / "w.gguf")  # a header alone
+    done = llmrl_run(*LOCAL, "llm.weights=w.gguf")
+    assert done.code == 2
+    assert "llm.weights: llama.cpp cannot serve" in done.err
+    assert not list(runtime.glob("*.sock"))
+
+
+def test_a_server_that_dies_twice_in_a_call_pauses_the_run(llama_cpp_is_here, monkeypatch, llmrl_run, tmp_path):
+    monkeypatch.setattr(server.LocalServer, "address", lambda self, stop: ("http://127.0.0.1:9/v1", "none"))
+    deaths = iter(["", "gone", "", "gone"])
+    monkeypatch.setattr(server.LocalServer, "death", lambda self, patience_s=0.0: next(deaths))
+    gguf(tmp_path / "w.gguf")
+    done = llmrl_run(*LOCAL, "llm.weights=w.gguf")
+    assert done.code == 75
+    assert "server_died 2x" in done.err and "llm.weights" in done.err
+
+
+def test_weights_that_changed_are_another_run(llama_cpp_is_here, monkeypatch, llmrl_run, tmp_path):
+    monkeypatch.setattr(weights_file, "available_memory", lambda: 1_000_000)  # both pause
+    gguf(tmp_path / "w.gguf")
+    assert llmrl_run(*LOCAL, "llm.weights=w.gguf").code == 75
+    run = only_run(tmp_path)
+    gguf(tmp_path / "w.gguf", context_width=128)
+    done = llmrl_run("--from", str(run))
+    assert done.code == 2
+    assert "llm.weights: the file is not the one that" in done.err
+    done = llmrl_run(*LOCAL, "llm.weights=w.gguf")
+    assert done.code == 75
+    assert f"llm.weights: the file is not the one that {run.relative_to(tmp_path)} began with" in done.err
+    assert len(run_directories(tmp_path)) == 2
+
+
+def test_a_name_is_no_part_of_the_id_and_a_settings_file_is_not_hashed_twice(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    whats = []
+    for name in ("a.gguf", "b.gguf"):
+        gguf(tmp_path / name)
+        node = compose([*LOCAL, f"llm.weights={tmp_path / name}"])
+        whats.append(identity(from_node(node), ("llm",))["llm"])
+    assert whats[0] == whats[1]
+    monkeypatch.setattr(weights_file, "sha256", lambda: pytest.fail("hashed again"))
+    assert weights_file.digest(str(tmp_path / "a.gguf")) == whats[0]["weights"]
+
+
+def test_threads_and_gpu_layers_are_no_part_of_the_id_context_and_seed_are(tmp_path):
+    file = gguf(tmp_path / "w.gguf")
+
+    def of(*changes: str) -> dict:
+        return identity(from_node(compose([*LOCAL, f"llm.weights={file}", *changes])), ("llm",))["llm"]
+
+    assert of() == of("llm.threads=2", "llm.gpu_layers=5")
+    assert of() != of("llm.context=4096")
+    assert of() != of("llm.seed=1")
+
+
+def test_settings_reach_the_server(monkeypatch, tmp_path):
+    file = gguf(tmp_path / "w.gguf")
+    config = from_node(compose([*LOCAL, f"llm.weights={file}", "llm.threads=2", "llm.gpu_layers=5", "llm.context=99"]))
+    settings = server.settings_of(config.llm, file, "abc")
+    assert {key: settings[key] for key in ("threads", "gpu_layers", "context")} == {
+        "threads": 2, "gpu_layers": 5, "context": 99,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["hf:one", "hf:owner/repository", "hf:owner//file"])
+def test_a_name_on_the_hub_has_three_parts(name):
+    with pytest.raises(ConfigError, match="hf:<owner>/<repository>/<file>"):
+        weights_file.hub_file(name)
+
+
+def test_without_network_the_hub_is_for_later(monkeypatch, process):
+    offline = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": "/tmp/llmrl-no-hub-cache"}
+    done = process(*LOCAL, "llm.weights=hf:owner/repository/w.gguf", env=offline).end()
+    assert done.code == 75, done.err
+    assert "llm.weights: hf:owner/repository/w.gguf cannot be brought" in done.err

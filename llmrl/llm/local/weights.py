@@ -142,8 +142,8 @@ def check_memory(path: Path, context: int, gpu_layers: int, *, now: bool) -> Non
     needed = model.memory(context, gpu_layers)
     kv = 2 * model.blocks * model.kv_width * context
     parts = (
-        f"llm.weights: serving {path.name} needs {needed / 1e9:.1f} GB of memory ({model.size / 1e9:.1f} GB of "
-        f"weights, {kv / 1e9:.1f} GB for llm.context={context:,} tokens, {(needed - model.size - kv) / 1e9:.1f} GB beside)"
+        f"llm.weights: serving {path.name} needs {needed / 1e9:.1f} GB of memory (weights {model.size / 1e9:.1f} GB, "
+        f"llm.context={context:,} tokens {kv / 1e9:.1f} GB, the rest for buffers and what is on no GPU)"
     )
     smaller = "Take a smaller file (fewer parameters, Q4 in place of Q8), or a smaller llm.context"
     if needed > (most := memory()):
