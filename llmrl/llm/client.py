@@ -157,10 +157,10 @@ class LLM:
             call = f"{purpose} {index}, try {attempt + 1} of {config.retries + 1}"
             most = BODY_BYTES + BODY_BYTES_PER_CHAR * config.max_answer_chars
             exchange = wire.Exchange(most, time.monotonic() + config.timeout_s)
-            address = self._address(purpose, index)
+            server = *self._address(purpose, index), self._seed(purpose, index)
             start = time.perf_counter()
             try:
-                answer = self._attempt(messages, json_mode, exchange, call, *address)
+                answer = self._attempt(messages, json_mode, exchange, call, *server)
                 seconds = time.perf_counter() - start
                 self._timing({"event": "llm_call", "purpose": purpose, "index": index, "seconds": seconds})
                 return self._received(messages, answer)
@@ -205,9 +205,18 @@ class LLM:
         except (ConfigError, TimeoutError) as error:
             raise LLMRefused(f"{error}. The run has failed, nothing is lost") from None
 
+    def _seed(self, purpose: str, index: str) -> int | None:
+        """Other for each call, so that the same messages can get another answer."""
+        if self.config.seed is None:
+            return None
+        from llmrl.runs import seeding  # torch
+
+        return seeding.integer(self.config.seed, "llm", purpose, index)
+
     def _attempt(
-        self, messages: list[dict], json_mode: bool, exchange: Any, call: str, api_base: str | None, key: str | None
-    ) -> Answer:
+        self, messages: list[dict], json_mode: bool, exchange: Any, call: str,
+        api_base: str | None, key: str | None, seed: int | None,
+    ) -> Answer:  # fmt: skip
         """One request. It runs in a thread of its own, so that a signal ends the wait at once."""
         from llmrl.llm import wire
 
@@ -220,7 +229,7 @@ class LLM:
             try:
                 response = litellm.completion(
                     model=_litellm_name(config), messages=messages, api_base=api_base, api_key=key,
-                    timeout=config.timeout_s, max_retries=0, **_options(config, json_mode),
+                    timeout=config.timeout_s, max_retries=0, **_options(config, json_mode, seed),
                 )  # fmt: skip
             except Exception as failed:  # noqa: BLE001 (what the server said counts, whatever litellm makes of it)
                 error = failed
@@ -315,12 +324,14 @@ def _check_request(config: Config) -> None:
             "the provider in front (such as deepinfra/…), or ask a server of your own: llm=openai_compatible"
         ) from None
     try:
-        litellm.utils.get_optional_params(model=model, custom_llm_provider=provider, **_options(config, False))
+        litellm.utils.get_optional_params(
+            model=model, custom_llm_provider=provider, **_options(config, False, config.seed)
+        )
     except Exception as error:  # noqa: BLE001
         told = failures.text(error).partition(" To drop")[0]
         raise ConfigError(
             f"llm: {named} cannot be asked so: {told}. Leave a parameter to the model (llm.temperature=null, "
-            "llm.max_tokens=null), or give a value that it takes"
+            "llm.max_tokens=null, llm.seed=null), or give a value that it takes"
         ) from None
     if config.key_env is None and config.api_base is None and config.kind != "local":
         missing = [name for name in litellm.validate_environment(named)["missing_keys"] if name.endswith("KEY")]
@@ -330,9 +341,9 @@ def _check_request(config: Config) -> None:
             )
 
 
-def _options(config: Config, json_mode: bool) -> dict[str, Any]:
+def _options(config: Config, json_mode: bool, seed: int | None) -> dict[str, Any]:
     """The parameters of a request; litellm makes max_completion_tokens of max_tokens where a model wants it."""
-    options: dict[str, Any] = {"temperature": config.temperature, "max_tokens": config.max_tokens}
+    options: dict[str, Any] = {"temperature": config.temperature, "max_tokens": config.max_tokens, "seed": seed}
     options["response_format"] = {"type": "json_object"} if json_mode else None
     return {name: value for name, value in options.items() if value is not None}
 
