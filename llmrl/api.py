@@ -16,7 +16,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy is loaded; to
 from llmrl.checks import ConfigError
 from llmrl.runs.children import BAD_INPUT
 from llmrl.runs.lifecycle import End, RunResult, carry_out
-from llmrl.runs.stacked import carry_out_together, groups_of
+from llmrl.runs.stacked import carry_out_together, groups_of, refusals
 from llmrl.runs.stop import Stop
 
 if TYPE_CHECKING:
@@ -102,17 +102,18 @@ def sweep(
             jobs.append((node, texts))
         except ConfigError as error:
             wrong.append(f"{error}\n(of the sweep: {' '.join(point)})")
-    if wrong:
+    if wrong := wrong or refusals(jobs):
         raise ConfigError("\n".join(wrong))
-    ended: list[RunResult] = []
+    ended: dict[int, RunResult] = {}
     for group in groups_of(jobs):
         if len(group) == 1:
-            ended.append(_logged(carry_out(*group[0], stop=stop, tell=_remark)))
+            ends = [carry_out(*jobs[group[0]], stop=stop, tell=_remark)]
         else:
-            ended.extend(map(_logged, carry_out_together(group, _remark, stop)))
-        if any(one.code >= _STOPPED for one in ended):
+            ends = carry_out_together([jobs[i] for i in group], _remark, stop)
+        ended |= zip(group, map(_logged, ends))
+        if any(one.code >= _STOPPED for one in ends):
             break
-    return ended
+    return [ended[i] for i in sorted(ended)]
 
 
 def runs(folder: str | Path | None = None) -> "Runs":

@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from llmrl.agents.capturable import Capturable
 from llmrl.checks import ConfigError, raised
 from llmrl.conf_files import options
-from llmrl.config import Config, agent_of, module_of, wrapper_of
+from llmrl.config import Config, agent_of, method_of, module_of, wrapper_of
 from llmrl.contracts.agent import Agent, executed
 from llmrl.contracts.env import Role
 from llmrl.envs.base import check_spaces
@@ -60,8 +59,8 @@ def make_env(config: Config, role: Role, *, render: bool = False) -> gym.Env:
     return wrapper(env, config.wrapper, role, gamma=getattr(config.agent, "gamma", 1.0))
 
 
-def make_agent(config: Config, env: gym.Env, *, env_steps: int) -> Agent:
-    """The agent for the spaces of `env`, with networks from the run's own stream. ConfigError where they do not fit."""
+def check_actions(config: Config, env: gym.Env) -> None:
+    """Raises ConfigError where the agent does not act in such actions."""
     cls = agent_of(config.choices["agent"])
     kind = "discrete" if isinstance(env.action_space, gym.spaces.Discrete) else "continuous"
     if cls.actions not in (kind, "both"):
@@ -70,6 +69,12 @@ def make_agent(config: Config, env: gym.Env, *, env_steps: int) -> Agent:
             f"agent={config.choices['agent']} acts in {cls.actions} actions, but env={config.choices['env']} has "
             f"{kind} ones ({env.action_space}). Agents for it: {', '.join(names)}."
         )
+
+
+def make_agent(config: Config, env: gym.Env, *, env_steps: int) -> Agent:
+    """The agent for the spaces of `env`, with networks from the run's own stream. ConfigError where they do not fit."""
+    check_actions(config, env)
+    cls = agent_of(config.choices["agent"])
     sizes = {f.name: getattr(config.agent, f.name) for f in fields(config.agent)}
     sizes = {k: list(v) for k, v in sizes.items() if isinstance(v, tuple)} or sizes
     with allocating(f"The networks of agent={config.choices['agent']} ({_listed(sizes)})"):
@@ -81,9 +86,26 @@ def make_agent(config: Config, env: gym.Env, *, env_steps: int) -> Agent:
             device=torch.device(config.compute.device),
             gen=seeding.torch_generator(config.seed, "agent"),
         )
-    if config.compute.graphs and agent.device.type == "cuda" and isinstance(agent, Capturable):
+    if config.compute.graphs and agent.device.type == "cuda":
         agent.capture()
     return agent
+
+
+def check_stackable(config: Config) -> None:
+    """Raises ConfigError where updates of several seeds cannot be made as one. Makes the environment, since agents may
+    be stackable with some observations only, but no agent."""
+    names = config.choices
+    method = method_of(names["method"])
+    if not method.trains or method.artifact is not None:
+        raise ConfigError(f"compute.stack: method={names['method']} trains no agent by itself. Leave it out")
+    env = make_env(config, "eval")
+    env.close()
+    check_actions(config, env)
+    if not agent_of(names["agent"]).can_stack(config.agent, env.observation_space):
+        raise ConfigError(
+            f"compute.stack: updates of agent={names['agent']} in env={names['env']} cannot be made for several seeds "
+            "at once. Those of td3, ddpg, sac and dqn can (vector observations, neither dueling nor noisy)"
+        )
 
 
 def check_replay_buffer(config: Config, agent: Agent) -> None:

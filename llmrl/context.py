@@ -85,6 +85,8 @@ class RunContext:
         """Raises ConfigError where training the agent here would."""
         agent = self.agent()
         agent.explorer()
+        if self.together is not None:
+            self.together(agent)
         check_replay_buffer(self.cfg, agent)
 
     def _wrapped(self, wrapper: Any) -> Config:

@@ -25,9 +25,7 @@ from llmrl.runs.files import read_json, remove_empty, topmost_missing
 from llmrl.runs.finished import show_result, tell_finished
 from llmrl.runs.identity import DONE, RunDirectory
 from llmrl.runs.lifecycle import RunResult, carry_out
-from llmrl.runs.stacked import carry_out_together, groups_of
-
-Job = tuple[dict[str, Any], list[str]]  # a composed node, and the overrides that made it
+from llmrl.runs.stacked import Job, carry_out_together, groups_of, refusals
 
 
 def main(args: list[str]) -> int:
@@ -85,18 +83,18 @@ def unusable(jobs: Sequence[Job]) -> list[str]:
             from_node({key: value for key, value in node.items() if key != "rerun"}, overrides)
         except ConfigError as error:
             wrong.append(f"{error}\n(of the sweep: {' '.join(overrides)})")
-    return wrong
+    return wrong or refusals(jobs)
 
 
 def run_jobs(jobs: Sequence[Job]) -> list[int]:
-    """The exit codes of the runs, one after the other. One that fails does not end the sweep; a signal is meant for the
-    whole of it."""
+    """The exit codes of the runs, one group after the other. One that fails does not end the sweep; a signal is meant
+    for the whole of it."""
     codes: list[int] = []
     for group in groups_of(jobs):
         if len(group) == 1:
-            codes.append(run_node(*group[0]))
+            codes.append(run_node(*jobs[group[0]]))
         else:
-            codes.extend(shown(ended) for ended in carry_out_together(group, say))
+            codes.extend(shown(ended) for ended in carry_out_together([jobs[i] for i in group], say))
         if any(code >= 128 for code in codes):
             break
     return codes

@@ -1,6 +1,8 @@
-"""How fast KALM's offline default model learns and imagines: tokens/s of training, rollouts/s with and without cache.
+"""How fast KALM's offline default model learns and imagines: tokens/s of training, compiled and not, and of what it
+imagines, with and without cache.
 
-One thread, processor time (the machine may be busy), medians of rounds that take turns. The model has its initial
+One thread, processor time (the machine may be busy), medians of rounds that take turns, the first of which warms up and
+does not count. The model has its initial
 weights, so hardly a rollout ends before its 50 steps: of a trained one, whose rollouts end sooner, there are more per
 second. Encoding sentences is no part of it.
 
@@ -8,9 +10,12 @@ Usage: python scripts/bench_kalm.py [--rounds 5] [--rollouts 256] [--updates 10]
 """
 
 import argparse
+import copy
 import os
 import sys
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -57,46 +62,63 @@ def main() -> None:
     width = encoders.width(config.encoder) if config.goal == "encoder" else None
     model, tokenizer = make(config, words, width, gen)
     print(f"{sum(p.numel() for p in model.parameters()):,} weights, {len(tokenizer)} words")
-    learner = Grounder(model, config, updates=10**6, device=torch.device("cpu"))
+    learners = {}
+    for name in ("true", "false") if config.sizes is not None else ("false",):
+        begin = time.perf_counter()
+        own = replace(config, compile=name)
+        learners[name] = Grounder(copy.deepcopy(model), own, updates=10**6, device=torch.device("cpu"))
+        if name == "true":
+            print(f"compiled in {time.perf_counter() - begin:.0f} s")
     write = kalm_model.writer(config, texts, tokenizer)
     pairs = Pairs(Labelled(rollouts, numbers), write, (0, 1, 3), config.batch_size)
     worded = language.worded("rephrase")
     write = kalm_model.writer(config, worded.texts, tokenizer)
     text, start = cases(len(worded.texts), args.rollouts, rng)
 
-    def train() -> float:
+    def train(learner: Grounder, seed: int) -> int:
         """Tokens, states and actions read, padding not counted."""
-        read = 0
+        read, drawn = 0, np.random.default_rng(seed)
         for _ in range(args.updates):
-            batch = pairs.draw(rng)
+            batch = pairs.draw(drawn)
             learner.update(batch)
-            read += sum(int(real_positions(group)) for part in batch for group in part)
+            read += sum(real_positions(group) for part in batch for group in part)
         return read
 
-    def imagine(cache: bool) -> float:
-        Imagination(model.eval(), write, "base", steps=50, tolerance=0.0, batch=args.rollouts, cache=cache)(
+    def imagine(cache: bool) -> int:
+        """States and actions written."""
+        made = Imagination(model.eval(), write, "base", steps=50, tolerance=0.0, batch=args.rollouts, cache=cache)(
             worded.goals[text], text, start
         )
-        return args.rollouts
+        return 2 * int(made.lengths.sum())
 
-    contenders = {"training, tokens": train, "with cache, rollouts": lambda: imagine(True),
-                  "without cache, rollouts": lambda: imagine(False)}  # fmt: skip
+    contenders = {
+        {"true": "training, compiled", "false": "training"}[name]: partial(train, learner)
+        for name, learner in learners.items()
+    }
+    contenders |= {"imagination": lambda seed: imagine(True), "imagination without cache": lambda seed: imagine(False)}
     speed: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(args.rounds):
+    for seed in range(args.rounds + 1):
         for name, once in contenders.items():
             begin = time.process_time()
-            done = once()
+            done = once(seed)
             speed[name].append(done / (time.process_time() - begin))
+    speed = {name: found[1:] for name, found in speed.items()}
     for name, found in speed.items():
-        print(f"{name}/s: {median(found):,.1f} (best round {max(found):,.1f})")
-    ratio = median(speed["with cache, rollouts"]) / median(speed["without cache, rollouts"])
-    print(f"with the cache {ratio:.1f} times as fast as without")
+        print(f"{name}: {median(found):,.0f} tokens/s (best round {max(found):,.0f})")
+
+    def ratio(a: str, b: str) -> float:
+        return median(x / y for x, y in zip(speed[a], speed[b]))
+
+    if "training, compiled" in speed:
+        print(f"compiled {ratio('training, compiled', 'training'):.2f} times as fast as not")
+    print(f"with the cache {ratio('imagination', 'imagination without cache'):.1f} times as fast as without")
 
 
 def real_positions(group: object) -> int:
     """Positions of a group that are no padding: in each row up to its last slot, or the last that predicts."""
-    s, width = group.sequences, group.sequences.tokens.shape[1]
-    last = np.full(len(s.tokens), -1)
+    s = group.sequences
+    ((rows, width),) = s.shapes
+    last = np.full(rows, -1)
     for places in (s.state_at, s.action_at, s.vector_at, group.states.at, group.actions.at, group.tokens.at):
         row, position = np.divmod(places.numpy(), width)
         np.maximum.at(last, row, position)

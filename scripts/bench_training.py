@@ -1,14 +1,20 @@
-"""How many env_steps a second our training does, beside stable-baselines3 and sbx (extra `bench`).
+"""How many env_steps a second our training does, beside its peers: stable-baselines3, sbx, TorchRL and CleanRL.
 
-One core, one thread, the same environment and hyper-parameters for all; segments of training take turns, and the median
-of five counts. Seconds are those that this process had the core, so that what else runs on it does not count.
+One core, one thread, the same environment and hyper-parameters for all; a peer runs in a process of its own (peers.py).
+Each trains for 1,500 updates before anything is measured: numbers that Adam keeps for dead units become denormal some
+700 updates after their last gradient, and slow what does not flush them. Then segments of training take turns, so that
+a ratio is of two segments side by side; their median is printed, and between what the middle half of them lies. Seconds
+are those that a process had the core, so that what else runs on it does not count.
 
 Rainbow stands beside stable-baselines3's DQN, since it has no Rainbow. `dqn_atari_256` is LLM-Explorer's setting:
 batches of 256, an update every step. `td3_wrapper` is ours beside ours: TD3 with five of LESR's features, its reward
 and its records, as a candidate trains, beside TD3 without; the sandbox's processor time counts.
 
+`--quick` measures fewer segments after 20 updates, beside stable-baselines3 and sbx alone. docs/speed.md has the
+numbers, and says how to get CleanRL.
+
 Usage: python scripts/bench_training.py [--only td3|td3_wrapper|sac|ppo|dqn_cartpole|dqn_atari|dqn_atari_256|
-                                         rainbow_atari] [--quick]
+                                         rainbow_atari] [--quick] [--peers NAME …] [--cleanrl DIR]
 """
 
 import argparse
@@ -18,10 +24,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 
 CORE = max(os.sched_getaffinity(0))
@@ -35,6 +42,7 @@ import gymnasium as gym  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import yaml  # noqa: E402
+from peers import PEERS, PPO, REPLAY, WARM_UP, Process, Train, atari, cart_pole, half_cheetah  # noqa: E402
 from pydantic import TypeAdapter  # noqa: E402
 
 from llmrl.agents import dqn, ppo, rainbow, sac, td3  # noqa: E402
@@ -47,70 +55,50 @@ from llmrl.runs.checkpoint import Checkpoints  # noqa: E402
 from llmrl.runs.log import RunLog  # noqa: E402
 from llmrl.runs.stop import Stop  # noqa: E402
 
-SEGMENTS = 5
-WARM_UP = 300  # env_steps before the first update, and again before the first segment
-REPLAY = 10_000  # transitions; Atari's frames, which stable-baselines3 stores eight times, have to fit
+SEGMENTS, QUICK_SEGMENTS = 40, 5  # many short ones: what else runs beside them then meets all alike
+UPDATES, QUICK_UPDATES = 1500, 20  # of the warm-up
 FEATURES = 5  # of the wrapper; as many as the authors' published program for HalfCheetah adds
 NEVER = 10**9
-Train = Callable[[int], Any]  # goes on for so many env_steps
-
-
-def half_cheetah() -> gym.Env:
-    return gym.make("HalfCheetah-v5")
-
-
-def cart_pole() -> gym.Env:
-    return gym.make("CartPole-v1")
-
-
-def atari() -> gym.Env:
-    from llmrl.envs.atari import AtariEnv, Preprocess
-
-    options = yaml.safe_load((conf_root() / "env/atari/preprocess/standard.yaml").read_text())
-    return AtariEnv("pong", TypeAdapter(Preprocess).validate_python(options), learning=True, render=False)
 
 
 @dataclass(frozen=True)
 class Case:
-    """One comparison. `changes` are to our yaml, `theirs` says the same to stable-baselines3 and sbx."""
+    """One comparison. `changes` are to our yaml; peers.CASES says the same to the peers."""
 
     agent: str
     make_env: Callable[[], gym.Env]
     changes: dict[str, Any]
-    theirs: dict[str, Any]
-    policy: str
     env_steps: int  # of a segment
-    quick: int | None  # of a segment with --quick; None: left out there
+    quick: bool = True  # also with --quick
     warm_up: int = WARM_UP  # env_steps after which the replay buffer can give batches
+    steps_per_update: float = 1
+    rollout: int = 1  # env_steps between which all updates are made
+
+    def settling(self, quick: bool) -> int:
+        """env_steps before the first segment."""
+        updates = QUICK_UPDATES if quick else UPDATES
+        return self.warm_up + math.ceil(updates * self.steps_per_update / self.rollout) * self.rollout
 
 
 COMMON = {"replay_size": REPLAY, "learning_starts": WARM_UP, "random_steps": WARM_UP}
 EPSILON = {"epsilon_start": 0.05, "epsilon_end": 0.05}
-DQN = {"learning_rate": 1e-4, "batch_size": 32, "train_freq": 4, "target_update_interval": 10_000}
-DQN |= {"exploration_initial_eps": 0.05, "exploration_final_eps": 0.05}
-DQN |= {"buffer_size": REPLAY, "learning_starts": WARM_UP}
-EVERY_STEP, THEIR_EVERY_STEP = {"batch_size": 256, "updates_per_env_step": 1}, {"batch_size": 256, "train_freq": 1}
+EVERY_STEP = {"batch_size": 256, "updates_per_env_step": 1}
 RAINBOW = {"replay_size": REPLAY, "learning_starts": WARM_UP}
-OFF_POLICY = {"learning_rate": 3e-4, "batch_size": 256, "train_freq": 1, "buffer_size": REPLAY}
-OFF_POLICY |= {"learning_starts": WARM_UP, "policy_kwargs": {"net_arch": [256, 256]}}
-PPO = {"n_steps": 512}  # segments are whole rollouts; all else is stable-baselines3's default in both
+ROLLOUT = PPO["n_steps"]
 CASES = {
-    "td3": Case("td3", half_cheetah, COMMON, OFF_POLICY, "MlpPolicy", 400, 40),
-    "td3_wrapper": Case("td3", half_cheetah, COMMON, {}, "MlpPolicy", 1000, None),
-    "sac": Case("sac", half_cheetah, COMMON, OFF_POLICY, "MlpPolicy", 400, 40),
-    "ppo": Case("ppo", half_cheetah, PPO, PPO, "MlpPolicy", 2048, 512, warm_up=512),
-    "dqn_cartpole": Case(
-        "dqn", cart_pole, COMMON | EPSILON, DQN | {"policy_kwargs": {"net_arch": [64, 64]}}, "MlpPolicy", 4000, 600
-    ),
-    "dqn_atari": Case("dqn", atari, COMMON | EPSILON, DQN, "CnnPolicy", 400, 40),
-    "dqn_atari_256": Case("dqn", atari, COMMON | EPSILON | EVERY_STEP, DQN | THEIR_EVERY_STEP, "CnnPolicy", 25, None),
-    "rainbow_atari": Case("rainbow", atari, RAINBOW, DQN, "CnnPolicy", 400, None),
+    "td3": Case("td3", half_cheetah, COMMON, 40),
+    "td3_wrapper": Case("td3", half_cheetah, COMMON, 100, quick=False),
+    "sac": Case("sac", half_cheetah, COMMON, 40),
+    "ppo": Case("ppo", half_cheetah, PPO, ROLLOUT, warm_up=ROLLOUT, steps_per_update=6.4, rollout=ROLLOUT),
+    "dqn_cartpole": Case("dqn", cart_pole, COMMON | EPSILON, 400, steps_per_update=4),
+    "dqn_atari": Case("dqn", atari, COMMON | EPSILON, 40, steps_per_update=4),
+    "dqn_atari_256": Case("dqn", atari, COMMON | EPSILON | EVERY_STEP, 5, quick=False),
+    "rainbow_atari": Case("rainbow", atari, RAINBOW, 40, quick=False, steps_per_update=4),
 }
 OURS = {"td3": td3.TD3, "sac": sac.SAC, "ppo": ppo.PPO, "dqn": dqn.DQN, "rainbow": rainbow.Rainbow}
-THEIRS = {"td3": "TD3", "sac": "SAC", "ppo": "PPO", "dqn": "DQN", "rainbow": "DQN"}
 
 
-# --- the three ------------------------------------------------------------------------------------------------------
+# --- ours -----------------------------------------------------------------------------------------------------------
 
 
 def ours(case: Case, directory: Path) -> OnlineTraining:
@@ -143,40 +131,24 @@ def go_on(training: OnlineTraining) -> Train:
     return train
 
 
-def theirs(library: str, case: Case) -> Train:
-    """stable-baselines3's or sbx's loop with the same hyper-parameters."""
-    module = __import__(library)
-    settings = dict(case.theirs)
-    if case.agent == "td3":
-        from stable_baselines3.common.noise import NormalActionNoise
-
-        n = case.make_env().action_space.shape[0]
-        settings["action_noise"] = NormalActionNoise(np.zeros(n), np.full(n, 0.1))
-    if library == "stable_baselines3":
-        settings["device"] = "cpu"
-    cls = getattr(module, THEIRS[case.agent])
-    model = cls(case.policy, case.make_env(), seed=0, **settings)
-    return lambda env_steps: model.learn(env_steps, reset_num_timesteps=False)
-
-
 # --- measuring ------------------------------------------------------------------------------------------------------
 
 
-def race(runners: dict[str, Train], env_steps: int, warm_up: int) -> dict[str, float]:
-    """Median seconds of an env_step of each; segments take turns, so that whatever the machine does meets all alike."""
+def race(runners: dict[str, Train], case: Case, quick: bool) -> dict[str, list[float]]:
+    """Seconds of an env_step in each segment; they take turns, so that whatever the machine does meets all alike."""
     for train in runners.values():
-        train(warm_up)
+        train(case.settling(quick))
     seconds: dict[str, list[float]] = {name: [] for name in runners}
-    for _ in range(SEGMENTS):
+    for _ in range(QUICK_SEGMENTS if quick else SEGMENTS):
         for name, train in runners.items():
             start = processor_seconds()
-            train(env_steps)
-            seconds[name].append(processor_seconds() - start)
-    return {name: median(times) / env_steps for name, times in seconds.items()}
+            train(case.env_steps)
+            seconds[name].append((processor_seconds() - start) / case.env_steps)
+    return seconds
 
 
 def processor_seconds() -> float:
-    """Of this process and of its children that live: a wrapper's sandbox."""
+    """Of this process and of its children that live: the peers, a wrapper's sandbox."""
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     clocks = [~int(pid) << 3 | 2 for pid in children]  # Linux's number for a process's own clock
     return time.process_time() + sum(map(time.clock_gettime, clocks))
@@ -210,28 +182,47 @@ def bare(case: Case, directory: Path) -> Train:
     return train
 
 
-def compare(name: str, case: Case, quick: bool) -> None:
-    with tempfile.TemporaryDirectory() as directory, tempfile.TemporaryDirectory() as other:
-        runners = {"ours": go_on(ours(case, Path(directory))), "bare": bare(case, Path(other))}
-        runners["stable-baselines3"] = theirs("stable_baselines3", case)
-        reason = "is not installed: pip install -e '.[bench]'"
-        if case.policy == "CnnPolicy" and (quick or case.quick is None):
-            reason = "is left out: its convolutions take minutes on a CPU"
-        elif find_spec("sbx"):
-            runners["sbx"], reason = theirs("sbx", case), ""
-        length = (quick and case.quick) or case.env_steps
-        seconds = race(runners, length, case.warm_up + min(length, 20 if quick else 200))
+def compare(name: str, case: Case, args: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory() as directory, tempfile.TemporaryDirectory() as other, ExitStack() as stack:
+        runners: dict[str, Train] = {"ours": go_on(ours(case, Path(directory))), "bare": bare(case, Path(other))}
+        missing = {}
+        for library, peer in PEERS.items():
+            if reason := absent(library, name, args):
+                missing[library] = reason
+            elif name in peer.cases and library in args.peers:
+                options = ["--cleanrl", str(args.cleanrl.resolve())] if library == "cleanrl" else []
+                runners[library] = Process(library, name, *options)
+                stack.callback(runners[library].close)
+        rounds = race(runners, case, args.quick)
+    seconds = {library: median(times) for library, times in rounds.items()}
     mine, alone = seconds.pop("ours"), seconds.pop("bare")
     for library, its in seconds.items():
-        print(f"{name} ours {1 / mine:.1f} {library} {1 / its:.1f} ratio to {library} {its / mine:.2f}x")
-    if reason:
-        print(f"{name} sbx {reason}")
+        ratios = [theirs / own for theirs, own in zip(rounds[library], rounds["ours"])]
+        low, _, high = quantiles(ratios, n=4)
+        spread = f"half of the segments {low:.2f} to {high:.2f}"
+        speeds = f"{name} ours {1 / mine:.1f} {library} {1 / its:.1f}"
+        print(f"{speeds}, {spread}, ratio to {library} {median(ratios):.2f}x")
+    for library, reason in missing.items():
+        print(f"{name} {library} {reason}")
     on_top = f"{(mine - alone) * 1e6:.0f} us or {100 * (mine / alone - 1):.1f} %"
     parts = f"environment step, update and one greedy forward pass of the acting network {alone * 1e6:.0f} us"
     print(f"{name} per env_step: {parts}; whole loop {mine * 1e6:.0f} us, on top {on_top}", flush=True)
 
 
-def compare_wrapper(name: str, case: Case) -> None:
+def absent(library: str, name: str, args: argparse.Namespace) -> str:
+    """Why a peer that was asked for is not measured; nothing if it is, or has no such case."""
+    if library not in args.peers or name not in PEERS[library].cases:
+        return ""
+    if not find_spec(PEERS[library].module):
+        return "is not installed: pip install -e '.[bench]'"
+    if library == "cleanrl" and args.cleanrl is None:
+        return "is left out: --cleanrl says where its release is unpacked"
+    if library == "sbx" and name == "dqn_atari" and args.quick:
+        return "is left out: its convolutions take minutes on a CPU"
+    return ""
+
+
+def compare_wrapper(name: str, case: Case, quick: bool) -> None:
     """TD3 with a pair of LESR's, as a candidate is trained, beside TD3 without."""
     with tempfile.TemporaryDirectory() as directory, tempfile.TemporaryDirectory() as other:
         pair = Path(directory) / "pair.py"
@@ -250,9 +241,10 @@ def compare_wrapper(name: str, case: Case) -> None:
             "with": go_on(ours(replace(case, make_env=wrapped), Path(directory))),
             "without": go_on(ours(case, Path(other))),
         }
-        seconds = race(runners, case.env_steps, case.warm_up + 20)
+        rounds = race(runners, case, quick)
         layers = ", ".join(made[0].facts()["sandbox"])
         made[0].close()
+    seconds = {way: median(times) for way, times in rounds.items()}
     speeds = " ".join(f"{way} {1 / each:.1f}" for way, each in seconds.items())
     ratio = seconds["without"] / seconds["with"]
     on_top = (seconds["with"] - seconds["without"]) * 1e6
@@ -262,18 +254,23 @@ def compare_wrapper(name: str, case: Case) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=CASES)
-    parser.add_argument(
-        "--quick", action="store_true", help="shorter segments, noisier, without the three longest cases"
-    )
+    parser.add_argument("--quick", action="store_true", help="some minutes in all; noisier, and short of denormals")
+    parser.add_argument("--peers", nargs="+", choices=PEERS, metavar="NAME", help=f"of {', '.join(PEERS)}")
+    parser.add_argument("--cleanrl", type=Path, metavar="DIR", help="where CleanRL's release is unpacked")
     args = parser.parse_args()
+    args.peers = args.peers or [name for name, peer in PEERS.items() if peer.quick or not args.quick]
     torch.set_num_threads(1)
-    print(f"env_steps/s, core {CORE}, one thread, torch {torch.__version__}; median of {SEGMENTS} segments", flush=True)
+    torch.set_flush_denormal(True)  # as a run does; of this process, so not of the peers
+    updates, segments = (QUICK_UPDATES, QUICK_SEGMENTS) if args.quick else (UPDATES, SEGMENTS)
+    how = f"median of {segments} segments, after {updates:,} updates{' (too few for denormals)' if args.quick else ''}"
+    print(f"env_steps/s, core {CORE}, one thread, torch {torch.__version__}; {how}")
+    print("peers:", ", ".join(f"{name} {PEERS[name].version(args.cleanrl)}" for name in args.peers), flush=True)
     for name, case in CASES.items():
-        if args.only == name or (args.only is None and not (args.quick and case.quick is None)):
+        if args.only == name or (args.only is None and not (args.quick and not case.quick)):
             if name == "td3_wrapper":
-                compare_wrapper(name, case)
+                compare_wrapper(name, case, args.quick)
             else:
-                compare(name, case, args.quick)
+                compare(name, case, args)
 
 
 if __name__ == "__main__":

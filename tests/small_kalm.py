@@ -14,6 +14,7 @@ from llmrl.envs.clevr_robot import goals as g
 from llmrl.envs.clevr_robot.rollouts import Rollouts
 from llmrl.methods.kalm import model as kalm_model
 from llmrl.methods.kalm.model.config import Model
+from llmrl.methods.kalm.model.llama import unfused
 from llmrl.methods.kalm.model.network import make
 from llmrl.methods.kalm.model.tasks import Labelled
 from llmrl.methods.kalm.model.training import Grounder
@@ -61,6 +62,21 @@ class Small:
     def learner(self, updates=10, **changes):
         config = dataclasses.replace(self.config, **changes)
         return Grounder(self.model, config, updates=updates, device=torch.device("cpu"))
+
+
+def plain_llama(small):
+    """LlamaForCausalLM of transformers with the weights of a model from scratch."""
+    import transformers
+
+    sizes = small.config.sizes
+    config = transformers.LlamaConfig(
+        vocab_size=len(small.tokenizer), hidden_size=sizes.hidden, intermediate_size=sizes.intermediate,
+        num_hidden_layers=sizes.layers, num_attention_heads=sizes.heads,
+    )  # fmt: skip
+    lm = transformers.LlamaForCausalLM(config)
+    weights = unfused({name: p.detach() for name, p in small.model.named_parameters()}, sizes.layers)
+    lm.load_state_dict({name.removeprefix("lm."): x for name, x in weights.items() if name.startswith("lm.")})
+    return lm
 
 
 @cache

@@ -5,15 +5,15 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
+import gymnasium as gym
 import torch
 from torch import Tensor
 
+from llmrl.agents.cuda_graphs import CUDAGraphs, Learn
 from llmrl.agents.nets import flatten
 from llmrl.agents.perceptrons import FusedAdam, Perceptrons
 from llmrl.contracts.agent import Agent
 from llmrl.contracts.replay import Batch
-
-Learn = Callable[..., Mapping[str, Tensor]]
 
 
 class Capturable(Agent):
@@ -52,9 +52,6 @@ class Capturable(Agent):
         return self._captured is not None
 
     def capture(self) -> None:
-        """From now on updates are CUDA graphs."""
-        from llmrl.agents.cuda_graphs import CUDAGraphs
-
         self._captured = CUDAGraphs(self.learn)
 
 
@@ -78,10 +75,14 @@ class Stackable(Capturable):
             Metrics, (seeds,) each.
         """
 
+    @classmethod
+    def can_stack(cls, config: Any, observation_space: gym.Space) -> bool:
+        """Whether `learn_together` is all of the update, for any number of seeds."""
+        return cls.learn is Stackable.learn and cls.update is Capturable.update
+
     @property
     def stackable(self) -> bool:
-        """Whether `learn_together` is all of its update, for any number of seeds."""
-        return type(self).learn is Stackable.learn and type(self).update is Capturable.update
+        return self.can_stack(self.config, self.observation_space)
 
     def features(self, obs: Any) -> Any:
         """What the networks see of (batch, *obs)."""

@@ -1,14 +1,15 @@
 """An update as CUDA graphs: hundreds of small operations become one launch."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from llmrl.agents.capturable import Learn
 from llmrl.contracts.replay import Batch
+
+Learn = Callable[..., Mapping[str, Tensor]]  # of a batch, noise, and whether more is due
 
 WARM_UP = 3  # updates before one is captured: libraries set themselves up in the first ones
 

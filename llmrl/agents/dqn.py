@@ -13,7 +13,6 @@ from torch import Generator, Tensor
 from llmrl.agents.capturable import Stackable
 from llmrl.agents.nets import (
     Differentiated,
-    NumpyQ,
     QNetwork,
     flat_rows,
     flatten,
@@ -22,6 +21,7 @@ from llmrl.agents.nets import (
     tensors,
     weights,
 )
+from llmrl.agents.nets_numpy import NumpyQ
 from llmrl.agents.perceptrons import Perceptrons
 from llmrl.checks import Count, HalfOpenUnit, NonNegativeInt, Positive, Probability, SideBySide
 from llmrl.contracts.replay import Batch
@@ -86,7 +86,7 @@ class DQN(Stackable):
             ).to(self.device)
         self.target = copy.deepcopy(self.q).requires_grad_(False)
         rate, norm = config.learning_rate, config.max_grad_norm
-        self.plain = not (is_frames(obs) or config.dueling or config.noisy)
+        self.plain = _plain(config, obs)
         self.values: Any  # Perceptrons, or what has their methods
         self.target_values: Any
         if self.plain:
@@ -108,9 +108,9 @@ class DQN(Stackable):
             noise = self.q.draw(gen, self.device) if explore else None
             return self.q(tensors(obs, self.device), noise).cpu().numpy().argmax(1)
 
-    @property
-    def stackable(self) -> bool:
-        return super().stackable and isinstance(self.values, Perceptrons)
+    @classmethod
+    def can_stack(cls, config: Any, observation_space: spaces.Space) -> bool:
+        return super().can_stack(config, observation_space) and _plain(config, observation_space)
 
     def features(self, obs: Any) -> Any:
         return obs if is_frames(self.observation_space) else flatten(obs)
@@ -183,6 +183,11 @@ class DQN(Stackable):
 
 
 AGENT = DQN
+
+
+def _plain(config: Any, observation_space: spaces.Space) -> bool:
+    """Whether its network is a perceptron."""
+    return not (is_frames(observation_space) or config.dueling or config.noisy)
 
 
 def epsilon_schedule(c: Any, env_steps: int) -> Schedule:

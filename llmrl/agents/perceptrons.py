@@ -51,7 +51,7 @@ class FusedAdam:
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         if state.keys() != {"steps", "mean", "square"}:
-            raise ConfigError("an optimizer's state that an earlier version of llmrl has written: begin the run anew")
+            raise ConfigError("an optimizer's state of an earlier version of llmrl: make the run anew (rerun=true)")
         for name, value in state.items():
             getattr(self, name).copy_(value)
 

@@ -4,7 +4,9 @@ Every run of a table's grid: done, partial, running, failed or missing, and what
 and dollars, as far as runs on this machine tell. Runs are found in whatever study they were made. Without a name it
 lists the tables.
 
-  --run            make what is missing, one process per run; after ctrl-C the same command goes on
+  --run            make what is missing, one process per run; after ctrl-C the same command goes on. With
+                   compute.device=cuda the seeds of a cell are one process where their updates can be made as one
+                   (compute.stack; --set compute.stack=false: a process each, --set compute.stack=true: on a CPU too)
   -j N             so many processes side by side (1 if not given); GPUs in turn where compute.device=cuda
   --study S        the study of new runs; a run that was begun goes on where it is
   --seeds 0,1,4    or 0-4: other seeds than the table's
@@ -122,23 +124,26 @@ def _make(stages: Sequence, parallel: int) -> int:
 def _run(runs: Sequence, found: dict, parallel: int) -> int:
     from llmrl.report.tables import grid
 
-    jobs = [job_of(run, found.get(run.key)) for run in runs
+    todo = [run for run in runs
             if grid.standing(found.get(run.key)) in (grid.MISSING, grid.PARTIAL, grid.FAILED_RUN)]  # fmt: skip
     for run in runs:
         if grid.standing(found.get(run.key)) == grid.DAMAGED:
             print(f"Left alone, damaged: {found[run.key].damage[0]}. Remove it, or make it anew with rerun=true.",
                   file=sys.stderr)  # fmt: skip
-    if not jobs:
+    if not todo:
         print("\nNothing to run.")
         return 0
-    return _carry_out(jobs, parallel)
+    return _carry_out(jobs_of(todo, found), parallel)
 
 
 def _carry_out(jobs: list, parallel: int) -> int:
     """The exit code of all of them together."""
     from llmrl.report.plan import executor
 
-    print(f"\nRunning {len(jobs)}, {parallel} at a time.", flush=True)
+    n = sum(job.runs for job in jobs)
+    processes = "1 process" if len(jobs) == 1 else f"{len(jobs)} processes"
+    what = f"{n} runs in {processes}" if n > len(jobs) else str(n)
+    print(f"\nRunning {what}, {parallel} at a time.", flush=True)
     ended = executor.execute(jobs, parallel, executor.gpus() if any(job.gpu for job in jobs) else [], _print_end)
     outcomes = Counter(end.outcome for end in ended)
     if len(ended) < len(jobs) or outcomes[executor.STOPPED]:
@@ -148,13 +153,47 @@ def _carry_out(jobs: list, parallel: int) -> int:
     return FAILURE if outcomes[executor.FAILED] else TRY_LATER if outcomes[executor.PAUSED] else 0
 
 
-def job_of(run, record):
-    """The process that makes a run, or goes on with it in the study in which it was begun."""
-    from llmrl.report.plan.executor import Job, llmrl_run
+def jobs_of(runs: Sequence, found: dict) -> list:
+    """The processes that make the runs, or go on with them in the studies in which they were begun: one for each, or
+    for seeds that differ in nothing else where they are to be stacked."""
     from llmrl.report.tables.grid import merged
 
-    overrides = merged(*run.overrides, *_of_study(record.study if record else None), f"seed={run.seed}")
-    return Job(f"llmrl run {shlex.join(overrides)}", llmrl_run(overrides), gpu=run.device == "cuda")
+    groups: dict[tuple[str, ...], list] = {}
+    for run in runs:
+        record = found.get(run.key)
+        groups.setdefault(merged(*run.overrides, *_of_study(record.study if record else None)), []).append(run)
+    jobs = []
+    for overrides, group in groups.items():
+        if len(group) > 1 and to_stack(group[0], overrides):
+            seeds = ",".join(str(run.seed) for run in group)
+            jobs.append(_job(["-m", *merged(*overrides, f"seed={seeds}", "compute.stack=true")], group))
+        else:
+            jobs += [_job(merged(*overrides, f"seed={run.seed}"), [run]) for run in group]
+    return jobs
+
+
+def _job(args: Sequence[str], runs: Sequence):
+    from llmrl.report.plan.executor import Job, llmrl_run
+
+    return Job(f"llmrl run {shlex.join(args)}", llmrl_run(args), gpu=runs[0].device == "cuda", runs=len(runs))
+
+
+def to_stack(run, overrides: Sequence[str]) -> bool:
+    """Whether seeds of this run go into one process: on a GPU, where that is many times faster, unless the user decided
+    otherwise, and where it is possible. Where the environment cannot be made, the runs themselves will say so."""
+    if "compute.stack=false" in overrides or (run.device == "cpu" and "compute.stack=true" not in overrides):
+        return False
+    from llmrl.build import check_stackable
+    from llmrl.config import from_node
+    from llmrl.hydra_compose import compose
+
+    try:
+        node = compose(list(overrides))
+        node.pop("rerun", None)
+        check_stackable(from_node(node, overrides))
+    except ConfigError:
+        return False
+    return True
 
 
 def _of_study(name: str | None) -> list[str]:

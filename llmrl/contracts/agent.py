@@ -74,6 +74,15 @@ class Agent(Learner):
         """(n_envs, *obs) array or dict of arrays -> (n_envs, *action) in environment units. Changes no state of
         the agent, so that an evaluation cannot disturb training; `gen` is used by stochastic policies only."""
 
+    def capture(self) -> None:
+        """Makes updates CUDA graphs from now on (compute.graphs), where an algorithm's can be."""
+        return None
+
+    @classmethod
+    def can_stack(cls, config: Any, observation_space: spaces.Space) -> bool:
+        """Whether updates of several seeds of such an agent can be made as one (compute.stack)."""
+        return False
+
     def replay_buffer(self) -> ReplayBuffer:
         """A new replay buffer of this algorithm's kind. Raises ConfigError where it learns from a dataset."""
         raise ConfigError(f"{type(self).__name__} learns from a dataset, not by acting: use method=offline or kalm")

@@ -62,6 +62,7 @@ def in_thread(call: Callable[[], Any], stop: Interruptible, timeout_s: float, wa
         begin = time.monotonic()
         # litellm's own time-out restarts with every byte; this one is for the whole answer
         while not done.wait(min(TICK_S, begin + timeout_s + 0.5 - time.monotonic())):
+            stop.wait(0)  # where no signal is heard, in another thread than the main one
             seconds = time.monotonic() - begin
             if seconds >= timeout_s + 0.5:
                 raise TimeoutError(f"no whole answer within {timeout_s:g} s")

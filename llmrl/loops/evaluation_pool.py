@@ -39,7 +39,11 @@ class EvaluationPool:
             played = self._processes.map(
                 _play, evaluation_set, repeat(packed.getvalue()), chunksize=-(-len(evaluation_set) // 8)
             )
-            return Scores.joined(list(played))
+            parts = []
+            for part in played:
+                stop.poll()
+                parts.append(part)
+            return Scores.joined(parts)
 
     def close(self) -> None:
         self._processes.shutdown(wait=False, cancel_futures=True)

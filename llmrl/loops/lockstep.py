@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from llmrl.agents.capturable import Learn, Stackable, each, side_by_side
-from llmrl.agents.cuda_graphs import CUDAGraphs
+from llmrl.agents.capturable import Stackable, each, side_by_side
+from llmrl.agents.cuda_graphs import CUDAGraphs, Learn
 from llmrl.checks import ConfigError
 from llmrl.contracts.agent import Agent
 from llmrl.contracts.replay import Batch
@@ -45,8 +45,7 @@ class Lockstep:
         """The update of a training's agent. Raises ConfigError where it cannot be made together with others'."""
         if not (isinstance(agent, Stackable) and agent.stackable):
             raise ConfigError(
-                f"compute.stack: updates of this {type(agent).__name__} cannot be made for several seeds at once; "
-                "those of TD3, DDPG, SAC and DQN (vector observations, neither dueling nor noisy) can. Leave it out"
+                f"compute.stack: updates of this {type(agent).__name__} cannot be made for several seeds at once"
             )
 
         def update(batch: Batch) -> Mapping[str, Tensor]:

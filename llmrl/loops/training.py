@@ -180,7 +180,8 @@ class Training(ABC):
         self._saved_at = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
-        shared = {"clock": asdict(self.clock), "evaluated_at": self.evaluated_at, "last_update": self.last_update}
+        last = {name: value.clone() for name, value in self.last_update.items()}  # of a view, all of it would be saved
+        shared = {"clock": asdict(self.clock), "evaluated_at": self.evaluated_at, "last_update": last}
         return shared | self._own_state()
 
     def _resume(self) -> list[str]:

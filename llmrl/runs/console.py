@@ -1,9 +1,11 @@
 """What the console shows while a run trains, and its result at the end."""
 
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -21,37 +23,63 @@ from llmrl.runs.files import read_jsonl
 LINE_EVERY_S = 15.0  # between lines where the output is no terminal
 
 
+class Display:
+    """The bars of the runs in this process: rich shows one display at a time, with any number of bars."""
+
+    def __init__(self) -> None:
+        self.console = Console(file=sys.stderr, highlight=False)  # a file, so that rich asks what it can encode
+        self._lock = threading.Lock()
+        self._bars: Progress | None = None
+        self._running = 0
+
+    def begin(self, name: str, unit: str, total: int) -> Callable[..., None]:
+        """A new bar, to be ended with `end`. Returns what updates it."""
+        with self._lock:
+            if self._bars is None:
+                facts = TextColumn("{task.fields[unit]} · {task.fields[facts]}", markup=False)
+                columns = (BarColumn(None), MofNCompleteColumn(), facts, TimeElapsedColumn(), TextColumn("<"),
+                           TimeRemainingColumn())  # fmt: skip
+                names = [TextColumn("{task.description}", markup=False)] if name else []
+                bars = Progress(*names, *columns, console=self.console, refresh_per_second=4, speed_estimate_period=60)
+                bars.start()
+                self._bars = bars
+            self._running += 1
+            return partial(self._bars.update, self._bars.add_task(name.rstrip(": "), total=total, unit=unit, facts=""))
+
+    def end(self) -> None:
+        """The last one of them takes the display away."""
+        with self._lock:
+            self._running -= 1
+            if self._bars is not None and not self._running:
+                bars, self._bars = self._bars, None
+                bars.stop()
+
+
 class TrainingProgress:
     """A bar on a terminal, a line now and then elsewhere; nothing where disabled. Warnings are always printed."""
 
-    def __init__(self, length: int, unit: str = "env_steps", *, enabled: bool) -> None:
+    def __init__(
+        self, length: int, unit: str = "env_steps", *, enabled: bool, name: str = "", display: Display | None = None
+    ) -> None:
+        """`name` and `display`: of a run beside others, see runs/stacked.py."""
         self._total, self._unit = length, unit  # env_steps, or updates of offline training
-        self._enabled = enabled
+        self._enabled, self._name = enabled, name
         self._facts: dict[str, Any] = {}
         self._line_at = self._waiting_at = 0.0
         self._speed: tuple[float, int | None, float] = (time.monotonic(), None, 0.0)
-        self._console = Console(file=sys.stderr, highlight=False)  # a file, so that rich asks what it can encode
-        self._bar: Progress | None = None
+        self._display = display or Display()
+        self._bar: Callable[..., None] | None = None
 
     def __enter__(self) -> "TrainingProgress":
-        if self._enabled and self._console.is_terminal:
+        if self._enabled and self._display.console.is_terminal:
             with self._not_the_run():
-                self._begin_bar()
+                self._bar = self._display.begin(self._name, self._unit, self._total)
         return self
-
-    def _begin_bar(self) -> None:
-        facts = TextColumn(self._unit + " · {task.fields[facts]}", markup=False)
-        columns = (BarColumn(None), MofNCompleteColumn(), facts, TimeElapsedColumn(), TextColumn("<"),
-                   TimeRemainingColumn())  # fmt: skip
-        bar = Progress(*columns, console=self._console, refresh_per_second=4, speed_estimate_period=60)
-        self._task = bar.add_task("", total=self._total, facts="")
-        bar.start()
-        self._bar = bar
 
     def __exit__(self, *_: object) -> None:
         if self._bar:
             with self._not_the_run():
-                self._bar.stop()
+                self._display.end()
 
     def __call__(self, clock: Clock, facts: dict[str, Any]) -> None:
         """Shows where training stands. A fact stays until it is given anew; "warning" is printed."""
@@ -65,11 +93,11 @@ class TrainingProgress:
             yield
         except Exception as error:
             self._enabled = False
-            print(f"log.progress: the display stopped ({type(error).__name__}: {error})", file=sys.stderr)
+            print(f"{self._name}log.progress: the display stopped ({type(error).__name__}: {error})", file=sys.stderr)
 
     def _show(self, clock: Clock, facts: dict[str, Any]) -> None:
         if warning := facts.pop("warning", None):
-            self._console.print(warning, style="yellow", markup=False, soft_wrap=True)
+            self._display.console.print(f"{self._name}{warning}", style="yellow", markup=False, soft_wrap=True)
         self._facts |= facts
         if not self._enabled:
             return
@@ -79,23 +107,23 @@ class TrainingProgress:
             for name, value in self._facts.items()
         )
         if self._bar:
-            self._bar.update(self._task, completed=steps, facts=text)
+            self._bar(completed=steps, facts=text)
         elif time.monotonic() - self._line_at > LINE_EVERY_S or steps >= self._total:
             self._line_at = time.monotonic()
-            print(f"{steps:>9,}/{self._total:,} {self._unit} · {text}", file=sys.stderr, flush=True)
+            print(f"{self._name}{steps:>9,}/{self._total:,} {self._unit} · {text}", file=sys.stderr, flush=True)
 
     def say(self, text: str) -> None:
         """Prints a text above the bar, from any thread."""
         with self._not_the_run():
-            self._console.print(text, markup=False, soft_wrap=True)
+            self._display.console.print(f"{self._name}{text}", markup=False, soft_wrap=True)
 
     def waiting(self, text: str, failed: bool) -> None:
         """Shows what training waits for, until it goes on; a line for each try that failed, else now and then."""
         if self._bar:
-            self._bar.update(self._task, facts=text)
+            self._bar(facts=text)
         elif self._enabled and (failed or time.monotonic() - self._waiting_at > LINE_EVERY_S):
             self._waiting_at = time.monotonic()
-            print(text, file=sys.stderr, flush=True)
+            print(f"{self._name}{text}", file=sys.stderr, flush=True)
 
     def _per_second(self, steps: int) -> float:
         now = time.monotonic()

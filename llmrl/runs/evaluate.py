@@ -107,6 +107,7 @@ def evaluate(act: Act, env: gym.Env, evaluation_set: Sequence[Case], max_steps: 
             reached: dict[str, bool] = {}
             measured: Counter[str] = Counter()
             while not over and length < max_steps:
+                stop.poll()
                 obs, reward, terminated, truncated, info = play.step(env, act(batch_of_one(obs), rng)[0])
                 total += float(info.get("reward_env", reward))
                 length += 1
@@ -135,6 +136,7 @@ def evaluate_together(
         obs = episodes.reset([(case.seed, case.options) for case in evaluation_set])
         history = None if history_of is None else history_of(obs)
         for _ in range(max_steps):
+            stop.poll()
             actions = act(obs if history is None else history.seen(), rng)
             obs, rewards, terminated, truncated, info = episodes.step(actions.copy())
             totals[playing] += rewards

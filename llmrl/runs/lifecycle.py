@@ -75,7 +75,7 @@ def carry_out(
     stop: Stop | None = None,
     tell: Tell = lambda text: None,
     together: Any = None,
-    show: bool = True,
+    progress: Any = None,
 ) -> RunResult:
     """Runs it, or goes on with it, and writes down how it ended.
 
@@ -88,16 +88,29 @@ def carry_out(
         stop: asked to stop (from any thread), it ends the run with a checkpoint. In the main thread it hears signals.
         tell: gets what a person should read, as it comes; the result's message as an `End`.
         together: the update of an agent together with those of other runs, see loops/lockstep.py.
-        show: whether log.progress holds.
+        progress: what makes its display, see runs/console.py.
     """
     node: Any = json.loads(json.dumps(node_of(run))) if isinstance(run, Config) else copy.copy(run)
-    life = _Life(node, tuple(overrides), place, stop or Stop(), tell, together, show)
+    life = _Life(node, tuple(overrides), place, stop or Stop(), tell, together, progress)
     try:
         return life.live()
     except (Exception, Stopped) as error:
         return life.ended_by(error)
     finally:
         life.close()
+
+
+def check_here(config: Config, method: Method) -> None:
+    """Sets torch up in this thread. Raises ConfigError where the configuration asks for what is not here: a device, the
+    key of an LLM's server, a package."""
+    from llmrl import build
+    from llmrl.llm import client
+
+    build.set_up_torch(config)
+    if "llm" in method.reads(config.method):
+        client.preflight(config.llm)
+    if config.log.tensorboard:
+        check_tensorboard()
 
 
 class _Life:
@@ -115,10 +128,10 @@ class _Life:
         stop: Stop,
         tell: Tell,
         together: Any = None,
-        show: bool = True,
+        progress: Any = None,
     ) -> None:
         self.node, self.overrides, self.place, self.stop, self.tell = node, overrides, place, stop, tell
-        self.together, self.show = together, show
+        self.together, self.progress = together, progress
         self.path = place  # None: not known yet
         self.named = False  # whether it has a directory
         self.locked = False  # whether that is ours
@@ -174,26 +187,21 @@ class _Life:
 
     def _train(self) -> None:
         """Runs the method. Raises ConfigError before anything is trained."""
-        from llmrl import build, context  # torch: not for a run that is finished
-        from llmrl.llm import client
+        from llmrl import context  # torch: not for a run that is finished
         from llmrl.llm.live import Live
         from llmrl.runs.console import TrainingProgress
 
         config, directory = self.config, self.directory
-        build.set_up_torch(config)
+        check_here(config, self.method)
         asks = "llm" in self.method.reads(config.method)
-        if asks:
-            client.preflight(config.llm)
         steps = config.budget.env_steps
         if (starts := getattr(config.agent, "learning_starts", 0)) >= steps:
             self.tell(f"agent.learning_starts={starts:,} and only {steps:,} env_steps: no update is made")
-        if config.log.tensorboard:
-            check_tensorboard()
         with self.stop.installed():
             self._note_start()
             self.log = RunLog(directory.path, *mirrors_of(config.log, directory.path, self.node, self.tell))
-            enabled = config.log.progress and self.show
-            with TrainingProgress(config.budget.length, config.budget.unit, enabled=enabled) as progress:
+            display, enabled = self.progress or TrainingProgress, config.log.progress
+            with display(config.budget.length, config.budget.unit, enabled=enabled) as progress:
                 report, live = StatusReport(directory, progress), Live(progress.say)
                 live.follow(directory / "llm.jsonl", own=True)
 

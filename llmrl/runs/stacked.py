@@ -5,23 +5,34 @@ Every run is as if alone: its directory, its log, its checkpoints, and its bytes
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from llmrl.runs.lifecycle import RunResult, carry_out
+from llmrl.checks import ConfigError
+from llmrl.runs.files import remove_empty, topmost_missing
+from llmrl.runs.finished import finished_before
+from llmrl.runs.identity import INTERRUPTED
+from llmrl.runs.lifecycle import REFUSED, RunResult, carry_out, check_here
 from llmrl.runs.stop import Stop
 
 Job = tuple[dict[str, Any], list[str]]  # a composed node, and the overrides that made it
 LOOK_EVERY_S = 0.1  # how soon a signal, which the main thread alone hears, reaches the runs
 
 
-def groups_of(jobs: Sequence[Job]) -> list[list[Job]]:
-    """Neighbours that ask for compute.stack and differ in nothing but their seeds are a group."""
-    groups: list[list[Job]] = []
-    for job in jobs:
-        if groups and job[0]["compute"]["stack"] is True and _but_seed(job[0]) == _but_seed(groups[-1][0][0]):
-            groups[-1].append(job)
+def groups_of(jobs: Sequence[Job]) -> list[list[int]]:
+    """The jobs by their numbers: those that ask for compute.stack and differ in nothing but the seed are one group,
+    wherever they stand in the sweep. A seed that is there twice is not in one group twice: the second finds the first
+    one's run."""
+    groups: list[list[int]] = []
+    for i, (node, _) in enumerate(jobs):
+        for group in groups if node["compute"]["stack"] is True else ():
+            others = [jobs[j][0] for j in group]
+            if _but_seed(node) == _but_seed(others[0]) and all(node["seed"] != other["seed"] for other in others):
+                group.append(i)
+                break
         else:
-            groups.append([job])
+            groups.append([i])
     return groups
 
 
@@ -29,24 +40,54 @@ def _but_seed(node: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in node.items() if key != "seed"}
 
 
+def refusals(jobs: Sequence[Job]) -> list[str]:
+    """Why groups cannot be trained, before any of the jobs is run. A group that is finished needs nothing any more."""
+    from llmrl.build import check_stackable
+    from llmrl.config import from_node, method_of
+
+    wrong = []
+    for group in groups_of(jobs):
+        left = []
+        for i in group:
+            node, overrides = jobs[i]
+            config = from_node(_but_rerun(node), overrides)
+            if node.get("rerun") or not finished_before(_but_rerun(node), Path(config.compute.outputs)):
+                left.append(config)
+        if len(left) > 1:
+            try:
+                check_here(left[0], method_of(left[0].choices["method"])())
+                check_stackable(left[0])
+            except ConfigError as error:
+                wrong.append(str(error))
+    return list(dict.fromkeys(wrong))
+
+
+def _but_rerun(node: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in node.items() if key != "rerun"}
+
+
 def carry_out_together(jobs: Sequence[Job], tell: Callable[[str], None], stop: Stop | None = None) -> list[RunResult]:
     """Carries out a group; see `carry_out`."""
+    from llmrl import build, context  # noqa: F401 (torch and more: before several threads import them at once)
     from llmrl.loops.lockstep import Lockstep
+    from llmrl.runs.console import Display, TrainingProgress
 
-    lockstep = Lockstep(len(jobs))
+    lockstep, display = Lockstep(len(jobs)), Display()
     stops = [Stop() for _ in jobs]
     ended: dict[int, RunResult] = {}
     raised: list[BaseException] = []
+    above = topmost_missing(_place_of(jobs[0]))
 
     def live(seat: int, node: dict[str, Any], overrides: list[str]) -> None:
+        name = f"seed {node['seed']}: "
         try:
             ended[seat] = carry_out(
                 node,
                 overrides,
                 stop=stops[seat],
-                tell=lambda text: tell(type(text)(f"seed {node['seed']}: {text.strip()}")),  # an End stays one
+                tell=lambda text: tell(type(text)(name + text.strip())),  # an End stays one
                 together=lambda agent: lockstep.update(seat, agent),
-                show=seat == 0,
+                progress=partial(TrainingProgress, name=name, display=display),
             )
         except BaseException as error:
             raised.append(error)
@@ -65,4 +106,17 @@ def carry_out_together(jobs: Sequence[Job], tell: Callable[[str], None], stop: S
                     each.ask(signals.signum)
     if raised:
         raise raised[0]
+    if all(one.status == REFUSED for one in ended.values()):
+        remove_empty(above)  # each has left the directories that another one was in
+    if any(one.status == INTERRUPTED for one in ended.values()):
+        signals.chain()
     return [ended[seat] for seat in range(len(jobs))]
+
+
+def _place_of(job: Job) -> Path:
+    """Where the runs of a group lie."""
+    from llmrl.config import from_node
+
+    node, overrides = job
+    config = from_node(_but_rerun(node), overrides)
+    return Path(config.compute.outputs) / config.study / config.name / config.choices["env"].replace("/", "-")

@@ -11,7 +11,7 @@ from command_line import in_process  # noqa: F401 (the fixture llmrl)
 from conftest import ROOT, Process, only_run, run_directories, status
 from lab_tables import cells_of, make_run, written_lab  # noqa: F401 (the fixture lab)
 
-from llmrl.commands.plan import job_of
+from llmrl.commands.plan import jobs_of
 from llmrl.report.plan import executor
 from llmrl.report.plan.executor import Job, execute
 from llmrl.report.plan.forecast import Forecast
@@ -129,9 +129,57 @@ def test_a_run_that_was_begun_goes_on_in_its_study(lab):
     run = cells[0].runs[0]
     make_run(run, status="INTERRUPTED", study="elsewhere")
     found = grid.find([run], load(run.outputs))
-    argv = job_of(run, found[run.key]).argv
-    assert "study=elsewhere" in argv and "study=lab" not in argv
-    assert "study=lab" in job_of(run, None).argv
+    (job,) = jobs_of([run], found)
+    assert "study=elsewhere" in job.argv and "study=lab" not in job.argv
+    (job,) = jobs_of([run], {})
+    assert "study=lab" in job.argv and "-m" not in job.argv[3:]
+
+
+def of_jobs(jobs):
+    """(seeds, studies, whether it is stacked, how many runs) of each process."""
+    found = []
+    for job in jobs:
+        args = job.argv[4:]
+        seeds, studies = ([arg.partition("=")[2] for arg in args if arg.startswith(f"{k}=")] for k in ("seed", "study"))
+        assert ("-m" in args) == ("compute.stack=true" in args) == (job.runs > 1)
+        found.append((*seeds, *studies, job.runs))
+    return found
+
+
+def test_on_a_gpu_the_seeds_of_a_cell_are_one_process(lab):
+    cells = cells_of(lab(rows={"CartPole": []}), extra=["compute.device=cuda"])
+    runs = grid.runs_of(cells)
+    jobs = jobs_of(runs, {})
+    assert of_jobs(jobs) == [("0,1,2", "lab", 3)] * 2 and all(job.gpu for job in jobs)
+    assert jobs[0].name.startswith("llmrl run -m ") and "method=llm_explorer" in jobs[1].argv
+    assert jobs[0].argv[-1] == "log.progress=false"
+    by_hand = [*jobs[0].argv[4:], "compute.device=cpu"]
+    assert [arg for arg in by_hand if "seed=" in arg] == ["seed=0,1,2"]
+
+
+def test_runs_that_were_begun_in_different_studies_are_not(lab):
+    cells = cells_of(lab(rows={"CartPole": []}, columns={"DQN": []}, seeds=[*range(6)]), extra=["compute.device=cuda"])
+    runs = grid.runs_of(cells)
+    for run, study in zip(runs, ("elsewhere", "elsewhere", "it's")):
+        make_run(run, status="INTERRUPTED", study=study)
+    found = grid.find(runs, load(runs[0].outputs))
+    assert of_jobs(jobs_of(runs, found)) == [("0,1", "elsewhere", 2), ("2", "'it\\'s'", 1), ("3,4,5", "lab", 3)]
+    assert of_jobs(jobs_of(runs[:1], found)) == [("0", "elsewhere", 1)]  # one alone needs no sweep
+
+
+@pytest.mark.parametrize("extra, runs", [
+    ([], 1),  # on a CPU
+    (["compute.device=cuda", "compute.stack=false"], 1),
+    (["compute.stack=true"], 3),
+    (["compute.device=cuda", "agent.noisy=true"], 1),
+    (["compute.device=cuda", "agent=rainbow"], 1),
+    (["compute.device=cuda", "env=atari/freeway"], 1),
+    (["compute.device=cuda", "env=classic/pendulum"], 1),  # DQN cannot act there; the runs say so
+])  # fmt: skip
+def test_where_it_cannot_be_or_nobody_wants_it_each_run_is_a_process(lab, extra, runs):
+    base = [text for text in lab().base if not ("agent=rainbow" in extra and text.startswith("agent."))]
+    cells = cells_of(lab(rows={"CartPole": []}, columns={"DQN": ["method=vanilla"]}, base=base), extra=extra)
+    assert [job.runs for job in jobs_of(grid.runs_of(cells), {})] == [runs] * (3 // runs)
 
 
 @pytest.mark.parametrize("args, told", [
@@ -214,6 +262,14 @@ def test_it_makes_what_is_missing_and_then_has_nothing_to_do(llmrl, lab, tmp_pat
     assert status(only_run(tmp_path / "outputs")) == "DONE"
     second = llmrl("plan", "lab/small", *PART)
     assert second.code == 0 and "Nothing to run." in second.out, second.err
+
+
+def test_stacked_seeds_are_made_and_counted(llmrl, lab, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    lab(seeds=[0, 1])
+    done = llmrl("plan", "lab/small", *PART, "--set", "compute.stack=true")
+    assert done.code == 0 and "Running 2 runs in 1 process, 1 at a time." in done.out, done.out + done.err
+    assert [status(path) for path in run_directories(tmp_path / "outputs")] == ["DONE", "DONE"]
 
 
 def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on(llmrl, lab, tmp_path, monkeypatch):

@@ -1,8 +1,10 @@
 """CLEVR-Robot: recorded pushes, predicates at their borders, rewards, starts, replays, batches, and the collector."""
 
+import copy
 from functools import cache
 
 import gymnasium as gym
+import mujoco
 import numpy as np
 import pytest
 from conftest import compose
@@ -13,10 +15,11 @@ from llmrl.checks import ConfigError
 from llmrl.config import from_node
 from llmrl.envs import clevr_robot
 from llmrl.envs.clevr_robot import goals as g
+from llmrl.envs.clevr_robot import model as clevr_model
 from llmrl.envs.clevr_robot import rewards
 from llmrl.envs.clevr_robot.batch import Scenes
 from llmrl.envs.clevr_robot.collect import Script, collect, play
-from llmrl.envs.clevr_robot.model import DIRECTIONS, Table, at_rest, velocity_of, xy_of
+from llmrl.envs.clevr_robot.model import DIRECTIONS, Table, at_rest, compiled, velocity_of, xy_of
 from llmrl.envs.clevr_robot.start import sample_xy
 
 RED, BLUE, GREEN, PURPLE, CYAN = range(5)
@@ -67,6 +70,29 @@ def test_pushes_end_where_they_should(start, pushes, ends):
             assert value is None or abs(xy[ball, axis] - value) < 1e-6
     if pushes == [28]:
         assert reward == pytest.approx(2.503531, abs=1e-5)  # ten times the micrometres above
+
+
+def test_without_the_midphase_states_are_the_same_to_the_bit(monkeypatch):
+    rng = np.random.default_rng(0)
+    xy = np.stack([sample_xy(rng) for _ in range(20)])
+    pushes = rng.integers(40, size=(30, 20))  # 600, of balls that collide with each other and the walls
+
+    def played():
+        states, path = at_rest(xy), []
+        table = Table()
+        for actions in pushes:
+            states = table.push(states, actions)
+            path.append(states)
+        return np.array(path)
+
+    without = played()
+    model = copy.copy(compiled())
+    midphase = int(mujoco.mjtDisableBit.mjDSBL_MIDPHASE)
+    assert model.opt.disableflags & midphase
+    model.opt.disableflags &= ~midphase
+    monkeypatch.setattr(clevr_model, "compiled", lambda: model)
+    assert np.array_equal(played(), without)
+    assert np.abs(np.diff(xy_of(without), axis=0)).max() > 0.1  # balls did move
 
 
 def test_balls_keep_their_velocity_and_the_pusher_does_not():

@@ -82,6 +82,8 @@ def compiled() -> Any:
     inverse = 1 / (model.body_mass[pusher] + ARMATURE)
     model.dof_invweight0[-2:] = inverse
     model.body_invweight0[pusher] = (inverse * 2 / 3, 0)
+    # trees of a body's geoms spare no collision where a body has one geom; without them a push takes 8 % less time
+    model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_MIDPHASE
     return model
 
 

@@ -24,6 +24,7 @@ class Job:
     name: str  # for people
     argv: tuple[str, ...]
     gpu: bool = False  # whether it needs one
+    runs: int = 1  # how many it makes
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,9 @@ class Ended:
     last_line: str
 
 
-def llmrl_run(overrides: Sequence[str]) -> tuple[str, ...]:
-    """The process of a run: `llmrl run <overrides>` without a display of progress."""
-    return (sys.executable, "-m", "llmrl", "run", *overrides, "log.progress=false")
+def llmrl_run(args: Sequence[str]) -> tuple[str, ...]:
+    """The process of a run, or of a sweep: `llmrl run <args>` without a display of progress."""
+    return (sys.executable, "-m", "llmrl", "run", *args, "log.progress=false")
 
 
 def gpus() -> list[str]:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from small_kalm import SIZES, Small, made_rollouts, settings
+from small_kalm import SIZES, Small, made_rollouts, plain_llama, settings
 from torch.nn import functional as F
 
 from llmrl.checks import ConfigError
@@ -86,7 +86,7 @@ def one_by_one(small, task, i, text, at):
             put_state(states[at + 1] if part == "{next}" else states[length], states[at])
         else:
             put_words(words(small.tokenizer, part, first=True))
-    hidden = lm.base_model(inputs_embeds=torch.stack(rows)[None], use_cache=False).last_hidden_state[0]
+    hidden = lm(torch.stack(rows), [(1, len(rows))])
     found = {"state": [], "action": [], "token": []}
     for kind, position, value, before in asked:
         h = hidden[position - 1]  # the position before
@@ -135,9 +135,9 @@ def test_what_stands_in_a_slot_changes_what_is_predicted_after_it_alone():
     actions[3, 0] = (actions[3, 0] + 1) % 40
     changed = type(rollout)(**vars(rollout) | {"observations": states, "actions": actions})
     group = small.write(GENERATION, changed, which, text)
-    hidden = small.model(group.sequences)
-    state = small.model.grounding["state_out"](hidden[group.states.at]).view(4, 2, 10).detach()
-    action = small.model.action_logits(hidden[group.actions.at]).detach()
+    hidden = [small.model(group.sequences, at) for at in (group.states.at, group.actions.at)]
+    state = small.model.grounding["state_out"](hidden[0]).view(4, 2, 10).detach()
+    action = small.model.action_logits(hidden[1]).detach()
     same = lambda a, b: bool(torch.isclose(a, b, atol=1e-6).all())  # noqa: E731
     assert all(same(state[0, 0], state[row, 0]) for row in (1, 2, 3))  # s0, from the words
     assert not same(action[0], action[1]) and same(action[0], action[2]) and same(action[0], action[3])  # a0, from s0
@@ -149,7 +149,7 @@ def test_a_batch_holds_every_task_and_every_rollout_is_as_likely():
     pairs = Pairs(small.labelled, small.write, (0, 1, 3), size=7, parts=2)
     draw = lambda: pairs.draw(np.random.default_rng(5))  # noqa: E731
     batch = draw()
-    assert [[len(group.sequences.tokens) for group in part] for part in batch] == [[3, 2, 2]] * 2
+    assert [[group.sequences.shapes[0][0] for group in part] for part in batch] == [[3, 2, 2]] * 2
     generation, dynamics, explanation = batch[0]
     assert generation.states.weight.sum() == pytest.approx(3 / 5) and dynamics.states.weight.sum() == pytest.approx(0.4)
     assert generation.actions.weight.sum() == pytest.approx(1) and explanation.tokens.weight.sum() == pytest.approx(1)
@@ -175,10 +175,10 @@ def test_an_explanation_is_the_likeliest_word_after_word():
         prompt = small.write(UNSEEN, rollouts, np.array([i]), np.array([0]), until="answer").sequences
         rows, plain = small.model.embed(prompt), []
         while len(plain) < 5 and small.write.stop not in plain:
-            hidden = small.model.lm.base_model(inputs_embeds=rows, use_cache=False).last_hidden_state[:, -1]
+            hidden = small.model.lm(rows, [(1, len(rows))])[-1:]
             token = small.model.token_logits(hidden).argmax(1)
             plain.append(int(token))
-            rows = torch.cat([rows, small.model.lm.get_input_embeddings()(token)[:, None]], dim=1)
+            rows = torch.cat([rows, small.model.lm.get_input_embeddings()(token)])
         assert ids == [number for number in plain if number != small.write.stop]
 
 
@@ -189,7 +189,7 @@ def test_an_explanation_is_the_likeliest_word_after_word():
 def on_disk(tmp_path_factory):
     """A pretrained model of somebody's, as transformers keeps them."""
     small, folder = Small(), tmp_path_factory.mktemp("pretrained")
-    small.model.lm.save_pretrained(folder)
+    plain_llama(small).save_pretrained(folder)
     small.tokenizer.save_pretrained(folder)
     return str(folder)
 
@@ -219,7 +219,8 @@ def test_a_model_comes_back_from_disk_as_it_was(kind, on_disk, tmp_path):
     kalm_model.save(tmp_path, small.model, small.config, small.words, small.width, {"updates": 3})
     loaded = kalm_model.load(tmp_path, torch.device("cpu"))
     group = small.write(GENERATION, small.rollouts, np.arange(3), np.arange(3)).sequences
-    assert torch.equal(loaded.model(group), small.model.eval()(group))
+    every = torch.arange(len(group.tokens))
+    assert torch.equal(loaded.model(group, every), small.model.eval()(group, every))
     assert loaded.tokenizer("push it")["input_ids"] == small.tokenizer("push it")["input_ids"]
     weights = tmp_path / kalm_model.WEIGHTS
     weights.write_bytes(weights.read_bytes()[:-4] + b"bits")
@@ -285,7 +286,7 @@ def test_too_little_memory_names_the_settings(monkeypatch):
     small = Small()
     learner = small.learner()
 
-    def full(x):
+    def full(*x):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
     monkeypatch.setattr(small.model, "forward", full)
@@ -321,11 +322,13 @@ class StopAt(Stop):
                 raise Stopped(signal.SIGTERM)
 
 
-def test_a_stopped_training_ends_byte_for_byte_like_another(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("compile_", "stops"), [("false", (0, 3, 4, 7)), ("true", (3,))])
+def test_a_stopped_training_ends_byte_for_byte_like_another(tmp_path, monkeypatch, compile_, stops):
     monkeypatch.setattr("os.fsync", lambda fd: None)
     data = tmp_path / "data"
     save_rollouts(data, made_rollouts(30), {})
-    model = settings(epochs=None, updates=7, batch_size=6, evaluations=2, validation_rollouts=3)
+    numbers = {"updates": 7, "batch_size": 6, "evaluations": 2, "validation_rollouts": 3}
+    model = settings(epochs=None, compile=compile_, **numbers)
     method = kalm_model.Config(data=SimpleNamespace(import_from=None), model=model, tasks=(0, 1, 3), seed=0)
     monkeypatch.setattr(kalm_data, "run_of", lambda config, own: config)
     monkeypatch.setattr(kalm_data, "check", lambda run, config, key: None)
@@ -351,7 +354,7 @@ def test_a_stopped_training_ends_byte_for_byte_like_another(tmp_path, monkeypatc
     assert [row["updates"] for row in rows if row["kind"] == "validation"] == [0, 4, 7]
     assert {"generation_state_mse", "dynamics_state_mse", "action_accuracy", "token_ce", "explanation_accuracy",
             "explanation_accuracy_unseen_prompt"} <= set(whole["kalm_model"])  # fmt: skip
-    for at in (0, 3, 4, 7):
+    for at in stops:
         assert live(f"stopped-{at}", at) is None
         assert live(f"stopped-{at}") == whole
         for file in (kalm_model.PRODUCT, kalm_model.WEIGHTS, "metrics.jsonl"):

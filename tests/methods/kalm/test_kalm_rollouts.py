@@ -72,7 +72,7 @@ def test_an_action_comes_from_the_state_before_it_and_with_the_lag_from_the_one_
         rollouts = imagining(small, lag=lag)(goals, text, start)
         for i in range(len(rollouts)):  # one pass over the finished rollout has every position's logits
             group = small.write(GENERATION, rollouts, np.array([i]), text[[i]])
-            logits = small.model.action_logits(small.model(group.sequences)[group.actions.at]).argmax(1).tolist()
+            logits = small.model.action_logits(small.model(group.sequences, group.actions.at)).argmax(1).tolist()
             actions = rollouts.actions[i, : rollouts.lengths[i]].tolist()
             assert actions == ([logits[0], *logits[:-1]][: len(actions)] if lag else logits)
         long = rollouts.lengths > 1

@@ -6,13 +6,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from small_kalm import SIZES, Small, changed, composed, made_rollouts, settings
+from small_kalm import SIZES, Small, changed, composed, made_rollouts, plain_llama, settings
 from wiring import wires
 
 from llmrl.loops import offline
 from llmrl.methods.kalm import model as kalm_model
 from llmrl.methods.kalm.model.tasks import GENERATION
-from llmrl.methods.kalm.model.training import precision
+from llmrl.methods.kalm.model.training import compiles, precision
 from llmrl.runs.stop import Stop
 
 CPU = torch.device("cpu")
@@ -26,8 +26,9 @@ def weights(**changes):
 @pytest.mark.parametrize("key", SIZES)
 def test_the_sizes_of_a_model_from_nothing(key):
     small = Small(settings(sizes=SIZES | {key: SIZES[key] * 2 if key != "heads" else 1}))
-    found = small.model.lm.config
-    sizes = (found.hidden_size, found.num_hidden_layers, found.num_attention_heads, found.intermediate_size)
+    block = small.model.lm.blocks[0]
+    heads = small.model.lm.sizes.heads
+    sizes = (block.out.in_features, len(small.model.lm.blocks), heads, block.down.in_features)
     expected = {"hidden": (32, 2, 2, 24), "layers": (16, 4, 2, 24), "heads": (16, 2, 1, 24)}
     assert sizes == expected.get(key, (16, 2, 2, 48)) and small.model.hidden == sizes[0]
 
@@ -66,12 +67,12 @@ def test_what_the_state_head_gives():
 @wires("Model.pretrained", "Model.adapter", "Model.lora_rank", "Model.lora_alpha")
 def test_a_pretrained_model_and_its_adapters(tmp_path):
     small = Small()
-    small.model.lm.save_pretrained(tmp_path)
+    plain_llama(small).save_pretrained(tmp_path)
     small.tokenizer.save_pretrained(tmp_path)
     base = {"pretrained": str(tmp_path), "precision": "float32", "encoder": "words"}
     full = Small(settings("qwen", **base, adapter="full"))
-    table = "lm.model.embed_tokens.weight"
-    assert torch.equal(full.model.state_dict()[table], small.model.state_dict()[table])  # not begun anew
+    tables = [one.model.lm.get_input_embeddings().weight for one in (full, small)]
+    assert torch.equal(*tables)  # not begun anew
     assert set(full.model.learned()) == {name for name, _ in full.model.named_parameters()}
     for rank, alpha in ((2, 4.0), (3, 12.0)):
         adapted = Small(settings("qwen", **base, adapter="lora", lora_rank=rank, lora_alpha=alpha))
@@ -88,6 +89,14 @@ def test_matrix_products_in_the_asked_for_precision():
     for name, dtype in (("float32", torch.float32), ("bf16", torch.bfloat16)):
         with precision(settings(precision=name), CPU):
             assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
+
+
+@wires("Model.compile")
+def test_what_is_compiled():
+    for compile_ in ("true", "false"):
+        assert compiles(settings(compile=compile_), 10, CPU) == (compile_ == "true")
+    with pytest.raises(ValueError, match="compile: a pretrained model"):
+        settings("qwen", compile="true")
 
 
 @wires("Model.epochs", "Model.updates")
@@ -128,7 +137,7 @@ def training_of(directory, monkeypatch, *, tasks=(0, 1, 3), seed=0, **changes):
        "kalm/model.tasks", "kalm/model.seed", "kalm/model.model")  # fmt: skip
 def test_what_a_training_is_given(tmp_path, monkeypatch):
     def rows(group):
-        return len(group.sequences.tokens)
+        return group.sequences.shapes[0][0]
 
     plain = training_of(tmp_path, monkeypatch)
     assert [[rows(group) for group in part] for part in plain.batch] == [[2, 2, 2]]
@@ -138,7 +147,7 @@ def test_what_a_training_is_given(tmp_path, monkeypatch):
     assert (other.schedule.evaluate_every, other.seed) == (2, 4)
     assert "explanation_accuracy" in plain.row and "explanation_accuracy" not in other.row
     assert "consequence_state_mse" in other.row and "dynamics_state_mse" not in other.row
-    first = "lm.model.embed_tokens.weight"
+    first = "lm.embed_tokens.weight"
     assert not torch.equal(plain.learner.model.state_dict()[first], other.learner.model.state_dict()[first])
     same = training_of(tmp_path, monkeypatch)
     assert torch.equal(plain.learner.model.state_dict()[first], same.learner.model.state_dict()[first])

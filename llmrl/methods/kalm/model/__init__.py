@@ -206,7 +206,12 @@ def save(directory: Path, model: Any, config: Model, words: list[str], width: in
     """Writes the weights, and last model.json, which holds their hash."""
     from safetensors.torch import save as packed
 
-    weights = packed({name: p.detach().cpu().contiguous() for name, p in model.learned().items()})
+    from llmrl.methods.kalm.model.llama import unfused
+
+    learned = model.learned()
+    if config.sizes is not None:
+        learned = unfused(learned, config.sizes.layers)
+    weights = packed({name: p.detach().cpu().contiguous() for name, p in learned.items()})
     write_bytes(directory / WEIGHTS, weights)
     about = {"model": asdict(config), "words": words, "width": width, "sha256": sha256(weights).hexdigest()}
     write_json(directory / PRODUCT, about | facts)
@@ -217,6 +222,7 @@ def load(directory: Path, device: Any) -> Loaded:
     import torch
     from safetensors.torch import load as unpacked
 
+    from llmrl.methods.kalm.model.llama import fused
     from llmrl.methods.kalm.model.network import make
     from llmrl.methods.kalm.model.training import SMALLER, enough_memory, load_learned
 
@@ -228,6 +234,7 @@ def load(directory: Path, device: Any) -> Loaded:
         raise ConfigError(f"{directory / WEIGHTS} is damaged: it does not match its hash in {PRODUCT}")
     config = checked(Model, about["model"])
     model, tokenizer = make(config, about["words"], about["width"], torch.Generator())
-    load_learned(model, unpacked(weights))
+    learned = unpacked(weights)
+    load_learned(model, learned if config.sizes is None else fused(learned, config.sizes.layers))
     with enough_memory(f"Train one with {SMALLER}"):
         return Loaded(model.to(device).eval(), tokenizer, config)

@@ -1,7 +1,9 @@
 """The options of a grounded language model; conf/llm_model/ and conf/method/kalm/model.yaml have their values."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
 
 from llmrl.checks import Count, NonNegative, PathText, Positive, Probability
 from llmrl.envs import text
@@ -15,6 +17,11 @@ class Sizes:
     layers: Count
     heads: Count
     intermediate: Count
+
+
+def _word(value: Any) -> Any:
+    """yaml and the command line read an unquoted true or false as a bool."""
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,7 @@ class Model:
     lora_rank: Count
     lora_alpha: Positive
     precision: Literal["float32", "bf16"]
+    compile: Annotated[Literal["auto", "true", "false"], BeforeValidator(_word)] = field(metadata={"neutral": "auto"})
     epochs: Positive | None
     updates: Count | None = field(metadata={"scales": True})
     batch_size: Count
@@ -55,6 +63,8 @@ class Model:
             raise ValueError(f"sizes: hidden={self.sizes.hidden} is not {self.sizes.heads} heads of an even width")
         if self.sizes is not None and self.adapter == "lora":
             raise ValueError("adapter: lora adapts a pretrained model; one from scratch is trained in full")
+        if self.sizes is None and self.compile == "true":
+            raise ValueError("compile: a pretrained model is used as it is; use compile=auto or false")
         if (self.epochs is None) == (self.updates is None):
             raise ValueError("epochs: give either epochs or updates, and null for the other")
         if not 0 < self.validation < 1:

@@ -17,29 +17,30 @@ from llmrl.checks import ConfigError
 from llmrl.envs import text
 from llmrl.envs.base import require
 from llmrl.global_generator import global_generator
-from llmrl.methods.kalm.model.config import Model, Sizes
+from llmrl.methods.kalm.model.config import Model
+from llmrl.methods.kalm.model.llama import Cache, Llama
 from llmrl.methods.kalm.model.tokenizer import word_level
 
 STATE, ACTIONS = 10, 40  # numbers in a state (x, y of five balls, m); actions
 INIT = 0.02  # standard deviation of the initial weights of a language model from scratch, as Llama's
 MLP = 512  # hidden units of the state embedding `mlp`: the width that the authors wrote down
 WEIGHT_FILES = ("*.safetensors", "*.bin")  # files, one of which a directory of a pretrained model needs
-MAX_POSITIONS = 512  # of a model from scratch; a rollout of 50 steps with its words has some 150
 
 
 class Sequences(NamedTuple):
-    """n sequences of equal length L, padded at their ends. Places count through all of them: row * L + position."""
+    """Groups of sequences, padded at their ends to one length in each. Places count through the positions of all."""
 
-    tokens: Tensor  # (n, L) int64; 0 where something else stands
+    shapes: tuple[tuple[int, int], ...]  # (rows, positions of a row) of each group; most often there is one
+    tokens: Tensor  # (places,) int64; 0 where something else stands
     state_at: Tensor  # (k,) places of states
     states: Tensor  # (k, 10) m
     action_at: Tensor  # (k,) places of actions
     actions: Tensor  # (k,) int64
-    vector_at: Tensor  # (n * slots,) places of the parts of sentences' vectors, slot by slot
-    vectors: Tensor  # (n, width); (0, 0) where sentences are tokens
+    vector_at: Tensor  # (rows * slots,) places of the parts of sentences' vectors, slot by slot
+    vectors: Tensor  # (rows, width); (0, width) where sentences are tokens
 
     def to(self, device: torch.device) -> "Sequences":
-        return Sequences(*(x.to(device, non_blocking=True) for x in self))
+        return Sequences(self.shapes, *(x.to(device, non_blocking=True) for x in self[1:]))
 
 
 class GroundedLM(nn.Module):
@@ -70,9 +71,8 @@ class GroundedLM(nn.Module):
             _adapt(lm, config, gen)
 
     def embed(self, x: Sequences) -> Tensor:
-        """(n, L, hidden): tokens through the language model's table, everything else put in its place."""
-        rows = self.lm.get_input_embeddings()(x.tokens)
-        flat = rows.flatten(0, 1)
+        """(places, hidden): tokens through the language model's table, everything else put in its place."""
+        flat = self.lm.get_input_embeddings()(x.tokens)
         if len(x.vectors):
             parts = self.grounding["goal_in"](x.vectors).view(-1, self.hidden)
             flat = flat.index_copy(0, x.vector_at, parts.to(flat.dtype))
@@ -80,7 +80,7 @@ class GroundedLM(nn.Module):
             flat = flat.index_copy(0, x.state_at, self.embed_states(x.states).to(flat.dtype))
         if len(x.actions):
             flat = flat.index_copy(0, x.action_at, self.embed_actions(x.actions).to(flat.dtype))
-        return flat.view_as(rows)
+        return flat
 
     def embed_states(self, states: Tensor) -> Tensor:
         """(n, 10) m -> (n, hidden)"""
@@ -90,10 +90,15 @@ class GroundedLM(nn.Module):
         """(n,) -> (n, hidden)"""
         return self.grounding["action_in"](actions)
 
-    def forward(self, x: Sequences) -> Tensor:
-        """Hidden states (n * L, hidden), by place. Padding comes last, so causal attention alone keeps it unseen."""
-        out = self.lm.base_model(inputs_embeds=self.embed(x), use_cache=False)
-        return out.last_hidden_state.flatten(0, 1)
+    def forward(self, x: Sequences, at: Tensor) -> Tensor:
+        """Hidden states (k, hidden) of places `at`. Padding comes last, so causal attention alone keeps it unseen."""
+        rows = self.embed(x)
+        if isinstance(self.lm, Llama):
+            return self.lm(rows, x.shapes, at)
+        sizes = [n * length for n, length in x.shapes]
+        groups = [self.lm.base_model(inputs_embeds=group.unflatten(0, shape), use_cache=False).last_hidden_state
+                  for group, shape in zip(rows.split(sizes), x.shapes)]  # fmt: skip
+        return torch.cat([group.flatten(0, 1) for group in groups])[at]
 
     def predicted_states(self, hidden: Tensor, before: Tensor) -> Tensor:
         """(n, hidden) and the states that came before (n, 10), zeros if none -> the next states (n, 10) in m."""
@@ -128,9 +133,10 @@ class Continuation:
     _rows: Tensor  # (n, positions that were read last, hidden)
 
     def __init__(self, model: GroundedLM, x: Sequences, *, cache: bool = True) -> None:
+        """`x`: one group without padding."""
         self._model, self._cached = model, cache
-        self._past: Any = None  # the cache of transformers
-        self._read(model.embed(x))
+        self._past: Any = None  # a Cache, or one of transformers
+        self._read(model.embed(x).unflatten(0, x.shapes[0]))
 
     def append(self, embedded: Tensor) -> None:
         """(n, hidden): what now stands at the end of each."""
@@ -139,16 +145,23 @@ class Continuation:
 
     def keep(self, which: Tensor) -> None:
         """Goes on with these alone: indices (k,)."""
-        self.hidden = self.hidden[which]
-        if self._cached:
+        if isinstance(self._past, Cache):
+            self._past.keep(which, len(self.hidden))
+        elif self._cached:
             self._past.batch_select_indices(which)
         else:
             self._rows = self._rows[which]
+        self.hidden = self.hidden[which]
 
     def _read(self, rows: Tensor) -> None:
-        self._rows = rows
-        rows = rows.to(self._model.lm.get_input_embeddings().weight.dtype)
-        out = self._model.lm.base_model(inputs_embeds=rows, past_key_values=self._past, use_cache=self._cached)
+        self._rows, lm = rows, self._model.lm
+        rows = rows.to(lm.get_input_embeddings().weight.dtype)
+        if isinstance(lm, Llama):
+            past = Cache() if self._past is None else self._past
+            self.hidden = lm.continued(rows, past)[:, -1]
+            self._past = past if self._cached else None
+            return
+        out = lm.base_model(inputs_embeds=rows, past_key_values=self._past, use_cache=self._cached)
         self._past = out.past_key_values if self._cached else None
         self.hidden = out.last_hidden_state[:, -1]
 
@@ -161,7 +174,8 @@ def make(config: Model, words: list[str], width: int | None, gen: Generator) -> 
     ConfigError where the pretrained model is missing, or cannot be adapted."""
     if config.sizes is not None:
         tokenizer = word_level(words)
-        lm = _from_scratch(config.sizes, tokenizer)
+        with global_generator():  # what it draws is drawn again, from our generator
+            lm: Any = Llama(config.sizes, len(tokenizer))
     else:
         lm, tokenizer = _pretrained(config)
     return GroundedLM(lm, config, width, gen), tokenizer
@@ -199,18 +213,6 @@ def _causal(about: Any) -> bool:
     kind = about.model_type
     encoder = kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not about.is_decoder
     return kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not encoder
-
-
-def _from_scratch(sizes: Sizes, tokenizer: Any) -> Any:
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    settings = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=sizes.hidden, intermediate_size=sizes.intermediate,
-        num_hidden_layers=sizes.layers, num_attention_heads=sizes.heads, max_position_embeddings=MAX_POSITIONS,
-        pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
-    )  # fmt: skip
-    with global_generator():  # what it draws is drawn again, from our generator
-        return LlamaForCausalLM(settings)
 
 
 def _pretrained(config: Model) -> tuple[Any, Any]:

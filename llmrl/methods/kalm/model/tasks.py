@@ -62,6 +62,32 @@ class Group(NamedTuple):
                      self.actions.to(device), self.tokens.to(device))  # fmt: skip
 
 
+def joined(groups: Sequence[Group]) -> Group:
+    """Groups as one, whose places count through all of them."""
+    if len(groups) == 1:
+        return groups[0]
+    places = [len(group.sequences.tokens) for group in groups]
+    begin = [sum(places[:i]) for i in range(len(places))]
+
+    def together(parts: Sequence[Tensor]) -> Tensor:
+        return torch.cat([part for part in parts if len(part)] or list(parts[:1]))
+
+    def placed(parts: Sequence[Tensor]) -> Tensor:
+        return together([part + first for part, first in zip(parts, begin)])
+
+    def predicted(parts: Sequence[Predicted]) -> Predicted:
+        at, target, weight = zip(*parts)
+        return Predicted(placed(at), together(target), together(weight))
+
+    every, states, before, actions, tokens = zip(*groups)
+    columns = list(zip(*(sequences[1:] for sequences in every)))
+    sequences = Sequences(
+        tuple(shape for sequences in every for shape in sequences.shapes), together(columns[0]),
+        *(column for at, value in zip(columns[1::2], columns[2::2]) for column in (placed(at), together(value))),
+    )  # fmt: skip
+    return Group(sequences, predicted(states), together(before), predicted(actions), predicted(tokens))
+
+
 class Sentences:
     """A table of sentences as tokens, each without special ones, and as vectors where they enter as such."""
 
@@ -189,9 +215,9 @@ class _Page:
 
     def done(self, shares: tuple[float, float, float]) -> Group:
         n, width = len(self.cursor), int(self.cursor.max())
-        tokens = np.zeros((n, width), np.int64)
+        tokens = np.zeros(n * width, np.int64)
         for row, position, value in self._there["token"]:
-            tokens[row, position] = value
+            tokens[row * width + position] = value
 
         def placed(key: str, empty: NDArray) -> tuple[Tensor, Tensor]:
             rows = self._there[key]
@@ -207,8 +233,10 @@ class _Page:
             return Predicted(torch.from_numpy(place), torch.from_numpy(target), weights), torch.from_numpy(before)
 
         none, number = np.empty((0, STATE), np.float32), np.empty(0, np.int64)
-        sequences = Sequences(torch.from_numpy(tokens), *placed("state", none), *placed("action", number),
-                              *placed("vector", np.empty((0, 0), np.float32)))  # fmt: skip
+        sequences = Sequences(
+            ((n, width),), torch.from_numpy(tokens), *placed("state", none), *placed("action", number),
+            *placed("vector", np.empty((0, 0), np.float32)),
+        )  # fmt: skip
         states, before = asked("state", none, shares[0])
         return Group(sequences, states, before.float(), asked("action", number, shares[1])[0],
                      asked("token", number, shares[2])[0])  # fmt: skip

@@ -1,5 +1,6 @@
 """Training a grounded language model, and what it is measured by (docs/papers/kalm.md)."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,10 +16,23 @@ from llmrl.contracts.agent import Learner
 from llmrl.envs.clevr_robot.language import fits
 from llmrl.envs.clevr_robot.rollouts import Rollouts
 from llmrl.methods.kalm.model.config import Model
+from llmrl.methods.kalm.model.llama import Llama
 from llmrl.methods.kalm.model.network import Continuation, GroundedLM
-from llmrl.methods.kalm.model.tasks import DYNAMICS, EXPLANATION, GENERATION, UNSEEN, Group, Labelled, Writer
+from llmrl.methods.kalm.model.tasks import DYNAMICS, EXPLANATION, GENERATION, UNSEEN, Group, Labelled, Writer, joined
 
 NAMES = ("generation", "dynamics", "consequence", "explanation")  # of the tasks, in the rows of evaluations
+
+
+# Updates from which `compile: auto` compiles. Compiling takes 10 to 60 s, depending on what else the machine does, and
+# saves some 10 ms of an update: less than this many would not pay for it, those of tests and of budget=smoke least.
+COMPILE_FROM = 3_000
+
+
+def compiles(config: Model, updates: int, device: torch.device) -> bool:
+    """Whether so long a training is compiled. On a GPU, where it was not measured, only on demand."""
+    if config.compile == "auto":
+        return config.sizes is not None and device.type == "cpu" and updates >= COMPILE_FROM
+    return config.compile == "true"
 
 
 class Grounder(Learner):
@@ -27,6 +41,8 @@ class Grounder(Learner):
     def __init__(self, model: GroundedLM, config: Model, *, updates: int, device: torch.device) -> None:
         self.model, self.config, self.device, self.total, self.updates = model, config, device, updates, 0
         self._learned = model.learned()
+        if compiles(config, updates, device):
+            self._compile()
         self._adam = torch.optim.AdamW(
             self._learned.values(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
@@ -39,7 +55,7 @@ class Grounder(Learner):
         totals = torch.zeros(3, device=self.device)
         with enough_memory(TRAINING):
             self._adam.zero_grad(set_to_none=True)
-            for group in (group for part in batch for group in part):
+            for group in (group for part in batch for group in self._together(part)):
                 losses = self._losses(group.to(self.device))
                 (losses.sum() / len(batch)).backward()
                 totals += losses.detach() / len(batch)
@@ -48,21 +64,39 @@ class Grounder(Learner):
         self.updates += 1
         return dict(zip(("state_loss", "action_loss", "token_loss"), totals)) | {"loss": totals.sum(), "gradient": norm}
 
+    def _compile(self) -> None:
+        try:
+            with precision(self.config, self.device):
+                self.model.lm.compile_blocks()
+        except RuntimeError as error:
+            print(
+                f"The language model is trained uncompiled, which takes longer: torch.compile failed ({error}). "
+                "Install a C++ compiler such as g++, or set compile=false of its llm_model",
+                file=sys.stderr,
+            )
+
+    def _together(self, part: list[Group]) -> list[Group]:
+        """Groups as they are trained on: by a small model at once; by others one by one, which takes less memory."""
+        return [joined(part)] if isinstance(self.model.lm, Llama) else part
+
     def _losses(self, group: Group) -> Tensor:
         """(3,): 0.5 MSE of states, 0.5 CE of actions, CE of tokens (with the weights of 5.2). Each is a mean over the
         samples of the batch that have it, and in a sample over what it predicts."""
         c, zero = self.config, torch.zeros((), device=self.device)
         with precision(self.config, self.device):
-            hidden = self.model(group.sequences)
+            asked = (group.states.at, group.actions.at, group.tokens.at)
+            before_state, before_action, before_token = self.model(group.sequences, torch.cat(asked)).split(
+                [len(at) for at in asked]
+            )
             of = {}
             if len(group.states.at):
-                predicted = self.model.predicted_states(hidden[group.states.at], group.before)
+                predicted = self.model.predicted_states(before_state, group.before)
                 of["state"] = ((predicted - group.states.target) / c.state_unit).square().mean(1) @ group.states.weight
             if len(group.actions.at):
-                logits = self.model.action_logits(hidden[group.actions.at])
+                logits = self.model.action_logits(before_action)
                 of["action"] = F.cross_entropy(logits, group.actions.target, reduction="none") @ group.actions.weight
             if len(group.tokens.at):
-                logits = self.model.token_logits(hidden[group.tokens.at])
+                logits = self.model.token_logits(before_token)
                 of["token"] = F.cross_entropy(logits, group.tokens.target, reduction="none") @ group.tokens.weight
         weights = {"state": c.state_weight, "action": c.action_weight, "token": c.token_weight}
         return torch.stack([weight * of.get(kind, zero) for kind, weight in weights.items()])
@@ -81,7 +115,10 @@ def load_learned(model: GroundedLM, weights: Mapping[str, Tensor]) -> None:
     """Puts back what was trained. Raises ConfigError where it is another model's."""
     learned = model.learned()
     if learned.keys() != weights.keys() or any(learned[name].shape != x.shape for name, x in weights.items()):
-        raise ConfigError("these weights are of another model: its sizes, or what is trained of it, differ")
+        raise ConfigError(
+            "these weights are of another model: its sizes, or what is trained of it, differ, or they are from a "
+            "checkpoint of an earlier version of llmrl, whose training cannot be continued"
+        )
     with torch.no_grad():
         for name, parameter in learned.items():
             parameter.copy_(weights[name])
@@ -161,11 +198,14 @@ def measured(
 
 def _sums(learner: Grounder, group: Group, task: int) -> Tensor:
     """(7,) over a group: n and squared error of states; n, CE and hits of actions; n and CE of tokens."""
-    hidden = learner.model(group.sequences)
+    asked = (group.states.at, group.actions.at, group.tokens.at)
+    before_state, before_action, before_token = learner.model(group.sequences, torch.cat(asked)).split(
+        [len(at) for at in asked]
+    )
     known = group.before.any(1) if task == GENERATION else torch.ones(len(group.before), dtype=torch.bool)
-    wrong = learner.model.predicted_states(hidden[group.states.at], group.before) - group.states.target
-    logits = learner.model.action_logits(hidden[group.actions.at])
-    words = learner.model.token_logits(hidden[group.tokens.at])
+    wrong = learner.model.predicted_states(before_state, group.before) - group.states.target
+    logits = learner.model.action_logits(before_action)
+    words = learner.model.token_logits(before_token)
     action, token = group.actions.target, group.tokens.target
     return torch.stack([x.cpu().float() for x in (
         known.sum(), wrong.square().mean(1)[known.to(wrong.device)].sum(),
