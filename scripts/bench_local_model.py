@@ -8,6 +8,7 @@ It reads a prompt of LESR (some 1,000 tokens), writes that many tokens, and prin
 import argparse
 import json
 import sys
+import tempfile
 import time
 from pathlib import Path
 from urllib.request import Request, urlopen
@@ -18,6 +19,7 @@ sys.path.insert(0, str(ROOT))
 from llmrl.config import from_node  # noqa: E402
 from llmrl.hydra_compose import compose  # noqa: E402
 from llmrl.llm.local.server import LocalServer, check  # noqa: E402
+from llmrl.llm.transcript import Transcript  # noqa: E402
 from llmrl.methods.lesr import prompts  # noqa: E402
 from llmrl.runs.stop import Stop  # noqa: E402
 
@@ -33,8 +35,9 @@ def main() -> None:
     node.pop("rerun")
     run = from_node(node, overrides)
     check(run.llm)
-    server = LocalServer(run.llm)
     start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        server = LocalServer(run.llm, Transcript(Path(folder) / "llm.jsonl"))
     api_base, key = server.address(Stop())
     loaded = time.perf_counter() - start
     messages = prompts.Asker(run.env.task, run.env.suite, run.method.search).ask([])

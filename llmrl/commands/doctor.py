@@ -159,7 +159,7 @@ def local_models() -> Iterator[Finding]:
         yield OPTIONAL, "weights", note
         return
     try:
-        needed, free = weights.read(file).memory(CONTEXT), weights.available_memory()
+        needed, free = weights.read(file).memory(CONTEXT), weights.memory()[1]
     except ConfigError as error:
         yield OPTIONAL, "weights", str(error)
         return

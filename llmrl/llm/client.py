@@ -23,7 +23,6 @@ from llmrl.llm.config import Config
 from llmrl.llm.redact import check_key, key_of, redact
 from llmrl.llm.transcript import ReplayError, ReplayMissing, Transcript
 from llmrl.llm.waits import Aside, Interruptible, LLMUnavailable, in_thread
-from llmrl.runs.files import read_json
 from llmrl.runs.stop import Paused
 
 if TYPE_CHECKING:
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
 DETAIL_CHARS = 300
 BODY_BYTES_PER_CHAR = 16  # an escaped character, and as much again of what reasoned beside the answer
 BODY_BYTES = 1 << 20  # and this much beside
-LOADING_S = 900.0  # for a local server, until it has loaded its weights
-SERVER_DIED = "server_died"  # of a failed attempt: the local server's process has ended
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,11 @@ class LLM:
         self._timing = timing or (lambda row: None)
         self._waiting = waiting or (lambda text, failed: None)
         self.recording = _open_recording(config.replay) if config.replay is not None else None
-        self._local = _local_server(config, transcript) if self.recording is None and config.kind == "local" else None
+        self._local: LocalServer | None = None
+        if self.recording is None and config.kind == "local":
+            from llmrl.llm.local import server
+
+            self._local = server.LocalServer(config, transcript)
         refused = (row["reason"] == "json_mode_refused" for rows in transcript.failures.values() for row in rows)
         self._json_mode = config.json and not any(refused)
 
@@ -169,7 +170,7 @@ class LLM:
                 reason = failures.name(error, status, json_mode)
                 detail = clean(redact(failures.text(error), config.key_env))[:DETAIL_CHARS]
                 if self._local is not None and (died := self._local.death(0.5)):
-                    reason, detail = SERVER_DIED, died
+                    reason, detail = failures.SERVER_DIED, died
             self.transcript.failure(purpose, index, reason, detail)
             if reason == "json_mode_refused":  # then the prompt alone has to ask for it
                 self._json_mode = False
@@ -177,9 +178,9 @@ class LLM:
             reasons[reason] += 1
             if failures.is_permanent(reason, status):
                 raise LLMRefused(self._no_answer(purpose, index, reasons, detail, "The run has failed"))
-            if reason == SERVER_DIED and reasons[reason] == 1:
+            if reason == failures.SERVER_DIED and reasons[reason] == 1:
                 continue  # with a new one
-            if attempt == config.retries or reason == SERVER_DIED:
+            if attempt == config.retries or reason == failures.SERVER_DIED:
                 raise LLMUnavailable(self._no_answer(purpose, index, reasons, detail, "The run is paused"))
             wait = min(config.retry_wait_s * 2**attempt, config.retry_wait_max_s)
             wait = max(wait, min(exchange.asked_wait(), config.retry_after_max_s))
@@ -194,16 +195,7 @@ class LLM:
         if self._local is None:
             # a server of one's own never gets a key that litellm would find in the environment
             return self.config.api_base, key_of(self.config.key_env) or ("none" if self.config.api_base else None)
-        if died := self._local.death():  # between two calls
-            self.transcript.failure(purpose, index, SERVER_DIED, died)
-        told = f"waits for the local server of {self.config.model}, for {purpose} {index}: {{:.0f}} s"
-        try:
-            return in_thread(
-                lambda: self._local.address(self._aside), self._waits(), LOADING_S,  # type: ignore[union-attr]
-                lambda seconds: self._tell(told.format(seconds)),
-            )  # fmt: skip
-        except (ConfigError, TimeoutError) as error:
-            raise LLMRefused(f"{error}. The run has failed, nothing is lost") from None
+        return self._local.reached(purpose, index, self._waits(), self._tell)
 
     def _seed(self, purpose: str, index: str) -> int | None:
         """Other for each call, so that the same messages can get another answer."""
@@ -380,15 +372,6 @@ def _usd(config: Config, prompt_tokens: int | None, completion_tokens: int | Non
 
 def _litellm_name(config: Config) -> str:
     return f"{config.provider}/{config.model}" if config.provider else config.model
-
-
-def _local_server(config: Config, transcript: Transcript) -> "LocalServer":
-    """The server of the run's weights, which have to be those that its identity.json names."""
-    from llmrl.llm.local.server import LocalServer
-
-    known = transcript.path.with_name("identity.json")
-    expected = read_json(known).get("llm", {}).get("weights") if known.exists() else None
-    return LocalServer(config, expected)
 
 
 def _open_recording(replay: str) -> Transcript:

@@ -232,7 +232,7 @@ def test_more_memory_than_the_machine_has(llama_cpp_is_here, llmrl_run, tmp_path
 
 
 def test_more_memory_than_is_free_pauses(llama_cpp_is_here, runtime, monkeypatch, llmrl_run, tmp_path):
-    monkeypatch.setattr(weights_file, "available_memory", lambda: 1_000_000)
+    monkeypatch.setattr(weights_file, "memory", lambda: (10**10, 1_000_000))
     gguf(tmp_path / "w.gguf")
     done = llmrl_run(*LOCAL, "llm.weights=w.gguf")
     assert done.code == 75
@@ -259,7 +259,7 @@ def test_a_server_that_dies_twice_in_a_call_pauses_the_run(llama_cpp_is_here, mo
 
 
 def test_weights_that_changed_are_another_run(llama_cpp_is_here, monkeypatch, llmrl_run, tmp_path):
-    monkeypatch.setattr(weights_file, "available_memory", lambda: 1_000_000)  # both pause
+    monkeypatch.setattr(weights_file, "memory", lambda: (10**10, 1_000_000))  # both pause
     gguf(tmp_path / "w.gguf")
     assert llmrl_run(*LOCAL, "llm.weights=w.gguf").code == 75
     run = only_run(tmp_path)

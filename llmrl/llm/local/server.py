@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
@@ -22,10 +22,14 @@ from typing import Any
 
 from llmrl.checks import ConfigError
 from llmrl.llm.config import Config
+from llmrl.llm.failures import SERVER_DIED
 from llmrl.llm.local import weights
-from llmrl.llm.waits import Interruptible
+from llmrl.llm.transcript import Transcript
+from llmrl.llm.waits import Aside, Interruptible, in_thread
+from llmrl.runs.files import read_json
 
 LOOK_EVERY_S = 1.0  # at a lock that another run holds while it starts the server
+LOADING_S = 900.0  # until a server has loaded its weights
 GREETING_S = 10.0  # a server that takes longer has died
 LONGEST_FOLDER = 70  # characters; a socket's path has at most 107
 PACKAGE = "xllamacpp"
@@ -34,12 +38,30 @@ PACKAGE = "xllamacpp"
 class LocalServer:
     """The server that one run asks; `close` lets go of it."""
 
-    def __init__(self, config: Config, expected: str | None = None) -> None:
-        """`expected`: the sha256 of the weights that the run began with."""
-        self.config = config
-        self._expected = expected
+    def __init__(self, config: Config, transcript: Transcript) -> None:
+        """The weights have to be those that identity.json beside the run's transcript names."""
+        self.config, self._transcript = config, transcript
+        known = transcript.path.with_name("identity.json")
+        self._expected = read_json(known).get("llm", {}).get("weights") if known.exists() else None
         self._connection: socket.socket | None = None
         self._about: dict[str, Any] = {}
+
+    def reached(self, purpose: str, index: str, stop: Interruptible, tell: Callable[[str], None]) -> tuple[str, str]:
+        """`address`, for a call, in a thread that a signal need not wait for. A server that has ended since the last
+        call is a failure in the transcript. Raises LLMRefused where no server can be started for the weights, and
+        WeightsUnavailable."""
+        from llmrl.llm.client import LLMRefused
+
+        if died := self.death():
+            self._transcript.failure(purpose, index, SERVER_DIED, died)
+        told = f"waits for the local server of {self.config.model}, for {purpose} {index}: {{:.0f}} s"
+        aside = Aside()
+        try:
+            return in_thread(lambda: self.address(aside), stop, LOADING_S, lambda s: tell(told.format(s)))
+        except (ConfigError, TimeoutError) as error:
+            raise LLMRefused(f"{error}. The run has failed, nothing is lost") from None
+        finally:
+            aside.left.set()  # nobody waits for a lock any more
 
     def address(self, stop: Interruptible) -> tuple[str, str]:
         """The server's api_base and key; starts it where it does not run. Raises ConfigError or WeightsUnavailable."""

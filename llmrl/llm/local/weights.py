@@ -120,9 +120,10 @@ def read(path: Path) -> Model:
         ) from None
 
 
-def available_memory() -> int:
-    """Bytes that a new process can have now: of the machine, or of its control group."""
-    free = [_meminfo().get("MemAvailable", UNKNOWN)]
+def memory() -> tuple[int, int]:
+    """Bytes that this machine, or the process's control group, has, and how many a new process can have now."""
+    known = _meminfo()
+    all_, free = [known.get("MemTotal", UNKNOWN)], [known.get("MemAvailable", UNKNOWN)]
     for limit, used, stat in CGROUP_FILES:
         try:
             most, now = (int((CGROUPS / name).read_text()) for name in (limit, used))
@@ -130,15 +131,15 @@ def available_memory() -> int:
         except (OSError, ValueError):  # no such group, or no limit
             continue
         pages_of_files = int(rows.get("inactive_file", 0)) + int(rows.get("active_file", 0))  # which make room
+        all_.append(most)
         free.append(most - now + pages_of_files)
-    return max(0, min(free))
+    return min(all_), max(0, min(free))
 
 
 def check_memory(path: Path, context: int, gpu_layers: int, *, now: bool) -> None:
     """Raises ConfigError where this machine cannot serve the weights, WeightsUnavailable where it cannot `now`."""
-    from llmrl.limits import memory  # with torch
-
     model = read(path)
+    there, free = memory()
     needed = model.memory(context, gpu_layers)
     kv = 2 * model.blocks * model.kv_width * context
     parts = (
@@ -146,11 +147,11 @@ def check_memory(path: Path, context: int, gpu_layers: int, *, now: bool) -> Non
         f"llm.context={context:,} tokens {kv / 1e9:.1f} GB, the rest for buffers and what is on no GPU)"
     )
     smaller = "Take a smaller file (fewer parameters, Q4 in place of Q8), or a smaller llm.context"
-    if needed > (most := memory()):
-        raise ConfigError(f"{parts}, and this machine has {most / 1e9:.1f} GB. {smaller}")
-    if now and needed > available_memory():
+    if needed > there:
+        raise ConfigError(f"{parts}, and this machine has {there / 1e9:.1f} GB. {smaller}")
+    if now and needed > free:
         raise WeightsUnavailable(
-            f"{parts}, and {available_memory() / 1e9:.1f} GB are free. {smaller}, or try again when other programs "
+            f"{parts}, and {free / 1e9:.1f} GB are free. {smaller}, or try again when other programs "
             "have ended. The run is paused, nothing is lost; the same command goes on."
         )
 
