@@ -11,7 +11,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from llmrl.checks import ConfigError
 from llmrl.runs.files import read_json, write_json, write_text, writing
 
 RUNNING, DONE, FAILED, INTERRUPTED, PAUSED = "RUNNING", "DONE", "FAILED", "INTERRUPTED", "PAUSED"
@@ -61,6 +60,8 @@ class RunDirectory:
         elif (before := _read_or_none(known)) != identity:
             self.release()
             if only_weights_differ(before, identity):
+                from llmrl.checks import ConfigError  # pydantic
+
                 raise ConfigError(
                     f"llm.weights: the file is not the one that {self.path} began with (sha256 "
                     f"{before['llm']['weights'][:12]}…, now {identity['llm']['weights'][:12]}…). Restore it, or start "

@@ -24,9 +24,9 @@ from llmrl.runs.files import read_json, read_jsonl
 from llmrl.runs.identity import FAILED, PAUSED
 
 needs_llama_cpp = pytest.mark.skipif(importlib.util.find_spec("xllamacpp") is None, reason="pip install 'llmrl[local]'")
-ANSWERS = ["llm=local", "llm.context=2048", "llm.max_tokens=24"]
-EXPLORER = [*CART_POLE, "method=llm_explorer", "method.m=10", "method.k=2", "method.calls=1", "method.analysis=false",
-            "method.max_tries=2", *ANSWERS]  # fmt: skip
+ANSWERS = ["llm=local", "llm.context=1024", "llm.max_tokens=12"]
+EXPLORER = [*CART_POLE, "method=llm_explorer", "method.m=10", "method.prompt=name", "method.calls=1",
+            "method.analysis=false", "method.max_tries=2", *ANSWERS]  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -84,10 +84,8 @@ def calls(root: Path) -> int:
 
 
 @needs_llama_cpp
-def test_a_server_is_shared_survives_a_run_and_ends_with_the_last_however_that_ends(
-    weights, runtime, process, tmp_path
-):
-    args = [*EXPLORER, f"llm.weights={weights}", "budget.env_steps=120", "compute.checkpoint_every_s=0.1"]
+def test_a_server_is_shared_survives_a_run_and_ends_with_the_last(weights, runtime, process, tmp_path):
+    args = [*EXPLORER, f"llm.weights={weights}", "budget.env_steps=5000"]
     first = process(*args, "study=a")
     assert first.until(lambda: calls(tmp_path) > 0), first.end()
     about = greeted(runtime)
@@ -103,10 +101,20 @@ def test_a_server_is_shared_survives_a_run_and_ends_with_the_last_however_that_e
     assert ended(about["pid"])
     assert not list(runtime.glob("*.sock")) + list(runtime.glob("*.log"))
 
+
+@needs_llama_cpp
+def test_a_training_survives_its_own_and_its_servers_death_and_is_replayed(weights, runtime, process, tmp_path):
+    args = [*EXPLORER, f"llm.weights={weights}", "budget.env_steps=60", "compute.checkpoint_every_s=0.1"]
+    killed = process(*args, "study=a")
+    assert killed.until(lambda: calls(tmp_path) > 0), killed.end()
+    about = greeted(runtime)
+    killed.send(signal.SIGKILL)
+    assert ended(about["pid"])
+
     resumed = process(*args, "study=a")
-    had = calls(tmp_path / "outputs" / "a")
-    assert resumed.until(lambda: calls(tmp_path / "outputs" / "a") > had), resumed.end()
-    assert (another := greeted(runtime))["pid"] != about["pid"]
+    had = calls(tmp_path)
+    assert resumed.until(lambda: calls(tmp_path) > had), resumed.end()
+    another = greeted(runtime)
     os.kill(another["pid"], signal.SIGKILL)
     done = resumed.end()
     assert done.code == 0, done.err
