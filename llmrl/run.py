@@ -154,7 +154,7 @@ def show(directory: RunDirectory, *, before: bool) -> None:
 
 
 def say(text: str) -> None:
-    print(text, file=sys.stderr)
+    print(f"{text}\n", end="", file=sys.stderr, flush=True)  # in one piece: other seeds' threads write as well
 
 
 def refused(text: str) -> int:

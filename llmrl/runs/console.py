@@ -28,13 +28,13 @@ class Display:
 
     def __init__(self) -> None:
         self.console = Console(file=sys.stderr, highlight=False)  # a file, so that rich asks what it can encode
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()  # also of who prints beside it
         self._bars: Progress | None = None
         self._running = 0
 
     def begin(self, name: str, unit: str, total: int) -> Callable[..., None]:
         """A new bar, to be ended with `end`. Returns what updates it."""
-        with self._lock:
+        with self.lock:
             if self._bars is None:
                 facts = TextColumn("{task.fields[unit]} · {task.fields[facts]}", markup=False)
                 columns = (BarColumn(None), MofNCompleteColumn(), facts, TimeElapsedColumn(), TextColumn("<"),
@@ -48,7 +48,7 @@ class Display:
 
     def end(self) -> None:
         """The last one of them takes the display away."""
-        with self._lock:
+        with self.lock:
             self._running -= 1
             if self._bars is not None and not self._running:
                 bars, self._bars = self._bars, None
@@ -93,7 +93,7 @@ class TrainingProgress:
             yield
         except Exception as error:
             self._enabled = False
-            print(f"{self._name}log.progress: the display stopped ({type(error).__name__}: {error})", file=sys.stderr)
+            self._say(f"log.progress: the display stopped ({type(error).__name__}: {error})")
 
     def _show(self, clock: Clock, facts: dict[str, Any]) -> None:
         if warning := facts.pop("warning", None):
@@ -110,7 +110,7 @@ class TrainingProgress:
             self._bar(completed=steps, facts=text)
         elif time.monotonic() - self._line_at > LINE_EVERY_S or steps >= self._total:
             self._line_at = time.monotonic()
-            print(f"{self._name}{steps:>9,}/{self._total:,} {self._unit} · {text}", file=sys.stderr, flush=True)
+            self._say(f"{steps:>9,}/{self._total:,} {self._unit} · {text}")
 
     def say(self, text: str) -> None:
         """Prints a text above the bar, from any thread."""
@@ -123,7 +123,11 @@ class TrainingProgress:
             self._bar(facts=text)
         elif self._enabled and (failed or time.monotonic() - self._waiting_at > LINE_EVERY_S):
             self._waiting_at = time.monotonic()
-            print(f"{self._name}{text}", file=sys.stderr, flush=True)
+            self._say(text)
+
+    def _say(self, text: str) -> None:
+        """A line, in one piece: other runs' threads write as well."""
+        print(f"{self._name}{text}\n", end="", file=sys.stderr, flush=True)
 
     def _per_second(self, steps: int) -> float:
         now = time.monotonic()

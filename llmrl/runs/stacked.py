@@ -17,7 +17,7 @@ from llmrl.runs.lifecycle import REFUSED, RunResult, carry_out, check_here
 from llmrl.runs.stop import Stop
 
 Job = tuple[dict[str, Any], list[str]]  # a composed node, and the overrides that made it
-LOOK_EVERY_S = 0.1  # how soon a signal, which the main thread alone hears, reaches the runs
+JOIN_S = 0.5  # a signal's handler runs in the main thread, between two such waits
 
 
 def groups_of(jobs: Sequence[Job]) -> list[list[int]]:
@@ -42,11 +42,14 @@ def _but_seed(node: dict[str, Any]) -> dict[str, Any]:
 
 def refusals(jobs: Sequence[Job]) -> list[str]:
     """Why groups cannot be trained, before any of the jobs is run. A group that is finished needs nothing any more."""
-    from llmrl.build import check_stackable
+    groups = [group for group in groups_of(jobs) if len(group) > 1]
+    if not groups:
+        return []
+    from llmrl.build import check_stackable  # torch
     from llmrl.config import from_node, method_of
 
     wrong = []
-    for group in groups_of(jobs):
+    for group in groups:
         left = []
         for i in group:
             node, overrides = jobs[i]
@@ -80,12 +83,17 @@ def carry_out_together(jobs: Sequence[Job], tell: Callable[[str], None], stop: S
 
     def live(seat: int, node: dict[str, Any], overrides: list[str]) -> None:
         name = f"seed {node['seed']}: "
+
+        def said(text: str) -> None:
+            with display.lock:  # not in the middle of its last lines
+                tell(type(text)(name + text.strip()))  # an End stays one
+
         try:
             ended[seat] = carry_out(
                 node,
                 overrides,
                 stop=stops[seat],
-                tell=lambda text: tell(type(text)(name + text.strip())),  # an End stays one
+                tell=said,
                 together=lambda agent: lockstep.update(seat, agent),
                 progress=partial(TrainingProgress, name=name, display=display),
             )
@@ -96,14 +104,15 @@ def carry_out_together(jobs: Sequence[Job], tell: Callable[[str], None], stop: S
 
     threads = [threading.Thread(target=live, args=(i, *job), daemon=True) for i, job in enumerate(jobs)]
     with (stop or Stop()).installed() as signals:
+        signals.followers += stops
+        if signals.signum is not None:  # asked before
+            signals.ask(signals.signum)
         for thread in threads:
             thread.start()
-        while any(thread.is_alive() for thread in threads):
-            for thread in threads:
-                thread.join(LOOK_EVERY_S / len(threads))
-            if signals.signum is not None:
-                for each in stops:
-                    each.ask(signals.signum)
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(JOIN_S)
+        signals.followers[:] = [each for each in signals.followers if each not in stops]
     if raised:
         raise raised[0]
     if all(one.status == REFUSED for one in ended.values()):

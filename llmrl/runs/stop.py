@@ -30,6 +30,7 @@ class Stop:
         self.signum: int | None = None
         self._asked = threading.Event()
         self._regions = 0
+        self.followers: list[Stop] = []  # runs in other threads, which are asked as well
         self._previous: dict[int, Any] = {}  # what signal.signal returned
 
     @contextmanager
@@ -52,6 +53,8 @@ class Stop:
         if signum == signal.SIGINT and self.signum == signal.SIGINT:
             raise KeyboardInterrupt  # a second ctrl-C means: now
         first, self.signum = self.signum is None, signum
+        for follower in self.followers:
+            follower.ask(signum)
         if self._regions and first:  # a second one must not cut short the checkpoint that the first one asked for
             raise Stopped(signum)
 
@@ -59,6 +62,8 @@ class Stop:
         """Asks the run to stop as the signal would, from any thread, at the next point where its state is whole."""
         self.signum = signum
         self._asked.set()
+        for follower in self.followers:
+            follower.ask(signum)
 
     def poll(self) -> None:
         """Raises Stopped if a signal has come, or somebody has asked."""

@@ -49,7 +49,9 @@ class Loop:
 
 
 SPACE = gym.spaces.Box(0, 1, (1,))
-AGENT = SimpleNamespace(state_dict=dict, replay_buffer=lambda: SimpleNamespace(rings=dict), observation_space=SPACE)
+AGENT = SimpleNamespace(
+    state_dict=dict, replay_buffer=lambda: SimpleNamespace(rings=dict), observation_space=SPACE, update=None
+)
 
 
 class Evaluations:

@@ -27,7 +27,7 @@ from llmrl.runs.files import read_json, read_jsonl, write_json
 ASKS = ["method=llm_explorer", "method.asynchronous=true", "llm=openai_compatible", "llm.model=some-model",
         "llm.retry_wait_s=0.01"]  # fmt: skip
 RUNS = {
-    "dqn": [*ASKS, *CART_POLE, "budget.env_steps=600"],
+    "dqn": [*ASKS, *CART_POLE, "budget.env_steps=2000", "agent.updates_per_env_step=2"],
     "td3": [*ASKS, *TINY["td3"], *SHORT, "env=mujoco/half_cheetah", "env.max_episode_steps=20", "eval.every=100",
             "budget.env_steps=300"],
 }  # fmt: skip
@@ -192,7 +192,7 @@ def test_training_goes_on_meanwhile_and_the_replay_equals_it(agent: str, llmrl_r
     *applied, dropped = ends(live)
     assert len(applied) >= 2 and all(env_steps > steps[int(index)] for index, how, env_steps in applied)
     assert [how for _, how, _ in applied] == ["applied"] * len(applied)
-    assert dropped[1:] == ("dropped", max(steps.values()) if agent == "td3" else 600)
+    assert dropped[1:] == ("dropped", max(steps.values()) if agent == "td3" else 2000)
     assert_replays(llmrl_run, live, [*RUNS[agent], "compute.outputs=replayed"], tmp_path / "replayed")
 
 

@@ -55,26 +55,11 @@ def closed(x: Tensor, attended: Tensor, out: Tensor, norm: Tensor, gate_up: Tens
     return x + F.linear(F.silu(gate) * up, down)
 
 
-def attended(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    """softmax(Q K^T + mask) V of each sequence and head: (b, l, width), (b, width, t), (b, t, width) -> (b, l, width).
-
-    For rows this short it takes half the time of torch's scaled_dot_product_attention on a CPU.
-    """
-    scores = torch.bmm(query, key) if mask is None else torch.baddbmm(mask.to(query.dtype), query, key)
-    return torch.bmm(scores.softmax(-1), value)
-
-
-def by_head(qkv: Tensor, rows: int) -> Tensor:
-    """(rows * l, 3, heads, width) -> (3, rows * heads, l, width)"""
-    places, three, heads, width = qkv.shape
-    split = qkv.view(rows, -1, three, heads, width).permute(2, 0, 3, 1, 4)
-    return split.reshape(three, rows * heads, places // rows, width)
-
-
-def by_place(x: Tensor, rows: int) -> Tensor:
-    """(rows * heads, l, width) -> (rows * l, heads * width)"""
-    heads, length, width = len(x) // rows, x.shape[1], x.shape[2]
-    return x.view(rows, heads, length, width).transpose(1, 2).reshape(rows * length, heads * width)
+def attended(qkv: Tensor, rows: int) -> Tensor:
+    """Causal attention in rows of equal length: (rows * l, 3, heads, width) -> (rows * l, heads * width)."""
+    query, key, value = qkv.unflatten(0, (rows, -1)).permute(2, 0, 3, 1, 4)  # each (rows, heads, l, width)
+    out = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=1.0)  # `projected` has scaled
+    return out.transpose(1, 2).flatten(2).flatten(0, 1)
 
 
 class Cache:
@@ -86,7 +71,8 @@ class Cache:
         self._values: list[Tensor] = []  # (n * heads, room, width)
 
     def extended(self, block: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Stores what follows, (n * heads, l, width) each -> all keys (n * heads, width, t), all values."""
+        """Stores what follows, (n, l, heads, width) each -> all keys (n * heads, width, t), all values."""
+        key, value = (x.transpose(1, 2).flatten(0, 1) for x in (key, value))  # (n * heads, l, width)
         begin, end = self.length, self.length + key.shape[1]
         if block == len(self._keys):
             self._keys.append(key.new_empty(len(key), key.shape[2], 0))
@@ -136,16 +122,10 @@ class Llama(nn.Module):
         which the last block closes no others."""
         device = x.device
         place = torch.cat([torch.arange(length, device=device).repeat(rows) for rows, length in shapes])
-        sizes, longest = [rows * length for rows, length in shapes], max(length for _, length in shapes)
-        mask = torch.full((longest, longest), -torch.inf, device=device).triu(1)
+        sizes = [rows * length for rows, length in shapes]
 
         def attend(block: int, qkv: Tensor) -> Tensor:
-            parts = []
-            for (rows, length), part in zip(shapes, qkv.split(sizes)):
-                query, key, value = by_head(part, rows).unbind()
-                own = attended(query, key.transpose(1, 2), value, mask[:length, :length])
-                parts.append(by_place(own, rows))
-            return torch.cat(parts)
+            return torch.cat([attended(part, rows) for part, (rows, _) in zip(qkv.split(sizes), shapes)])
 
         return self._through(x, place, attend, at)
 
@@ -153,11 +133,14 @@ class Llama(nn.Module):
         """(rows, l, hidden), what follows what the cache holds -> the same; l is 1, or the cache empty."""
         rows, length, _ = x.shape
         place = torch.arange(cache.length, cache.length + length, device=x.device).repeat(rows)
-        mask = None if length == 1 else torch.full((length, length), -torch.inf, device=x.device).triu(1)
 
         def attend(block: int, qkv: Tensor) -> Tensor:
-            query, key, value = by_head(qkv, rows).unbind()
-            return by_place(attended(query, *cache.extended(block, key, value), mask), rows)
+            keys, values = cache.extended(block, *qkv.unflatten(0, (rows, length)).unbind(2)[1:])
+            if length > 1:
+                return attended(qkv, rows)
+            # softmax(Q K^T) V of one position: as two products, 1.3 times as fast as scaled_dot_product_attention
+            query = qkv[:, 0].flatten(0, 1)[:, None]
+            return torch.bmm(torch.bmm(query, keys).softmax(-1), values).view(rows, -1)
 
         hidden = self._through(x.flatten(0, 1), place, attend)
         cache.length += length
