@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmrl.checks import ConfigError
 from llmrl.llm import failures, scripted
@@ -26,6 +26,9 @@ from llmrl.llm.transcript import ReplayError, ReplayMissing, Transcript
 from llmrl.llm.waits import Aside, Interruptible, LLMUnavailable, in_thread
 from llmrl.runs import seeding
 from llmrl.runs.stop import Paused
+
+if TYPE_CHECKING:
+    from llmrl.llm.local.server import LocalServer
 
 DETAIL_CHARS = 300
 BODY_BYTES_PER_CHAR = 16  # an escaped character, and as much again of what reasoned beside the answer
@@ -75,6 +78,11 @@ class LLM:
         self._waiting = waiting or (lambda text, failed: None)
         self.recording = _open_recording(config.replay) if config.replay is not None else None
         self._forms = Forms(config.json, (row["reason"] for rows in transcript.failures.values() for row in rows))
+        self._local: LocalServer | None = None
+        if self.recording is None and config.kind == "local":
+            from llmrl.llm.local import server
+
+            self._local = server.LocalServer(config, transcript)
 
     def ask(self, messages: list[dict], *, purpose: str, index: str, schema: type[Structured] | None = None) -> Reply:
         """The answer to chat `messages` ([{"role": …, "content": …}, …]).
@@ -102,7 +110,7 @@ class LLM:
 
     def prepare(self) -> None:
         """Load what the first call needs, which takes seconds, and longer beside a training in another thread."""
-        if self.recording is None and self.config.kind == "litellm":
+        if self.recording is None and self.config.kind != "scripted":
             _litellm()
 
     def event(self, purpose: str, index: str, event: str, **facts: Any) -> None:
@@ -117,6 +125,13 @@ class LLM:
         """Nothing more is asked or recorded, by no thread either; what was recorded stays readable."""
         self._aside.left.set()
         self.transcript.close()
+        if self._local is not None:
+            self._local.close()
+
+    def end(self) -> None:
+        """The run has ended: nobody asks a local model any more."""
+        if self._local is not None:
+            self.close()
 
     def _record(self, messages: list[dict], purpose: str, index: str, reply: Reply) -> None:
         self.transcript.call({
@@ -146,9 +161,11 @@ class LLM:
             call = f"{purpose} {index}, try {attempt + 1} of {config.retries + 1}"
             most = BODY_BYTES + BODY_BYTES_PER_CHAR * config.max_answer_chars
             exchange = wire.Exchange(most, time.monotonic() + config.timeout_s)
+            server = self._address(purpose, index)
             start = time.perf_counter()
             try:
-                answer = self._attempt(messages, _options(config, (purpose, index), form, schema), exchange, call)
+                options = _options(config, (purpose, index), form, schema)
+                answer = self._attempt(messages, options, exchange, call, *server)
                 seconds = time.perf_counter() - start
                 self._timing({"event": "llm_call", "purpose": purpose, "index": index, "seconds": seconds})
                 return self._received(messages, answer)
@@ -156,6 +173,8 @@ class LLM:
                 status = exchange.status() or getattr(error, "status_code", None) or 0
                 reason = failures.name(error, status, REFUSED.get(form, ""))
                 detail = clean(redact(failures.text(error), config.key_env))[:DETAIL_CHARS]
+                if self._local is not None and (died := self._local.death(0.5)):
+                    reason, detail = failures.SERVER_DIED, died
             self.transcript.failure(purpose, index, reason, detail)
             if reason == REFUSED.get(form):  # then in a less strict one
                 self._forms.refuse(form)
@@ -163,7 +182,9 @@ class LLM:
             reasons[reason] += 1
             if failures.is_permanent(reason, status):
                 raise LLMRefused(self._no_answer(purpose, index, reasons, detail, "The run has failed"))
-            if attempt == config.retries:
+            if reason == failures.SERVER_DIED and reasons[reason] == 1:
+                continue  # with a new one
+            if attempt == config.retries or reason == failures.SERVER_DIED:
                 raise LLMUnavailable(self._no_answer(purpose, index, reasons, detail, "The run is paused"))
             wait = min(config.retry_wait_s * 2**attempt, config.retry_wait_max_s)
             wait = max(wait, min(exchange.asked_wait(), config.retry_after_max_s))
@@ -173,13 +194,21 @@ class LLM:
             self._waits().wait(wait)
             attempt += 1
 
-    def _attempt(self, messages: list[dict], options: dict[str, Any], exchange: Any, call: str) -> Answer:
+    def _address(self, purpose: str, index: str) -> tuple[str | None, str | None]:
+        """Where the model is asked, and with which key; a local model's server is started first."""
+        if self._local is None:
+            # a server of one's own never gets a key that litellm would find in the environment
+            return self.config.api_base, key_of(self.config.key_env) or ("none" if self.config.api_base else None)
+        return self._local.reached(purpose, index, self._waits(), self._tell)
+
+    def _attempt(
+        self, messages: list[dict], options: dict[str, Any], exchange: Any, call: str,
+        api_base: str | None, key: str | None,
+    ) -> Answer:  # fmt: skip
         """One request with these parameters. It runs in a thread of its own, so that a signal ends the wait at once."""
         from llmrl.llm import wire
 
         config = self.config
-        # a server of one's own never gets a key that litellm would find in the environment
-        key = key_of(config.key_env) or ("none" if config.api_base else None)
         litellm = _litellm()
 
         def work() -> Answer:
@@ -187,7 +216,7 @@ class LLM:
             response = error = None
             try:
                 response = litellm.completion(
-                    model=_litellm_name(config), messages=messages, api_base=config.api_base, api_key=key,
+                    model=_litellm_name(config), messages=messages, api_base=api_base, api_key=key,
                     timeout=config.timeout_s, max_retries=0, **options,
                 )  # fmt: skip
             except Exception as failed:  # noqa: BLE001 (what the server said counts, whatever litellm makes of it)
@@ -235,7 +264,8 @@ class LLM:
 
     def _no_answer(self, purpose: str, index: str, reasons: Counter[str], detail: str, so: str) -> str:
         counts = ", ".join(f"{reason} {n}x" for reason, n in reasons.items())
-        where = f"{self.config.model} at {self.config.api_base or 'its usual address'}"
+        usual = "its usual address" if self._local is None else "this machine"
+        where = f"{self.config.model} at {self.config.api_base or usual}"
         return (
             f"The LLM {where} gave no answer to {purpose} {index}: {counts}. Last: {detail}."
             f"{failures.hint(reasons, self.config.key_env)} {so}, nothing is lost; the same command goes on."
@@ -248,8 +278,12 @@ def preflight(config: Config) -> None:
     if config.replay is not None:
         _open_recording(config.replay)
         return
-    if config.kind != "litellm":
+    if config.kind == "scripted":
         return
+    if config.kind == "local":
+        from llmrl.llm.local import server
+
+        server.check(config)
     if config.key_env is not None and key_of(config.key_env) is None:
         raise ConfigError(
             f"llm.key_env: the environment variable {config.key_env} is not set, and {config.model} needs a key there. "
@@ -286,7 +320,7 @@ def _check_request(config: Config) -> None:
             f"llm: {named} cannot be asked so: {told}. Leave a parameter to the model (llm.temperature=null, "
             "llm.max_tokens=null, llm.seed=null), or give a value that it takes"
         ) from None
-    if config.key_env is None and config.api_base is None:
+    if config.key_env is None and config.api_base is None and config.kind != "local":
         missing = [name for name in litellm.validate_environment(named)["missing_keys"] if name.endswith("KEY")]
         if missing:
             raise ConfigError(

@@ -7,11 +7,13 @@ from llmrl.llm.forms import REFUSED, STATUSES
 REASONS = {400: "bad_request", 401: "wrong_key", 403: "forbidden", 404: "not_found", 408: "timeout",
            422: "bad_request", 429: "rate_limit"}  # fmt: skip
 PASSING = (408, 409, 425, 429)  # of 4xx: another time the same request may be answered
+SERVER_DIED = "server_died"  # the process of a local model's server has ended
 HINTS = {  # what to change, by reason
     "timeout": "llm.timeout_s says how long an answer may take",
     "rate_limit": "llm.retries, llm.retry_wait_max_s and llm.retry_after_max_s say how long it is waited",
     "server_error": "llm.retries and llm.retry_wait_max_s say how long it is waited",
     "connection": "llm.api_base says where the server is",
+    SERVER_DIED: "llm.weights needs more memory than is free, or llama.cpp crashes over it",
     "redirected": "llm.api_base has to be the address at which the server answers itself",
     "not_found": "llm.model, llm.provider and llm.api_base say what is asked where",
     "bad_request": "llm.model, llm.temperature, llm.seed and llm.max_tokens say what is asked for",

@@ -308,6 +308,18 @@ def test_an_event_is_not_doubled_and_cannot_change(tmp_path: Path) -> None:
         transcript.event("test", "1/0", "rejected", reason="negative")
 
 
+def test_a_seed_is_sent_and_is_another_one_for_each_call(tmp_path: Path) -> None:
+    with Server("{0: 1.0}") as server:
+        seeded = client(tmp_path, hosted(server, seed=3))
+        ask(seeded, index="1")
+        ask(seeded, index="2")
+        ask(client(tmp_path / "again", hosted(server, seed=3)), index="1")
+        ask(client(tmp_path / "without", hosted(server)), index="1")
+    sent = [request.get("seed") for request in server.requests]
+    assert sent[0] == sent[2] != sent[1]
+    assert sent[3] is None
+
+
 @pytest.mark.parametrize(
     ("name", "changes", "key"),
     [
