@@ -23,7 +23,7 @@ from llmrl.llm.config import Config
 from llmrl.llm.forms import REFUSED, Form, Forms, Structured, response_format
 from llmrl.llm.redact import check_key, key_of, redact
 from llmrl.llm.transcript import ReplayError, ReplayMissing, Transcript
-from llmrl.llm.waits import Aside, Interruptible, LLMUnavailable, in_thread
+from llmrl.llm.waits import Aside, Interruptible, LLMRefused, LLMUnavailable, in_thread
 from llmrl.runs import seeding
 from llmrl.runs.stop import Paused
 
@@ -47,12 +47,6 @@ class Reply:
     finish_reason: str | None = None
     fault: str = ""  # "truncated" where the answer, or a thought before it, was not ended
     why: str = ""  # it was not
-
-
-class LLMRefused(LLMUnavailable):
-    """The server will refuse this for ever: something in the configuration is wrong. What was trained is kept."""
-
-    later = False
 
 
 class BudgetReached(Paused):

@@ -25,7 +25,7 @@ from llmrl.llm.config import Config
 from llmrl.llm.failures import SERVER_DIED
 from llmrl.llm.local import weights
 from llmrl.llm.transcript import Transcript
-from llmrl.llm.waits import Aside, Interruptible, in_thread
+from llmrl.llm.waits import Aside, Interruptible, LLMRefused, in_thread
 from llmrl.runs.files import read_json
 
 LOOK_EVERY_S = 1.0  # at a lock that another run holds while it starts the server
@@ -50,8 +50,6 @@ class LocalServer:
         """`address`, for a call, in a thread that a signal need not wait for. A server that has ended since the last
         call is a failure in the transcript. Raises LLMRefused where no server can be started for the weights, and
         WeightsUnavailable."""
-        from llmrl.llm.client import LLMRefused
-
         if died := self.death():
             self._transcript.failure(purpose, index, SERVER_DIED, died)
         told = f"waits for the local server of {self.config.model}, for {purpose} {index}: {{:.0f}} s"
