@@ -65,6 +65,11 @@ class RunContext:
         waiting = getattr(self.report, "waiting", None)
         return LLM(self.cfg.llm, Transcript(self.dir / "llm.jsonl"), self.stop, self.log.timing, waiting)
 
+    def close(self) -> None:
+        """The run has ended, however it did."""
+        if "llm" in vars(self):
+            self.llm.end()
+
     def env(self, role: Role, wrapper: Any = None) -> gym.Env:
         return make_env(self._wrapped(wrapper), role)
 

@@ -74,6 +74,7 @@ class Log:
     wandb: Literal["off", "online", "offline"]
     wandb_project: str
     tensorboard: bool = field(metadata={"neutral": False})
+    llm: bool = field(metadata={"neutral": False})
 
 
 @dataclass(frozen=True)
