@@ -1,9 +1,9 @@
-"""What compute.env_processes gains: env_steps/s of stacked seeds whose environments step in processes of their own, over
-those of the same seeds without. By the clock, so on a machine that is idle, with a core more than one at least.
+"""What compute.env_processes gains: env_steps/s of stacked seeds whose environments step in processes of their own,
+over those of the same seeds without. By the clock, so on an idle machine of several cores.
 
 A policy of 64x64 and batches of 32, so that stepping is most of the work, as on a GPU. Rounds take turns.
 
-Usage: python scripts/bench_env_processes.py [--env mujoco/humanoid] [--seeds 4] [--env-steps 1000] [--rounds 3] [key=value …]
+Usage: python scripts/bench_env_processes.py [--env mujoco/humanoid] [--seeds 4] [--env-steps 1000] [key=value …]
 """
 
 import argparse
@@ -29,7 +29,8 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*")
     args = parser.parse_args()
     common = [
-        "agent=td3", "agent.hidden=[64,64]", "agent.batch_size=32", "agent.random_steps=100", "agent.learning_starts=100",
+        "agent=td3", "agent.hidden=[64,64]", "agent.batch_size=32", "agent.random_steps=100",
+        "agent.learning_starts=100",
         f"env={args.env}", f"budget.env_steps={args.env_steps}", "eval.every=1_000_000", "eval.episodes=1",
         "eval.max_steps=1", "log.progress=false", "compute.stack=true", *args.overrides,
     ]  # fmt: skip
