@@ -87,6 +87,7 @@ class Compute:
     outputs: PathText
     workers: SideBySide = field(metadata={"neutral": 1})
     stack: bool
+    env_processes: bool
     graphs: bool
 
 
