@@ -22,7 +22,6 @@ from llmrl.explore.gaussian import Gaussian
 from llmrl.replay.ring import Sampling
 from llmrl.replay.uniform import UniformReplay
 
-
 # Which policy evaluations play: the mean's action | samples, as training does | both, each with rows of its own
 Evaluate = Literal["mean", "sample", "both"]
 
@@ -89,8 +88,7 @@ class SAC(Stackable):
         self.actor, self.critic, self.target_critic = actor, critic, target
 
     def act(self, obs: Any, *, explore: bool, gen: Generator) -> NDArray:
-        """a ~ pi(. | s) to explore, and where evaluations shall be stochastic (evaluate: sample); else the action of the
-        mean."""
+        """a ~ pi(. | s) to explore, and where evaluations are to be stochastic (evaluate: sample); else the mean's."""
         u, log_std = np.split(self.policy.act(flat_rows(obs)), 2, axis=1)
         if explore or self.config.evaluate == "sample":
             eps = torch.randn(u.shape, generator=gen).numpy()

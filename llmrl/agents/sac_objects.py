@@ -115,38 +115,25 @@ class SACObjects(sac.SAC):
 
     # --- learning -----------------------------------------------------------------------------------------------------
 
+    @torch.no_grad()
     def learn(self, batch: Batch, noise: Any, *, due: bool) -> Mapping[str, Tensor]:
-        n, c = len(batch.reward), self.config
+        n = len(batch.reward)
         seen, next_seen = scenes(batch.obs), scenes(batch.next_obs)
         action = (batch.action.flatten(1) - self.middle) / self.half_range
         named = self.named(action)
 
-        # the one pass with a graph: what the critics see of s
+        # what the critics see of s: the one pass that the encoder learns from, and its statistics
         self.encoder.train()
-        features = self.features(seen, torch.cat([named, seen.goal], dim=1))
+        with torch.enable_grad():
+            features = self.features(seen, torch.cat([named, seen.goal], dim=1))
         self.encoder.eval()
-        with torch.no_grad():
-            return self.learn_from(batch, action, noise.flatten(0, 1), named, seen, next_seen, features)
-
-    def learn_from(
-        self,
-        batch: Batch,
-        action: Tensor,
-        eps: Tensor,
-        named: Tensor,
-        seen: Scenes,
-        next_seen: Scenes,
-        features: Tensor,
-    ) -> Mapping[str, Tensor]:
-        """The update, from features of s of the critics' objects on, which have a graph to the encoder."""
-        n, goal = len(batch.reward), self.layout.goal
-        values = features.detach()
-        # a ~ pi(. | s) and a' ~ pi(. | s'), in one pass
-        shown = values[:, 1:] if goal else self.features(seen, self.shown(seen))
+        shown = features.detach()[:, 1:] if self.layout.goal else self.features(seen, self.shown(seen))
         next_shown = self.features(next_seen, self.shown(next_seen))
+
+        # a ~ pi(. | s) and a' ~ pi(. | s'), in one pass
         x = torch.cat([self.for_actor(seen, shown), self.for_actor(next_seen, next_shown)])
         raw = self.policy.forward(x[None])[0]
-        sample = SquashedSample(self.gaussian(raw), eps)
+        sample = SquashedSample(self.gaussian(raw), noise.flatten(0, 1))
         (new_action, next_action), (log_pi, next_log_pi) = sample.action.split(n), sample.log_pi.split(n)
 
         alpha = self.temperature.weights.exp()
@@ -158,20 +145,17 @@ class SACObjects(sac.SAC):
         next_q = self.target_q.forward(next_x[None], self.behind(next_action)[None]).view(2, n).amin(0)
         y = batch.reward + batch.discount * (1 - batch.terminated) * (next_q - alpha * next_log_pi)
 
-        # what the new action names in s, by the encoder as it still is
-        new_named = self.named(new_action)
-        new_x = self.critic_input(seen, shown, new_named)
+        new_x = self.critic_input(seen, shown, self.named(new_action))  # by the encoder as it still is
 
         # minimise the mean of 1/2 (Q_1(s, a) - y)^2 + 1/2 (Q_2(s, a) - y)^2: dL/dQ_i = (Q_i - y) / n
-        q = self.q.forward(self.for_critic(seen, named, values)[None], self.behind(action)[None]).view(2, n)
+        x = self.for_critic(seen, named, features)
+        q = self.q.forward(x[None], self.behind(action)[None]).view(2, n)
         error = q - y
-        self.q.backward((error / n).unsqueeze(2))
         first = self.layout.known_size * features.shape[1]
         columns = slice(first, first + features[0].numel())
-        dl_dfeatures = self.q.input_gradient((error / n).unsqueeze(2), columns).sum(0)
+        dl_dfeatures = self.q.backward_to_input((error / n).unsqueeze(2), columns).sum(0)
         self.q.step()
-        with torch.enable_grad():
-            self.encoder_optimizer.step(features, dl_dfeatures.view_as(features))
+        self.encoder_optimizer.step(features, dl_dfeatures.view_as(features))
 
         # minimise the mean of alpha log pi(a | s) - min_i Q_i(s, a), by d min_i Q_i / da and d log pi / da
         new_q = self.q.forward(new_x[None], self.behind(new_action)[None]).view(2, n)

@@ -1,4 +1,4 @@
-"""SAC that looks at what its action names, against the same written down plainly with autograd; and what it keeps to."""
+"""SAC that looks at what its action names, against the same written down plainly; and what it keeps to."""
 
 import copy
 
@@ -250,7 +250,9 @@ def test_a_restored_agent_goes_on_exactly_and_acting_changes_nothing(goal, tmp_p
         mine, its = agent.update(batch), other.update(batch)
         assert all(torch.equal(mine[name], its[name]) for name in mine)
     mine, its = agent.state_dict(), other.state_dict()
-    assert all(torch.equal(mine[net][name], its[net][name]) for net in ("encoder", "actor", "critic") for name in mine[net])
+    assert all(
+        torch.equal(mine[net][name], its[net][name]) for net in ("encoder", "actor", "critic") for name in mine[net]
+    )
     assert torch.equal(torch.get_rng_state(), torch_state)
 
 

@@ -95,7 +95,7 @@ def make_world(config: Config, *, film: bool) -> World:
 class PickPlace(gym.Env):
     """The task of `config`. reset takes options: letters and colours ("seen" or "unseen"), scene (a Scene, in place of
     a drawn one), goal (slot to pick, bowl 0-2; short horizon), crops ("own", or "other": those that another scene
-    begins with, all episode long, a control for policies that do not look). infos hold "truth": what the agent does not see."""
+    begins with, all episode long, a control for policies that do not look). infos hold "truth": what no agent sees."""
 
     metadata = {"render_modes": ["rgb_array", "rgb_array_list"], "render_fps": 2}
 
