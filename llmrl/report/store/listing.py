@@ -117,8 +117,8 @@ class Runs(Sequence[Run]):
         Returns:
             The frame, with the columns `run` (`path` of the run), `env_steps` and `updates` at which it was evaluated,
             `policy` ("greedy", "sampled", "random", "greedy on <evaluation set>" or "sampled on …"), `episode` (the
-            number of the case, from 0; the same number is the same case in every run of one evaluation seed), `return` (undiscounted, in the
-            environment's own reward) and `length` (env_steps).
+            number of the case, from 0; the same number is the same case in every run of one evaluation seed), `return`
+            (undiscounted, in the environment's own reward) and `length` (env_steps).
 
         Raises:
             ConfigError: pandas is not installed.
