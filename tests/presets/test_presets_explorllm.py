@@ -83,7 +83,7 @@ def test_the_whole_image_differs_from_the_unguided_in_what_is_seen_and_how_it_ac
         "env.observation": "image",
         "env.actions": "pixel",
     }
-    assert {key.partition(".")[0] for key in found} <= {"env", "agent"}
+    assert {key.partition(".")[0] for key in found} <= {"env", "agent", "name"} and found["name.agent"] == "sac_crops"
 
 
 @pytest.mark.parametrize("table", ["short_horizon", "parts_short", "two_cores_short", "two_cores_long"])
