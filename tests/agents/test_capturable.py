@@ -78,7 +78,8 @@ def agent_and_batch(case, device):
     if name == "curl":
         del changes["hidden"]
     agent = make(name, space, actions, env_steps=10_000, device=device, **changes)
-    batch = crop_batch(space, actions, 6, 0) if name in ("sac_crops", "sac_objects") else random_batch(space, actions, 6, 0)
+    make_batch = crop_batch if name in ("sac_crops", "sac_objects") else random_batch
+    batch = make_batch(space, actions, 6, 0)
     if name in ("rainbow", "curl"):
         batch = batch._replace(weight=torch.ones(6), discount=torch.full((6,), 0.9))
     if name == "ppo":
