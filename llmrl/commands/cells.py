@@ -44,10 +44,15 @@ def table_of(name: str) -> definition.Table:
     return definition.read(file)
 
 
+def chosen(table: definition.Table, args: argparse.Namespace) -> tuple[list[str], list[str]]:
+    """The rows and columns that the arguments name; all where they name none. Raises ConfigError."""
+    rows = definition.chosen(table.rows, args.row, f"{args.name}: row")
+    return rows, definition.chosen(table.columns, args.column, f"{args.name}: column")
+
+
 def cells_of(table: definition.Table, args: argparse.Namespace, *more: str) -> list[grid.Cell]:
     """The cells that the arguments choose, composed. Raises ConfigError."""
-    rows = definition.chosen(table.rows, args.row, f"{args.name}: row")
-    columns = definition.chosen(table.columns, args.column, f"{args.name}: column")
+    rows, columns = chosen(table, args)
     return grid.cells(table, rows, columns, args.seeds or table.seeds, [*args.set, *more], identify)
 
 
