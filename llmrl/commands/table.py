@@ -67,8 +67,9 @@ def _table(given: argparse.Namespace) -> int:
         print(f"Note: {problem}", file=sys.stderr)
     shipped = _ship(table, given, cells) if given.to else []
     print(text(made))
-    if step := next_step(made, given):
-        print(step)
+    print(next_step(made, given))
+    for why, columns in refused(cells).items():
+        print(f"Not on this machine: {', '.join(columns)}. {why}\n")
     for path in [*write(made, outputs / "tables" / given.name), *shipped]:
         print(f"written: {path}")
     return 0
@@ -81,13 +82,15 @@ def _on_disk(table: "Table", given: argparse.Namespace) -> tuple[list["CellRuns"
     from llmrl.report.tables.measured import on_disk
     from llmrl.report.tables.metrics import known
 
-    cells, metrics = cells_of(table, given), known()
+    cells, metrics = cells_of(table, given, whole=bool(given.set)), known()  # of --set an error is the user's
     runs = grid.runs_of(cells)
-    found = grid.find(runs, load(runs[0].outputs))
+    outputs = runs[0].outputs if runs else Path("outputs")
+    found = grid.find(runs, load(outputs))
     for record in found.values():
         for damage in record.damage:
             print(f"Not counted: {damage}", file=sys.stderr)
-    return [on_disk(cell, found, metrics) for cell in cells], runs[0].outputs
+    seeds = given.seeds or table.seeds
+    return [on_disk(cell, seeds, found, metrics) for cell in cells], outputs
 
 
 def _shipped(table: "Table", given: argparse.Namespace) -> tuple[list["CellRuns"], Path]:
@@ -113,6 +116,15 @@ def _ship(table: "Table", given: argparse.Namespace, cells: Sequence["CellRuns"]
     return [file]
 
 
+def refused(cells: Sequence["CellRuns"]) -> dict[str, list[str]]:
+    """{why runs cannot be made on this machine: the columns}"""
+    found: dict[str, list[str]] = {}
+    for cell in cells:
+        if cell.refused and cell.column not in found.setdefault(cell.refused.partition("\n")[0], []):
+            found[cell.refused.partition("\n")[0]].append(cell.column)
+    return found
+
+
 def next_step(made: "FilledTable", given: argparse.Namespace) -> str:
     """How many cells are filled, and the command that fills the next one."""
     from llmrl.report.tables import render
@@ -120,7 +132,7 @@ def next_step(made: "FilledTable", given: argparse.Namespace) -> str:
 
     cell = made.next
     if cell is None:
-        return render.states(made)
+        return f"{render.states(made)}\n"
     columns = [cell.column]
     if made.table.normalise is not None and cell.metric == NORMALISED:
         columns = list(dict.fromkeys((made.table.normalise.low, made.table.normalise.high, *columns)))

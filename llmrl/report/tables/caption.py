@@ -34,7 +34,7 @@ def caption(
     bootstrapped = any(statistic != "mean" for statistic in (table.summary or {}).values())
     return [
         f"{name}: {table.title}.",
-        _numbers(table, score, displayed, metrics),
+        _numbers(table, score, displayed, cells, metrics),
         *_evaluations(table, score, displayed, cells, results),
         *_seeds(cells, bootstrapped),
         *_normalised(table, displayed, bootstrapped, metrics),
@@ -46,9 +46,16 @@ def caption(
     ]
 
 
-def _numbers(table: Table, score: Score, displayed: set[str], metrics: Mapping[str, Evaluated | Metric]) -> str:
-    """Units, and which number of a run counts."""
-    units = dict.fromkeys(metrics[metric].unit for metric in (table.metric, *sorted(displayed)))
+def _numbers(
+    table: Table, score: Score, displayed: set[str], cells: Sequence[CellRuns],
+    metrics: Mapping[str, Evaluated | Metric],
+) -> str:  # fmt: skip
+    """Units, those of columns that show something else by name, and which number of a run counts."""
+    columns = dict.fromkeys(cell.column for cell in cells)
+    units = [metrics[table.metric].unit] if any(table.metric_of(c) == table.metric for c in columns) else []
+    for metric in dict.fromkeys(map(table.metric_of, columns)):
+        if metric != table.metric:
+            units.append(f"{_quoted([c for c in columns if table.metric_of(c) == metric])}: {metrics[metric].unit}")
     of_runs = {table.measured(metric) for metric in displayed} & set(EVALUATED)
     return f"Numbers: {'; '.join(units)}" + (f". Of a run: {score.text}." if of_runs else ".")
 
@@ -84,10 +91,13 @@ def _quoted(labels: Sequence[str] | dict[str, None]) -> str:
 
 def _seeds(cells: Sequence[CellRuns], bootstrapped: bool) -> list[str]:
     seeds = ", ".join(map(str, dict.fromkeys(seed for cell in cells for seed in cell.seeds)))
-    lengths = sorted({length for cell in cells for length in cell.lengths})
-    a_run = f"; {' or '.join(f'{n:,} {unit}' for n, unit in lengths)} a run" if lengths else ""
+    lengths: dict[str, set[int]] = {}
+    for n, unit in {(n, unit) for cell in cells for n, unit in cell.lengths if n > 1}:  # 1: it is evaluated alone
+        lengths.setdefault(unit, set()).add(n)
+    texts = [f"{' or '.join(f'{n:,}' for n in sorted(ns))} {unit}" for unit, ns in sorted(lengths.items())]
+    a_run = f"; {' or '.join(texts)} a run" if lengths else ""
     return [
-        f"Seeds {seeds}{a_run}. Means over runs; intervals and ±: 95 % "
+        f"Seed{'s' * (',' in seeds)} {seeds}{a_run}. Means over runs; intervals and ±: 95 % "
         f"(Student's t{BOOTSTRAPPED * bootstrapped}; none below {MIN_N} runs)."
     ]
 

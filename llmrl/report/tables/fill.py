@@ -85,7 +85,7 @@ def fill(
 ) -> FilledTable:
     """The table from run directories. Raises ConfigError."""
     known = metrics.known()
-    return filled(table, name, [on_disk(cell, found, known) for cell in cells], score)
+    return filled(table, name, [on_disk(cell, [run.seed for run in cell.runs], found, known) for cell in cells], score)
 
 
 def filled(table: Table, name: str, cells: Sequence[CellRuns], score: str | None = None) -> FilledTable:
@@ -110,7 +110,7 @@ class _Filler:
         cells, shown = list(self.cells.values()), [*results.values(), *summaries]
         texts = caption(self.table, name, self.score, cells, shown, finished(cells), self.paper, self.metrics)
         units = {name: metric.unit for name, metric in self.metrics.items()}
-        self.decimals = {metric: decimals(_numbers(shown, metric)) for metric in {cell.metric for cell in shown}}
+        self.decimals = {metric: decimals(*_numbers(shown, metric)) for metric in {cell.metric for cell in shown}}
         return FilledTable(self.table, name, list(results.values()), self.verdicts(results), texts, summaries, units,
                            self.decimals)  # fmt: skip
 
@@ -218,7 +218,8 @@ class _Filler:
                             marks="".join(mark for mark in MARKS if mark in marked))  # fmt: skip
         whole = [(cell, cell.mean) for cell in cells if cell.mean is not None]
         if len(whole) < len(cells):
-            return replace(result, missing=f"{len(whole)} of {len(cells)} rows")
+            begun = any(cell.missing != MISSING for cell in cells)
+            return replace(result, missing=f"{len(whole)} of {len(cells)} rows" if begun else MISSING)
         values = {cell.row: cell.values for cell, _ in whole}
         statistic = (self.table.summary or {})[label]
         if statistic == "mean":
@@ -256,11 +257,11 @@ class _Filler:
         return claims.judge(claim, there, rows, one_scale=one_scale, undefined=undefined, digits=digits)
 
 
-def _numbers(cells: Sequence[CellResult], metric: str) -> list[float]:
-    """Ours and the published ones of a metric."""
+def _numbers(cells: Sequence[CellResult], metric: str) -> tuple[list[float], list[float]]:
+    """Ours, and the published ones, of a metric."""
     ours = [cell.ours.value for cell in cells if cell.metric == metric and cell.ours is not None]
     theirs = [cell.published.value for cell in cells if cell.metric == metric and cell.published is not None]
-    return [*ours, *(value for value in theirs if value is not None)]
+    return ours, [value for value in theirs if value is not None]
 
 
 def marks(runs: Sequence[Ran]) -> str:

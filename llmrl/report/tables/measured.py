@@ -38,22 +38,26 @@ class CellRuns:
     runs: tuple[Ran, ...]
     key: Hashable  # equal where two columns show the same runs
     lengths: frozenset[tuple[int, str]]  # of a run: 100,000 env_steps
+    refused: str = ""  # why its runs can be neither found nor made on this machine
 
     @property
     def open(self) -> bool:
         """Whether `llmrl plan --run` would make one of its runs, or go on with it."""
+        if self.refused:
+            return False
         closed = sum(run.standing in (grid.DONE_RUN, grid.RUNNING_RUN, grid.DAMAGED) for run in self.runs)
         return closed < len(self.seeds)
 
 
 def on_disk(
-    cell: grid.Cell, found: Mapping[tuple[int, str], RunRecord], metrics: Mapping[str, Evaluated | Metric]
-) -> CellRuns:
+    cell: grid.Cell, seeds: Sequence[int], found: Mapping[tuple[int, str], RunRecord],
+    metrics: Mapping[str, Evaluated | Metric],
+) -> CellRuns:  # fmt: skip
     """A cell's runs by their directories."""
     runs = tuple(_ran(run, found[run.key], metrics) for run in cell.runs if run.key in found)
-    key = tuple(run.key for run in cell.runs)
+    key = tuple(run.key for run in cell.runs) or (cell.row, cell.column)
     lengths = frozenset((run.steps, run.unit) for run in cell.runs)
-    return CellRuns(cell.row, cell.column, tuple(run.seed for run in cell.runs), runs, key, lengths)
+    return CellRuns(cell.row, cell.column, tuple(seeds), runs, key, lengths, cell.refused)
 
 
 def _ran(run: grid.PlannedRun, record: RunRecord, metrics: Mapping[str, Evaluated | Metric]) -> Ran:

@@ -14,6 +14,7 @@ from llmrl.report.tables.measured import MISSING
 HEAD = ("row", "column", "ours", "95 % interval", "n", "published", "difference", "last evaluation", "last tenth",
         "env_steps_total", "USD")  # fmt: skip
 ALWAYS = 3  # columns that are there even if no cell has content
+SHORT_UNIT = 9  # letters: env_steps
 NOTHING, NO_RUN = "", "–"
 WIDTH = 110  # letters; a compact form that is wider has its rows as columns if that is narrower
 Rows = list[tuple[str, ...]]
@@ -64,9 +65,10 @@ def legend(filled: FilledTable) -> str:
 
 
 def _unit(cell: CellResult, filled: FilledTable) -> str:
-    """[USD], of a column that shows something else than the table."""
+    """[USD], of a column that shows something else than the table; a long one is in the caption alone."""
     unit = filled.units[cell.metric]
-    return f" [{unit}]" if cell.metric != filled.table.metric and unit not in cell.column else ""
+    own = filled.table.columns[cell.column].metric is not None
+    return f" [{unit}]" if own and len(unit) <= SHORT_UNIT and unit not in cell.column else ""
 
 
 def _short(cell: CellResult, filled: FilledTable) -> str:
