@@ -68,8 +68,8 @@ def _table(given: argparse.Namespace) -> int:
     shipped = _ship(table, given, cells) if given.to else []
     print(text(made))
     print(next_step(made, given))
-    for why, columns in refused(cells).items():
-        print(f"Not on this machine: {', '.join(columns)}. {why}\n")
+    for why, labels in refused(cells).items():
+        print(f"Not on this machine: {', '.join(labels)}. {why}\n")
     for path in [*write(made, outputs / "tables" / given.name), *shipped]:
         print(f"written: {path}")
     return 0

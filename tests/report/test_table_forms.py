@@ -70,7 +70,7 @@ def test_the_caption_says_which_columns_are_evaluated_with_sampled_actions(lab):
     shown = made(table, cells)
     assert [cell.ours.value for cell in shown.cells] == [5.0, 7.0, 5.0, 7.0]
     (sentence,) = [text for text in shown.caption if text.startswith("Evaluations: ")]
-    assert sentence.startswith("Evaluations: greedy actions, but sampled actions in “DQN, sampled”, apart from training")
+    assert sentence.startswith("Evaluations: greedy actions, but sampled actions in “DQN, sampled”, apart from")
     alone = lab(**EVALUATED | {"columns": {"sampled": {"set": [], "evaluation_set": "sampled on hard"}}}, seeds=[0])
     assert any(text.startswith("Evaluations: sampled actions, ") for text in made(alone, cells_of(alone)).caption)
 
@@ -89,7 +89,8 @@ def test_latex_has_the_published_numbers_claims_as_notes_and_a_label(lab):
     for run, value in zip(cells[0].runs, (300.0, 400.0, 800.0)):
         make_run(run, [value])
     tex = latex(made(table, cells, "llm_explorer/any"))
-    assert r"\label{tab:llm_explorer/any}" in tex and "\\toprule" in tex and r"3.94 $\pm$ 9.5" in tex and "(0.26)" in tex
+    assert r"\label{tab:llm_explorer/any}" in tex and "\\toprule" in tex
+    assert r"3.94 $\pm$ 9.5" in tex and "(0.26)" in tex
     assert escaped("a_b & 5 % †") == r"a\_b \& 5 \% \dag{}"
 
 

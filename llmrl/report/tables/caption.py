@@ -143,7 +143,8 @@ def _episodes(score: Score, runs: Sequence[Ran], results: Sequence["CellResult"]
 
 def _origin(runs: Sequence[Ran]) -> list[str]:
     """What the runs were made by."""
-    kinds = ("Code", [one for run in runs for one in run.codes]), ("Processors", [p for r in runs for p in r.processors])
-    texts = [f"{what}: {'; '.join(sorted(set(names)))}." for what, names in kinds if names]
+    codes, processors = ({one for run in runs for one in getattr(run, key)} for key in ("codes", "processors"))
+    texts = [f"{what}: {'; '.join(sorted(names))}." for what, names in (("Code", codes), ("Processors", processors))
+             if names]  # fmt: skip
     models = sorted({run.model for run in runs if run.model and run.model != "scripted"})
     return texts + [f"Language models: {', '.join(models)}."] * bool(models)

@@ -190,9 +190,7 @@ class _Filler:
         points = tuple(100 * (x - low.value) / abs(divisor.value) for x in values)
         return Numbers(points, means.normalised(means.mean_of(cell.key, values), low, high))
 
-    def scored(
-        self, cell: CellRuns, metric: str, score: Score, evaluation_set: str | None
-    ) -> list[tuple[Ran, float]]:
+    def scored(self, cell: CellRuns, metric: str, score: Score, evaluation_set: str | None) -> list[tuple[Ran, float]]:
         """The finished runs that have such a number, with it."""
         measured = self.table.measured(metric)
         done = [run for run in cell.runs if run.standing == DONE_RUN]

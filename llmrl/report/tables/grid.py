@@ -82,8 +82,8 @@ def cells(
     whole: bool = True,
 ) -> list[Cell]:
     """All cells, row by row. Later overrides win: the table's, the row's, the column's, `extra`. Equal lists of
-    overrides (columns that show another number of the same runs) are composed once. Raises ConfigError where a cell cannot
-    be composed; not `whole`: such a cell has no runs, and says why."""
+    overrides (columns that show another number of the same runs) are composed once. Raises ConfigError where a cell
+    cannot be composed; not `whole`: such a cell has no runs, and says why."""
     known: dict[tuple[str, ...], tuple[tuple[PlannedRun, ...], str]] = {}
     found = []
     for row in rows:

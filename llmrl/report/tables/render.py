@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from llmrl.report.stats import Estimate
 from llmrl.report.tables import digits as form
@@ -27,15 +27,14 @@ def long(filled: FilledTable) -> Rows:
     return [tuple(line[i] for i in kept) for line in lines]
 
 
-def compact(filled: FilledTable, width: int = WIDTH, short: Callable[[CellResult, FilledTable], str] | None = None) -> Rows:
-    """The paper's shape, rows by columns: ours ± half of the interval (published); head first. Turned around where it is
-    wider than `width` letters and narrower the other way. `short` writes a cell."""
+def compact(filled: FilledTable, width: int = WIDTH) -> Rows:
+    """The paper's shape, rows by columns: ours ± half of the interval (published); head first. Turned around where it
+    is wider than `width` letters and narrower the other way."""
     cells = (*filled.cells, *filled.summaries)
     rows, columns = list(dict.fromkeys(c.row for c in cells)), list(dict.fromkeys(c.column for c in cells))
     at = {(cell.row, cell.column): cell for cell in cells}
     heads = {column: column + _unit(at[rows[0], column], filled) for column in columns}
-    write = short or _short
-    upright = [("", *heads.values()), *((r, *(write(at[r, c], filled) for c in columns)) for r in rows)]
+    upright = [("", *heads.values()), *((r, *(_short(at[r, c], filled) for c in columns)) for r in rows)]
     turned = list(zip(*upright))
     return turned if letters(upright) > max(width, letters(turned)) else upright
 

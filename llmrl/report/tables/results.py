@@ -85,9 +85,7 @@ def _noting(cell: CellRuns, asked: dict[tuple[str, ...], Line]) -> CellRuns:
     return replace(cell, runs=tuple(noting(run) for run in cell.runs))
 
 
-def read(
-    file: Path, table: Table, rows: Sequence[str], columns: Sequence[str], seeds: Sequence[int]
-) -> list[CellRuns]:
+def read(file: Path, table: Table, rows: Sequence[str], columns: Sequence[str], seeds: Sequence[int]) -> list[CellRuns]:
     """The cells of these rows and columns, with the runs of these seeds. Raises ConfigError, naming file and line."""
     lines = _lines(file, table)
     found = []
