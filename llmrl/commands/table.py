@@ -69,7 +69,7 @@ def _table(given: argparse.Namespace) -> int:
     print(text(made))
     print(next_step(made, given))
     for why, labels in refused(cells).items():
-        print(f"Not on this machine: {', '.join(labels)}. {why}\n")
+        print(f"Not on this machine: {', '.join(f'“{label}”' for label in labels)}. {why}\n")
     for path in [*write(made, outputs / "tables" / given.name), *shipped]:
         print(f"written: {path}")
     return 0
@@ -141,7 +141,7 @@ def next_step(made: "FilledTable", given: argparse.Namespace) -> str:
     if given.seeds:
         words += ["--seeds", ",".join(map(str, given.seeds))]
     words += [word for override in given.set for word in ("--set", override)]
-    return f"{render.states(made)} The next one, {cell.row}, {cell.column}:\n  {shlex.join([*words, '--run'])}\n"
+    return f"{render.states(made)} The next one ({cell.row}, {cell.column}):\n  {shlex.join([*words, '--run'])}\n"
 
 
 def text(filled: "FilledTable") -> str:

@@ -55,6 +55,7 @@ def test_columns_without_content_are_left_out(lab):
 def test_one_number_format_in_a_table():
     for values, n in (([], 2), ([0.0], 2), ([0.002], 4), ([0.5, 0.01], 2), ([99, 0.1], 2), ([-5000], 1), ([2e4], 0)):
         assert digits.decimals(values) == n
+    assert digits.decimals([400.0], [245.7]) == 1 and digits.decimals([400.0], [0.26, 69.71]) == 2
     assert digits.decimals([0.5], [0.83]) == 2 and digits.decimals([0.5], [0.83, 0.2654]) == 3  # as the paper's
     assert digits.number(-1234.5, 1, sign=True) == "-1,234.5" and digits.interval(1, None, 2) == ""
 
@@ -123,4 +124,4 @@ def test_a_table_shows_what_this_machine_cannot_make_as_missing(llmrl, lab):
     lab(seeds=[0], columns={"DQN": ["method=vanilla"], "LLM": model})
     done = llmrl("table", "lab/small")
     assert done.code == 0 and "4 cells: 2 filled, 2 missing.\n" in done.out
-    assert "Not on this machine: LLM. llm.weights: none.gguf does not exist." in done.out
+    assert "Not on this machine: “LLM”. llm.weights: none.gguf does not exist." in done.out

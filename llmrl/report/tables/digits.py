@@ -7,12 +7,13 @@ from llmrl.report.stats import Estimate
 
 def decimals(ours: Iterable[float], published: Iterable[float] = ()) -> int:
     """Two below 100, one up to 10,000, then none. Up to 1 (rates) as many as the published numbers have, two or three;
-    without such, four where all are below 0.1."""
+    without such, four where all are below 0.1. A published number below 10 keeps two."""
     theirs = list(published)
     largest = max(map(abs, [*ours, *theirs]), default=0.0)
     if 0 < largest <= 1 and theirs:
         return 3 if any(abs(value - round(value, 2)) > 1e-9 for value in theirs) else 2
-    return 4 if 0 < largest < 0.1 else 2 if largest < 100 else 1 if largest < 10_000 else 0
+    small = largest < 100 or any(0 < abs(value) < 10 for value in theirs)
+    return 4 if 0 < largest < 0.1 else 2 if small else 1 if largest < 10_000 else 0
 
 
 def number(value: float, digits: int, *, sign: bool = False) -> str:
