@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from llmrl.runs.identity import DONE, FAILED, PAUSED, RunDirectory
 from llmrl.runs.stop import Stop, Stopped
 
 PARENT = "LLMRL_PARENT_PID"
-LOOK_EVERY_S = 0.1
+FIRST_LOOK_S, LAST_LOOK_S = 0.2, 10.0  # between looks at runs of other processes; each time half as long again
 OK, FAILURE, BAD_INPUT, TRY_LATER = 0, 1, 2, 75  # exit codes of `llmrl run`; 128 + n: stopped by signal n
 CODES = {DONE: OK, FAILED: FAILURE, PAUSED: TRY_LATER}  # where only the status is known
 
@@ -29,6 +30,8 @@ class Job(Protocol):
     """A run that was handed in. A cluster's executor (submitit) has jobs with the same verbs."""
 
     def done(self) -> bool: ...
+
+    def tell(self, stop: Stop) -> None: ...  # calls stop.wake() at its end
 
     def cancel(self) -> None: ...  # politely: it writes a checkpoint
 
@@ -71,6 +74,13 @@ class LocalJob:
 
     def done(self) -> bool:
         return self._process.poll() is not None
+
+    def tell(self, stop: Stop) -> None:
+        def wait() -> None:
+            self._process.wait()
+            stop.wake()
+
+        threading.Thread(target=wait, daemon=True, name="child").start()
 
     def cancel(self) -> None:
         if not self.done():
@@ -127,20 +137,22 @@ def run_all(directories: Sequence[Path], parallel: int, stop: Stop, executor: Ex
     waiting = list(dict.fromkeys(directories))
     running: dict[Path, Job] = {}
     codes: dict[Path, int | None] = {}
+    look_s = FIRST_LOOK_S
     try:
         while waiting or running:
-            for directory in waiting[: parallel - len(running)]:
-                waiting.remove(directory)
+            for directory in list(waiting):
                 if _finished(directory):
-                    continue
-                if RunDirectory(directory).alive():
-                    waiting.append(directory)
-                    continue
-                running[directory] = executor.submit(directory)
+                    waiting.remove(directory)
+                elif len(running) < parallel and not RunDirectory(directory).alive():
+                    waiting.remove(directory)
+                    running[directory] = executor.submit(directory)
+                    running[directory].tell(stop)
             if waiting or running:
-                stop.wait(LOOK_EVERY_S)
+                stop.wait(look_s)
+                look_s = min(1.5 * look_s, LAST_LOOK_S)
             for directory in [d for d, job in running.items() if job.done()]:
                 codes[directory] = running.pop(directory).wait()
+                look_s = FIRST_LOOK_S
                 if outcome_of(directory) is None and RunDirectory(directory).alive():
                     waiting.append(directory)  # somebody else was quicker
     except (Stopped, KeyboardInterrupt):

@@ -19,6 +19,7 @@ from llmrl.checks import ConfigError
 from llmrl.config import Config, check_own, from_node, identity, method_of, run_path, shared
 from llmrl.contracts.explorer import Clock
 from llmrl.contracts.method import Method
+from llmrl.runs import lease
 from llmrl.runs.children import BAD_INPUT, FAILURE, OK, TRY_LATER, ChildEnded, node_of
 from llmrl.runs.files import DiskError, read_json, remove_empty, topmost_missing, write_json, write_text
 from llmrl.runs.finished import finished_before, set_aside
@@ -32,6 +33,7 @@ from llmrl.runs.identity import (
     RunAlive,
     RunDirectory,
 )
+from llmrl.runs.lease import TakenOver
 from llmrl.runs.log import RunLog, check_tensorboard, mirrors_of
 from llmrl.runs.processor import processor
 from llmrl.runs.stop import Paused, Stop, Stopped
@@ -92,8 +94,15 @@ def carry_out(
     life = _Life(node, tuple(overrides), place, stop or Stop(), tell, together, progress)
     try:
         return life.live()
-    except (Exception, Stopped) as error:
-        return life.ended_by(error)
+    except (Exception, Stopped, TakenOver) as error:
+        try:
+            if life.locked:
+                lease.check(
+                    life.directory.path
+                )  # a file that its next owner has removed is no failure
+            return life.ended_by(error)
+        except TakenOver as lost:
+            return life.ended_by(lost)
     finally:
         life.close()
 
@@ -174,8 +183,9 @@ class _Life:
         self.named = True
         directory.acquire(who)
         if rerun and directory.status().get("status") == DONE:
-            self.tell(f"The earlier run is kept in {set_aside(directory.path, outputs)}")
-            directory.release()  # the lock went with the old directory
+            aside = set_aside(directory.path, outputs)
+            self.tell(f"The earlier run is kept in {aside}")
+            directory.release(moved_to=aside)
             self.fresh = True
             directory.acquire(who)
         self.locked, self.before = True, directory.status()
@@ -234,12 +244,12 @@ class _Life:
 
     # --- other ends than DONE -----------------------------------------------------------------------------------------
 
-    def ended_by(self, error: Exception | Stopped) -> RunResult:
+    def ended_by(self, error: BaseException) -> RunResult:
         """Writes down and tells how the run ended. Raises what is no end of a run."""
         match error:
             case ConfigError():
                 return self._refused(error)
-            case RunAlive():
+            case RunAlive() | TakenOver():
                 return self._ended(RUNNING, TRY_LATER, str(error))
             case IdentityClash():
                 return self._ended(REFUSED, TRY_LATER, str(error))
