@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from omegaconf import open_dict
+from omegaconf import OmegaConf, open_dict
 
 from llmrl.checks import ConfigError
 from llmrl.hydra_errors import explain, plain
@@ -21,3 +21,14 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
         with open_dict(node):
             del node["hydra"]
         return plain(node, chosen)
+
+
+def launcher(overrides: Sequence[str]) -> dict[str, Any]:
+    """The keys of `hydra/launcher=<name>`, conf/hydra/launcher/<name>.yaml, with `overrides` of them. Raises
+    ConfigError."""
+    with LOCK:
+        try:
+            node = composed(overrides)
+        except Exception as error:
+            raise ConfigError(explain(error, overrides)) from error
+        return OmegaConf.to_container(node.hydra.launcher, resolve=True)  # type: ignore[return-value]

@@ -14,10 +14,12 @@ from llmrl.runs.files import read_json, write_json, write_text, writing
 from llmrl.runs.lease import Held, Lease, owner_of
 
 RUNNING, DONE, FAILED, INTERRUPTED, PAUSED = "RUNNING", "DONE", "FAILED", "INTERRUPTED", "PAUSED"
+QUEUED = "QUEUED"  # handed in to a cluster's queue, and not begun
 WAITING = "WAITING"  # for another run, which makes what this one builds on
 PACKAGES = ["torch", "numpy", "gymnasium", "mujoco", "ale-py", "hydra-core", "omegaconf", "litellm", "wandb"]
 PACKAGES += ["opencv-python-headless"]
 
+CODE_FILE = "code.json"  # beside llmrl/ in a copy of the code (clusters/snapshot.py): what the original said of itself
 RAN = ("llmrl", "conf")  # what a run is made with; other files of a checkout are nobody's business (a .env, data)
 
 
@@ -157,6 +159,8 @@ def code_state() -> dict[str, Any]:
 
     root = Path(llmrl.__file__).resolve().parents[1]
     state: dict[str, Any] = {"version": llmrl.__version__}
+    if (copied := _read_or_none(root / CODE_FILE)) is not None:
+        return copied
     if not (root / ".git").exists():
         return state
 

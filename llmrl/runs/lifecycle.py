@@ -97,9 +97,7 @@ def carry_out(
     except (Exception, Stopped, TakenOver) as error:
         try:
             if life.locked:
-                lease.check(
-                    life.directory.path
-                )  # a file that its next owner has removed is no failure
+                lease.check(life.directory.path)  # a file that its next owner has removed is no failure
             return life.ended_by(error)
         except TakenOver as lost:
             return life.ended_by(lost)
@@ -146,6 +144,7 @@ class _Life:
         self.above: Path | None = None  # the topmost directory that was made for it
         self.before: dict[str, Any] = {}  # its status
         self.log: RunLog | None = None
+        self.report: StatusReport | None = None
 
     def live(self) -> RunResult:
         if (finished := self._find()) is not None:
@@ -207,7 +206,7 @@ class _Life:
             self.log = RunLog(directory.path, *mirrors_of(config.log, directory.path, self.node, self.tell))
             display, enabled = self.progress or TrainingProgress, config.log.progress
             with display(config.budget.length, config.budget.unit, enabled=enabled) as progress:
-                report = StatusReport(directory, progress)
+                report = self.report = StatusReport(directory, progress)
                 ctx = context.RunContext(
                     config, directory.path, self.stop, self.log, report, directory.set_status, self.together
                 )
@@ -254,7 +253,8 @@ class _Life:
             case IdentityClash():
                 return self._ended(REFUSED, TRY_LATER, str(error))
             case Stopped():
-                self.directory.set_status(INTERRUPTED, reason=str(error))
+                counts = self.report.counts if self.report else {}
+                self.directory.set_status(INTERRUPTED, reason=str(error), **counts)
                 text = f"Stopped by {error}; the checkpoint is in {self.path}. The same command goes on."
                 self.tell(End(f"\n{text}"))
                 self.stop.chain()
@@ -321,11 +321,13 @@ class StatusReport:
 
     def __init__(self, directory: RunDirectory, progress: Any) -> None:
         self._directory, self._progress, self._at = directory, progress, 0.0
+        self.counts: dict[str, int] = {}  # where training stands
 
     def __call__(self, clock: Clock, facts: dict) -> None:
+        self.counts = {"env_steps": clock.env_steps, "updates": clock.updates}
         if time.monotonic() - self._at > self.EVERY_S:
             self._at = time.monotonic()
-            self._directory.set_status(RUNNING, env_steps=clock.env_steps, updates=clock.updates)
+            self._directory.set_status(RUNNING, **self.counts)
         self._progress(clock, facts)
 
     def waiting(self, text: str, failed: bool) -> None:
