@@ -13,7 +13,14 @@ from llmrl.streams import Streams
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy is loaded; torch's threads are compute.threads
 
-WORK = ("run", "check", "eval", "plot", "report")  # they do something; of all others the product is what they print
+WORK = (
+    "run",
+    "cancel",
+    "check",
+    "eval",
+    "plot",
+    "report",
+)  # they do something; of all others the product is what they print
 ONLY_TELL = ("--help", "-h", "--cfg", "-c", "--info", "-i", "--hydra-help")
 FAILURE, BAD_INPUT, CTRL_C = 1, 2, 130
 
@@ -43,7 +50,7 @@ def main(args: list[str] | None = None) -> int:
 
 def _prints(args: list[str]) -> bool:
     """Whether what the command prints is its product; a command that works goes on whatever becomes of its output."""
-    works = args and (args[0] in WORK or (args[0] == "plan" and "--run" in args))
+    works = args and (args[0] in WORK or (args[0] == "plan" and {"--run", "--submit"} & set(args)))
     return not works or any(arg.partition("=")[0] in ONLY_TELL for arg in args)
 
 

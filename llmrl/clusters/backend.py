@@ -57,7 +57,7 @@ class Backend(Protocol):
         """Lets held tasks start again."""
         ...
 
-    def cancel(self, handles: Sequence[str]) -> None:
+    def cancel(self, entries: Sequence[Entry]) -> None:
         """Takes waiting tasks out of the queue, and sends SIGTERM to those that run: they checkpoint and end."""
         ...
 

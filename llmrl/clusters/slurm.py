@@ -72,11 +72,11 @@ class Slurm:
         for handle in handles:
             _slurm("scontrol", "release", handle)
 
-    def cancel(self, handles: Sequence[str]) -> None:
-        for handle in handles:
-            state = _slurm("squeue", "-h", "-r", "-j", handle, "-o", "%T").strip()
-            signal = ("--signal=TERM", "--batch") if state == "RUNNING" else ()
-            _slurm("scancel", *signal, handle)
+    def cancel(self, entries: Sequence[Entry]) -> None:
+        for running in (True, False):
+            handles = [entry.handle for entry in entries if (entry.state == "RUNNING") == running]
+            if handles:
+                _slurm("scancel", *(("--signal=TERM", "--batch") if running else ()), *handles)
 
     @property
     def _own(self) -> Settings:

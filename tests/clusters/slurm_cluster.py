@@ -180,8 +180,8 @@ def started_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluste
     cluster.stop()
 
 
-@pytest.fixture
-def slurm(started_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+@pytest.fixture(name="slurm")
+def cluster_without_jobs(started_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """The cluster, without a job."""
     monkeypatch.setenv("SLURM_CONF", started_cluster.env["SLURM_CONF"])
     yield started_cluster

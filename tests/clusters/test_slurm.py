@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from command_line import in_process  # noqa: F401 (the fixture llmrl)
 from conftest import SHORT, TINY, run_directories, status
-from slurm_cluster import slurm, started_cluster  # noqa: F401 (fixtures)
+from slurm_cluster import cluster_without_jobs, started_cluster  # noqa: F401 (the fixture slurm)
 
 from llmrl.runs.files import read_json
 from llmrl.runs.identity import RunDirectory, code_name, code_state
