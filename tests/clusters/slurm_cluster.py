@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 NEEDED = ("slurmctld", "slurmd", "munged", "sbatch", "squeue")
-LIMIT = 11  # MaxArraySize: small, so that a test meets it
+LIMIT = 8  # MaxArraySize: small, so that a test meets it
 CONF = """\
 ClusterName=llmrl
 SlurmctldHost={host}(127.0.0.1)
