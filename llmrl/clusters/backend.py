@@ -44,8 +44,8 @@ class Backend(Protocol):
         """Raises ConfigError where the queue would refuse the settings; nothing is submitted."""
         ...
 
-    def queue(self) -> Mapping[Task, Entry]:
-        """Every task of ours in the queue. Raises ConfigError where it cannot be asked."""
+    def queue(self) -> Mapping[Task, Entry] | None:
+        """Every task of ours in the queue; None where nobody knows. Raises ConfigError where it cannot be asked."""
         ...
 
     def submit(self, batch: Path, tasks: int, environment: Mapping[str, str], after: Sequence[str]) -> list[str]:

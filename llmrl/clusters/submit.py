@@ -31,10 +31,11 @@ FIRST_LOOK_S, LAST_LOOK_S = 1.0, 30.0  # between looks at the queue; each time h
 
 @dataclass(frozen=True)
 class Work:
-    """A run that is to be made: its directory, its configuration, and what it builds on."""
+    """A run that is to be made: its directory, its configuration and identity, and what it builds on."""
 
     path: Path
     node: Mapping[str, Any]
+    identity: Mapping[str, Any]
     after: tuple[Path, ...] = ()
     shared: bool = False  # others build on it, so that several nodes may work on it
 
@@ -80,7 +81,7 @@ def submit(works: Sequence[Work], backend: Backend, outputs: Path) -> Submitted:
 
 
 def _submit(works: Sequence[Work], backend: Backend, outputs: Path) -> Submitted:
-    queue, result = backend.queue(), Submitted()
+    queue, result = backend.queue() or {}, Submitted()
     handles: dict[Path, list[str]] = {}  # of what is in the queue
     todo: list[Work] = []
     for work in works:
@@ -130,6 +131,8 @@ def _hand_in(
         for number, task in enumerate(part):
             for work in task:
                 prepare_node(work.path, work.node)
+                if not (work.path / "identity.json").exists():  # by which tables find it
+                    write_json(work.path / "identity.json", work.identity)
                 numbers.setdefault(work.path, []).append(number)
         for work in {work.path: work for task in part for work in task}.values():
             job = {"backend": backend.name, "batch": batch.name, "tasks": numbers[work.path],
@@ -150,7 +153,7 @@ def wait(paths: Sequence[Path], backend: Backend) -> None:
     """Returns once none of the runs is in the queue any more, but for those that are held."""
     pause_s = FIRST_LOOK_S
     while True:
-        queue = backend.queue()
+        queue = backend.queue() or {}
         entries = [entry for path in paths for entry in entries_of(RunDirectory(path).status(), queue)]
         if all(entry.state == HELD for entry in entries):
             return

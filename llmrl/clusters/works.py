@@ -30,9 +30,9 @@ def stages_of(config: Config) -> list[Work]:
 
 def _work(config: Config, node: Mapping[str, Any]) -> Work:
     method = method_of(config.choices["method"])
-    path = run_path(config, identity(config, method.reads(config.method)))
+    who = identity(config, method.reads(config.method))
     after = tuple(_work(stage, {}).path for stage in method.stages(config))
-    return Work(path, node, after, method.artifact is not None)
+    return Work(run_path(config, who), node, who, after, method.artifact is not None)
 
 
 def check_llms(works: Iterable[Work]) -> None:

@@ -53,7 +53,7 @@ def _in_queues(runs: list[RunDirectory]) -> tuple[list[Path], list[Path]]:
     waited, ran = [], []
     for name, own in submitted.items():
         backend = queue_of(name)
-        queue = backend.queue()
+        queue = backend.queue() or {}
         entries = {}
         for run, known in own:
             there = {task: queue[task] for task in tasks_of(known) if task in queue}

@@ -85,6 +85,7 @@ def stage(config: "Config") -> grid.Stage:
     from llmrl.runs.children import node_of
 
     method = method_of(config.choices["method"])
-    path = run_path(config, identity(config, method.reads(config.method)))
+    who = identity(config, method.reads(config.method))
     after = tuple(stage(one).path for one in method.stages(config))
-    return grid.Stage(path, *method.work(config), node_of(config), "llm" in method.reads(config.method), after)
+    asks = "llm" in method.reads(config.method)
+    return grid.Stage(run_path(config, who), *method.work(config), node_of(config), who, asks, after)

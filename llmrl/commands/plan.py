@@ -159,11 +159,11 @@ def _works(stages: Sequence, runs: Sequence, found: dict) -> list:
     """What is submitted of the runs, each in the study in which it was begun, behind what it builds on."""
     from llmrl.clusters.submit import Work
 
-    works = [Work(stage.path, stage.node, stage.after, shared=True) for stage in stages]
+    works = [Work(stage.path, stage.node, stage.identity, stage.after, shared=True) for stage in stages]
     for run in runs:
         place = found[run.key].path if run.key in found else run.path
         after = tuple(stage.path for stage in run.stages)
-        works.append(Work(place, dict(run.node) | {"seed": run.seed}, after))
+        works.append(Work(place, dict(run.node) | {"seed": run.seed}, run.identity, after))
     known = {work.path: work for work in works}  # an artifact may be a stage of another row
     return list(known.values())
 

@@ -65,7 +65,7 @@ def read_run(path: Path, outputs: Path) -> RunRecord:
     status = RunDirectory(path).status() or status
     if damage and not (status and config) and RunDirectory(path).alive():
         damage, status = [], {"status": RUNNING, "reason": "starting"}
-    if damage and config and status.get("status") == QUEUED and not (path / "identity.json").exists():
+    if damage and config and status.get("status") == QUEUED and not (path / "versions.json").exists():
         damage = []  # it was handed in, and has never begun
     if damage:
         evals, random, train_last, train_tenth = NO_EVALS, None, None, None

@@ -26,6 +26,7 @@ class Stage(NamedTuple):
     steps: int
     unit: str
     node: Mapping[str, Any]  # what `llmrl run --from` reads there
+    identity: Mapping[str, Any]
     asks: bool = False  # whether it asks an LLM
     after: tuple[Path, ...] = ()  # the stages that it builds on itself
 
