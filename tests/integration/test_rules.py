@@ -37,6 +37,8 @@ ALLOWED = {
     "runs/kept_wrapper": {"config"},
     "runs/lifecycle": {"build", "checks", "config", "context", "contracts", "llm", "report"},
     "runs/stacked": {"build", "checks", "config", "context", "loops"},  # the runs of a stack meet in their updates
+    "clusters": {"checks", "conf_files", "config", "hydra_compose", "llm", "runs"},
+    "clusters/task": set(),  # it runs where nothing else is imported yet
     "report": {"config", "contracts", "llm", "papers", "runs", *LEAVES},
     "config": {"contracts", "agents", "envs", "hydra_session", "llm", "methods", *LEAVES},
     "build": {"contracts", "config", "envs", "limits", "runs", *LEAVES},
