@@ -74,6 +74,7 @@ class Log:
     wandb: Literal["off", "online", "offline"]
     wandb_project: str
     tensorboard: bool = field(metadata={"neutral": False})
+    llm: bool = field(metadata={"neutral": False})
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class Compute:
     outputs: PathText
     workers: SideBySide = field(metadata={"neutral": 1})
     stack: bool
+    env_processes: bool
     graphs: bool
 
 
