@@ -41,7 +41,7 @@ def check_llms(works: Iterable[Work]) -> None:
 
     asked = {}
     for work in works:
-        config = from_node(dict(work.node))
+        config = from_node(json.loads(json.dumps(work.node)))
         if "llm" in method_of(config.choices["method"]).reads(config.method):
             asked[json.dumps(work.node["llm"], sort_keys=True)] = config.llm
     for llm in asked.values():

@@ -43,7 +43,7 @@ def main(args: list[str]) -> int:
 
 def _in_queues(runs: list[RunDirectory]) -> tuple[list[Path], list[Path]]:
     """Cancels what is in a queue; (those that waited, those that ran)."""
-    from llmrl.clusters.backend import queue_of
+    from llmrl.clusters.backend import Entry, Task, queue_of
     from llmrl.clusters.submit import JOBS, tasks_of
 
     submitted = defaultdict(list)
@@ -54,7 +54,7 @@ def _in_queues(runs: list[RunDirectory]) -> tuple[list[Path], list[Path]]:
     for name, own in submitted.items():
         backend = queue_of(name)
         queue = backend.queue() or {}
-        entries = {}
+        entries: dict[Task, Entry] = {}
         for run, known in own:
             there = {task: queue[task] for task in tasks_of(known) if task in queue}
             for batch, number in there:

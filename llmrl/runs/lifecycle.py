@@ -308,7 +308,7 @@ class _Life:
         self.directory.set_status(status, reason=str(error))
         return self._ended(status, BAD_INPUT, str(error))
 
-    def _failed(self, error: Exception) -> RunResult:
+    def _failed(self, error: BaseException) -> RunResult:
         """Writes error.txt and FAILED, as far as the disk allows, and says it in one line."""
         directory, where = self.directory, ""
         text, advice = f"{type(error).__name__}: {error}", "The same command tries again."
