@@ -117,10 +117,15 @@ def progress(run: Path) -> list[str]:
     return found
 
 
+def handle() -> str:
+    """This task to Slurm. SLURM_JOB_ID would be the whole array in its last task."""
+    return f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+
+
 def state() -> str:
     """What Slurm says of this task; "" where there is no Slurm, or it does not answer."""
     try:
-        asked = ["squeue", "-h", "-j", os.environ["SLURM_JOB_ID"], "-o", "%T"]
+        asked = ["squeue", "-h", "-j", handle(), "-o", "%T"]
         return subprocess.run(asked, capture_output=True, text=True).stdout.strip()
     except (KeyError, OSError):
         return ""
@@ -129,7 +134,7 @@ def state() -> str:
 def scontrol(*command: str) -> str:
     """Gives Slurm a command about this task. Returns its complaint."""
     try:
-        asked = ["scontrol", *command, os.environ["SLURM_JOB_ID"]]
+        asked = ["scontrol", *command, handle()]
         return subprocess.run(asked, capture_output=True, text=True).stderr.strip()
     except (KeyError, OSError) as error:
         return f"{type(error).__name__}: {error}"

@@ -89,7 +89,7 @@ def test_several_short_runs_in_one_task(llmrl, slurm, outputs):
 def test_preempted_requeued_and_killed(llmrl, slurm, outputs):
     """One run is thrown out for a job of higher priority, one is queued again by its user, one is killed."""
     assert llmrl("run", "-m", *LONG, *SEEDS, *SUBMIT).code == 0
-    runs = preempted, requeued, killed = submitted(outputs)
+    runs = killed, requeued, preempted = submitted(outputs)  # an array's last task has the array's own number
     slurm.until(lambda: all(training(run) for run in runs))
     slurm("scontrol", "requeue", handle_of(slurm, requeued))
     os.kill(RunDirectory(killed).owner()["pid"], signal.SIGKILL)
