@@ -5,9 +5,12 @@ from typing import Any
 
 from omegaconf import OmegaConf, open_dict
 
-from llmrl.checks import ConfigError
+from llmrl.checks import ConfigError, nearest
+from llmrl.conf_files import options
 from llmrl.hydra_errors import explain, plain
 from llmrl.hydra_session import LOCK, composed
+
+LAUNCHER = "hydra/launcher"
 
 
 def compose(overrides: Sequence[str]) -> dict[str, Any]:
@@ -26,6 +29,10 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
 def launcher(overrides: Sequence[str]) -> dict[str, Any]:
     """The keys of `hydra/launcher=<name>`, conf/hydra/launcher/<name>.yaml, with `overrides` of them. Raises
     ConfigError."""
+    for text in overrides:
+        group, _, name = text.partition("=")
+        if group == LAUNCHER and name not in (known := options(LAUNCHER)):
+            raise ConfigError(f"{LAUNCHER}: there is no `{name}`.{nearest(name, known)} There are: {', '.join(known)}.")
     with LOCK:
         try:
             node = composed(overrides)

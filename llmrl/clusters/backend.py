@@ -73,7 +73,7 @@ def backend_of(settings: Mapping[str, Any]) -> Backend:
 
     values = dict(settings)
     if (name := values.pop("backend", None)) is None:
-        raise ConfigError("hydra/launcher: it has no `backend`, so it is none of llmrl's: `llmrl list hydra/launcher`")
+        raise ConfigError("hydra/launcher: its yaml has no `backend`, so it is none of llmrl's")
     module = import_module(f"llmrl.clusters.{name}")
     try:
         return module.BACKEND(checked_at("hydra.launcher", module.Settings, values, {}))

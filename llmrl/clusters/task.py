@@ -68,7 +68,7 @@ class Task:
         """Queues the task again, or says why not. What Slurm ends by itself (it is cancelled, or queued again
         already) is not RUNNING for it any more."""
         code = 128 + self.signum
-        if self.cancelled.exists() or state() != "RUNNING":
+        if self.cancelled.exists() or state() not in ("RUNNING", ""):
             return code
         problem = scontrol("requeue")
         if problem:
@@ -105,9 +105,10 @@ class Task:
 
 
 def progress(run: Path) -> list[str]:
-    """What grows as a run, and the runs in it, get further."""
+    """What grows as a run, the runs in it, and what it waits for, get further."""
+    after = (read(run / "status.json").get("job") or {}).get("after", [])
     found = []
-    for folder, below, files in os.walk(run):
+    for folder, below, files in (step for place in (run, *map(Path, after)) for step in os.walk(place)):
         below.sort()
         if "status.json" in files:
             known = read(Path(folder, "status.json"))

@@ -45,6 +45,6 @@ def test_a_tables_runs_and_nothing_to_wait_for(llmrl, lab, outputs):
     refused = llmrl("plan", "lab/small", "--submit", "files", "--set", "hydra.launcher.wait=true")
     assert refused.code == 2 and "hydra.launcher.wait" in refused.err
     refused = llmrl("plan", "lab/small", "--submit", "slrum")
-    assert refused.code == 2 and "slrum" in refused.err
+    assert refused.code == 2 and "Did you mean `slurm`?" in refused.err
     both = llmrl("plan", "lab/small", "--run", "--submit", "slurm")
     assert both.code == 2 and "only one of them" in both.err
