@@ -12,6 +12,7 @@ from pathlib import Path
 
 from llmrl.checks import ConfigError, Count, NonNegativeInt
 from llmrl.clusters.backend import Entry, Task
+from llmrl.clusters.snapshot import task_program
 from llmrl.runs.files import write_text
 
 PREFIX = "llmrl-"  # of the names of our jobs
@@ -93,7 +94,6 @@ class Slurm:
         ]
         if after:
             about.append(f"#SBATCH --dependency=afterok:{':'.join(after)} --kill-on-invalid-dep=yes")
-        code = Path(environment["PYTHONPATH"])
         return "\n".join([
             "#!/bin/bash",
             *about,
@@ -101,7 +101,7 @@ class Slurm:
             "trap '' USR2  # until task.py listens",
             *(f"export {name}={shlex.quote(value)}" for name, value in environment.items()),
             *self._own.setup,
-            f"exec {shlex.quote(sys.executable)} {shlex.quote(str(code / 'llmrl/clusters/task.py'))} "
+            f"exec {shlex.quote(sys.executable)} {shlex.quote(str(task_program(environment)))} "
             f'{shlex.quote(str(batch))} "$SLURM_ARRAY_TASK_ID"',
             "",
         ])  # fmt: skip

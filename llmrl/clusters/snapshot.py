@@ -7,7 +7,7 @@ outputs/.code/<hash>/llmrl, conf     read-only copies
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 
@@ -47,8 +47,14 @@ def freeze(outputs: Path) -> Path:
 def environment(code: Path) -> dict[str, str]:
     """The variables with which a process runs the frozen code, from whatever directory."""
     labs = [str(code / "path" / str(n)) for n in range(len(extra_roots()))]
-    found = {"PYTHONPATH": str(code), "PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    path = ":".join(filter(None, (str(code), os.environ.get("PYTHONPATH"))))  # the first one counts
+    found = {"PYTHONPATH": path, "PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     return found | ({"LLMRL_PATH": ":".join(labs)} if labs else {})
+
+
+def task_program(environment: Mapping[str, str]) -> Path:
+    """clusters/task.py of the code that these variables choose."""
+    return Path(environment["PYTHONPATH"].partition(":")[0]) / "llmrl" / "clusters" / "task.py"
 
 
 def _files() -> Iterator[tuple[str, Path]]:

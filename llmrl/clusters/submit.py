@@ -115,14 +115,17 @@ def _hand_in(
     group: Sequence[Work], backend: Backend, outputs: Path, code: Mapping[str, str], after: Sequence[str]
 ) -> dict[Path, list[str]]:
     """One batch for each `backend.limit` tasks. Returns the handles of each run."""
-    if group[0].shared:  # each alone, on as many nodes as a search may have
-        tasks = [[work] for work in group for _ in range(backend.settings.nodes_per_search)]
+    size = backend.limit
+    if group[0].shared:  # each alone, on as many nodes as a search may have, which are in one batch
+        n = min(backend.settings.nodes_per_search, backend.limit)
+        tasks = [[work] for work in group for _ in range(n)]
+        size -= size % n
     else:
         n = backend.settings.runs_per_task
         tasks = [list(group[i : i + n]) for i in range(0, len(group), n)]
     handles: dict[Path, list[str]] = {work.path: [] for work in group}
-    for start in range(0, len(tasks), backend.limit):
-        part = tasks[start : start + backend.limit]
+    for start in range(0, len(tasks), size):
+        part = tasks[start : start + size]
         batch = outputs.absolute() / JOBS / f"{time.strftime('%m%d-%H%M')}-{secrets.token_hex(4)}"
         with writing(batch):
             batch.mkdir(parents=True)
