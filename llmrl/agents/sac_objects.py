@@ -27,6 +27,7 @@ from llmrl.contracts.replay import Batch
 from llmrl.replay.crops import CropReplay
 from llmrl.replay.ring import Sampling
 
+SHARPNESS = 4.0  # of the weights by which a scene without a goal is mixed: a score of 1 beside five of -1 weighs 0.998
 BEHIND = 3  # numbers of an action beside its scores: the primitive before them, the offset behind them
 
 
@@ -240,7 +241,5 @@ def mixed(out: Tensor) -> Tensor:
 
     return torch.cat([action(mean), action(log_std)], dim=1)
 
-
-SHARPNESS = 4.0  # of the weights: a score of 1 beside five of -1 weighs 0.998
 
 AGENT = SACObjects
