@@ -8,6 +8,7 @@ COMMANDS = {
     "status": "how all runs below a directory stand",
     "plan": "the runs of a paper's table: done, missing, what they cost; --run makes them",
     "table": "a paper's table from the runs on disk, beside the published numbers",
+    "tune": "search hyper-parameters, with Optuna; its result is a preset",
     "plot": "learning curves, bars, profiles and the papers' own figures, as png and pdf",
     "report": "one html page about a study",
     "doctor": "what is installed here, what is missing, and what would help",

@@ -7,6 +7,8 @@ from llmrl.conf_files import folder_of
 from llmrl.runs.files import read_json
 from llmrl.runs.identity import DONE, RunDirectory, code_name, code_state
 
+NO_RESULT = ("log", "compute", "rerun", "objective")  # keys of a node that change none
+
 
 def finished_before(node: dict[str, Any], outputs: Path) -> RunDirectory | None:
     """A finished run of exactly this node below `outputs`, found without importing torch; other spellings of it are
@@ -30,7 +32,7 @@ def same_run(a: dict[str, Any], b: dict[str, Any]) -> bool:
     """Whether two nodes can only differ in what changes no result."""
 
     def relevant(node: dict[str, Any]) -> dict[str, Any]:
-        return {k: v for k, v in node.items() if k not in ("log", "compute")} | {"device": node["compute"]["device"]}
+        return {k: v for k, v in node.items() if k not in NO_RESULT} | {"device": node["compute"]["device"]}
 
     return relevant(a) == relevant(b)
 

@@ -19,6 +19,7 @@ from llmrl.checks import ConfigError
 from llmrl.config import Config, check_own, from_node, identity, method_of, run_path, shared
 from llmrl.contracts.explorer import Clock
 from llmrl.contracts.method import Method
+from llmrl.objective import LAST, check_objective
 from llmrl.runs.children import BAD_INPUT, FAILURE, OK, TRY_LATER, ChildEnded, node_of
 from llmrl.runs.files import DiskError, read_json, remove_empty, topmost_missing, write_json, write_text
 from llmrl.runs.finished import finished_before, set_aside
@@ -163,6 +164,7 @@ class _Life:
             from_node(self.node, self.overrides)  # says all that is wrong at once
             raise
         rerun = self.node.pop("rerun", False)
+        check_objective(self.node.pop("objective", LAST))
         if not rerun and not self.place and (finished := finished_before(self.node, outputs)):
             return finished
         self.config = shared(from_node(self.node, self.overrides))
