@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from omegaconf import open_dict
-
 from llmrl.checks import ConfigError
 from llmrl.hydra_errors import explain, plain
 from llmrl.hydra_session import LOCK, composed
@@ -14,10 +12,7 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
     """What `llmrl run <overrides>` would run, as plain containers with `choices`. Raises ConfigError."""
     with LOCK:
         try:
-            node = composed(overrides)
+            node, chosen = composed(overrides)
         except Exception as error:  # also of yaml, and what Hydra itself does not expect
             raise ConfigError(explain(error, overrides)) from error
-        chosen = node.hydra.runtime.choices
-        with open_dict(node):
-            del node["hydra"]
         return plain(node, chosen)
