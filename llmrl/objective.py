@@ -3,7 +3,7 @@ maximise."""
 
 from pathlib import Path
 
-from llmrl.checks import ConfigError
+from llmrl.checks import ConfigError, nearest
 
 LAST = "last"  # the value of conf/run.yaml
 
@@ -35,16 +35,18 @@ def objective_of(run: Path, text: str = LAST) -> float | None:
 
 
 def _parsed(text: str):
-    """(metric, score)"""
-    from llmrl.report.tables.metrics import Score, checked, known
+    """(metric, score). Raises ConfigError."""
+    from llmrl.report.tables.metrics import SCORES, Score, checked, known
 
     first, slash, second = text.partition("/")
+    metrics = known()
     try:
-        if not slash:
-            try:
-                return known()["return"], Score.parse(first)
-            except ConfigError:
-                return known()[checked(first)], Score.parse(LAST)
-        return known()[checked(first)], Score.parse(second)
+        if slash:
+            return metrics[checked(first)], Score.parse(second)
+        if first in metrics:
+            return metrics[first], Score.parse(LAST)
+        return metrics["return"], Score.parse(first)
     except ConfigError as error:
-        raise ConfigError(f"objective: {error}") from None
+        near = "" if slash else nearest(first, [*SCORES, *metrics])
+        told = f"there is no score or metric `{first}`.{near}" if near else str(error)
+        raise ConfigError(f"objective: {told}") from None

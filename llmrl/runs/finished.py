@@ -1,5 +1,6 @@
 """A run that is finished: found again by the command that made it, shown, and set aside for another one."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,16 @@ def same_run(a: dict[str, Any], b: dict[str, Any]) -> bool:
 def tell_finished(directory: RunDirectory) -> None:
     """Shows its result, and whether other code made it."""
     made_by = read_json(directory / "versions.json")["starts"][-1]["code"]
-    now = code_state()
+    now = _code_now()
     show_result(directory, "Done before, nothing to do")
     if code_name(made_by) != code_name(now):
         print(f"It was made by other code ({code_name(made_by)}; this is {code_name(now)}): rerun=true makes it anew.")
+
+
+@cache
+def _code_now() -> dict[str, Any]:
+    """This process's code, asked of git once: a sweep over a thousand finished runs would ask a thousand times."""
+    return code_state()
 
 
 def show_result(directory: RunDirectory, title: str) -> None:

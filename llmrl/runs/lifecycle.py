@@ -196,7 +196,7 @@ class _Life:
             self.tell(f"agent.learning_starts={starts:,} and only {steps:,} env_steps: no update is made")
         with self.stop.installed():
             self._note_start()
-            self.log = RunLog(directory.path, *mirrors_of(config.log, directory.path, self.node, self.tell))
+            self.log = RunLog(directory.path, *mirrors_of(config.log, directory.path, self.tell))
             display, enabled = self.progress or TrainingProgress, config.log.progress
             with display(config.budget.length, config.budget.unit, enabled=enabled) as progress:
                 report = StatusReport(directory, progress)
