@@ -13,7 +13,14 @@ from llmrl.streams import Streams
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy is loaded; torch's threads are compute.threads
 
-WORK = ("run", "check", "eval", "tune", "plot", "report")  # they do something; of all others the product is what they print
+WORK = (
+    "run",
+    "check",
+    "eval",
+    "tune",
+    "plot",
+    "report",
+)  # they do something; of all others the product is what they print
 ONLY_TELL = ("--help", "-h", "--cfg", "-c", "--info", "-i", "--hydra-help")
 FAILURE, BAD_INPUT, CTRL_C = 1, 2, 130
 

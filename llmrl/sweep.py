@@ -14,7 +14,6 @@ from llmrl.hydra_session import session
 from llmrl.runs.stacked import Job
 
 
-
 def points_of(args: Sequence[str]) -> list[list[str]] | None:
     """The overrides of each run of a command line, in Hydra's order, the last key fastest. None where that is not for
     us to say: it shows something, a sweeper or launcher is chosen, or the sweep is none, which Hydra says best."""
@@ -70,4 +69,6 @@ class _Combination:
 def _seed(point: Sequence[str]) -> int | None:
     """The seed that an override gives as a plain number; else None."""
     given = [text.partition("=")[2] for text in point if text.startswith("seed=")]
-    return int(given[0]) if len(given) == 1 and given[0].isascii() and given[0].isdigit() and len(given[0]) < 10 else None
+    return (
+        int(given[0]) if len(given) == 1 and given[0].isascii() and given[0].isdigit() and len(given[0]) < 10 else None
+    )

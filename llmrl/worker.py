@@ -2,8 +2,8 @@
 paid once and not for every run.
 
 Each line of stdin is the arguments of an `llmrl run`, as a JSON list. What the run prints goes to stdout, and behind it
-a line of its own: the mark, which is the process's argument, and the exit code. The runs follow each other as those of a
-sweep do, `llmrl run -m`; nothing forks, and no lock outlives its run.
+a line of its own: the mark, which is the process's argument, and the exit code. The runs follow each other as those of
+a sweep do, `llmrl run -m`; nothing forks, and no lock outlives its run.
 """
 
 import json

@@ -26,14 +26,15 @@ sys.path.insert(0, str(ROOT))
 LLMRL = [sys.executable, "-m", "llmrl"]
 TINY = ["method=vanilla", "agent=dqn", "agent.hidden=[16]", "agent.hidden_after_convolutions=[16]",
         "agent.batch_size=8", "agent.learning_starts=10", "agent.random_steps=5", "env=classic/cart_pole",
-        "budget.env_steps=60", "eval.every=30", "eval.episodes=2", "eval.max_steps=20", "log.progress=false"]  # fmt: skip
+        "budget.env_steps=60", "eval.every=30", "eval.episodes=2", "eval.max_steps=20",
+        "log.progress=false"]  # fmt: skip
 OPENED = """
 import os, sys
-opened = []
+opened, root = [], sys.argv[1]
 sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
 from llmrl.cli import main
 main(["run", *sys.argv[2:]])
-ours = [p for p in opened if os.path.abspath(p).startswith((sys.argv[1] + "/llmrl", sys.argv[1] + "/conf", os.getcwd()))]
+ours = [p for p in opened if os.path.abspath(p).startswith((root + "/llmrl", root + "/conf", os.getcwd()))]
 print("FILES", len(ours), len(opened) - len(ours))
 """
 

@@ -17,7 +17,8 @@ objective=last | best | mean_last_5 | success/last …: a score of tables (docs/
 
 The best trial so far is a preset: LLMRL_PATH=outputs/<study>/tune llmrl run experiment=tuned/<study>
 
-Exit codes: 0 all trials are done, 1 one failed, 2 the command is invalid, 75 a run is paused, 128 + n stopped by signal n.
+Exit codes: 0 all trials are done, 1 one failed, 2 the command is invalid, 75 a run is paused, 128 + n stopped by
+signal n.
 """
 
 import argparse

@@ -60,7 +60,8 @@ class WandbProcess:
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)  # with wandb's own
             self._process.wait()
-            raise RuntimeError(f"it did not take all within {CLOSE_S:g} s; python scripts/sync_wandb.py sends the rest")
+            late = f"it did not take all within {CLOSE_S:g} s; python scripts/sync_wandb.py sends the rest"
+            raise RuntimeError(late) from None
         if code != 0:
             raise RuntimeError(self._last_line())
 
@@ -169,7 +170,9 @@ class WandbMirror:
 
         self._llm_size, self._llm_at = size, time.monotonic()
         usage = Transcript(path, read_only=True).usage()
-        counts = {key: usage[key] for key in ("calls", "prompt_tokens", "completion_tokens", "usd") if usage[key] is not None}
+        counts = {
+            key: usage[key] for key in ("calls", "prompt_tokens", "completion_tokens", "usd") if usage[key] is not None
+        }
         failed = sum(usage["failures"].values()) + sum(usage["rejected"].values())
         self._llm = {f"llm/{key}": value for key, value in counts.items()} | {"llm/failures": failed}
         return self._llm

@@ -61,8 +61,9 @@ class Search:
 
     def keep(self) -> None:
         """Writes down what is searched. Raises ConfigError where the study already searches something else."""
+        spaces = {p.key: [p.space, *(p.choices or (p.low, p.high))] for p in self.params}
         own = {"overrides": list(self.overrides), "seeds": list(self.seeds), "objective": self.objective,
-               "pruning": self.pruning, "params": {p.key: [p.space, *(p.choices or (p.low, p.high))] for p in self.params}}  # fmt: skip
+               "pruning": self.pruning, "params": spaces}  # fmt: skip
         self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / "tune.json"
         if not file.exists():

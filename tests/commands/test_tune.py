@@ -1,4 +1,4 @@
-"""`llmrl tune`: a search on disk that several workers share, that is pruned, killed and gone on with, and its preset."""
+"""`llmrl tune`: a search on disk that several workers share, is pruned, killed and gone on with; and its preset."""
 
 import json
 import os
@@ -58,7 +58,9 @@ def test_a_search_ends_in_a_preset_and_goes_on_with_more_trials(llmrl, tmp_path,
     again = llmrl("run", "experiment=tuned/lr", "seed=0", "log.progress=false", "study=lr")
     extra_roots.cache_clear()
     assert again.code == 0 and "Done before" in again.out  # the preset is the best trial's run
-    assert f"{best[2]['agent.learning_rate']}" in (tmp_path / "outputs/lr/tune/conf/experiment/tuned/lr.yaml").read_text()
+    assert (
+        f"{best[2]['agent.learning_rate']}" in (tmp_path / "outputs/lr/tune/conf/experiment/tuned/lr.yaml").read_text()
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,7 +103,9 @@ def test_spaces(tmp_path):
         [text for text in CART_POLE if "hidden=" not in text],
     )
     assert (rate.whole, size.whole, agent.choices) == (False, True, ("[16]", "[8,8]"))
-    trial = optuna.trial.FixedTrial({"agent.learning_rate": 0.1 + 0.2, "agent.replay_size": 256, "agent.hidden": "[8,8]"})
+    trial = optuna.trial.FixedTrial(
+        {"agent.learning_rate": 0.1 + 0.2, "agent.replay_size": 256, "agent.hidden": "[8,8]"}
+    )
     assert rate.suggest(optuna.trial.FixedTrial({"agent.learning_rate": 0.003})) == "agent.learning_rate=0.003"
     assert size.suggest(trial) == "agent.replay_size=256" and agent.suggest(trial) == "agent.hidden=[8,8]"
 

@@ -36,6 +36,7 @@ def test_what_follows_from_the_seed_is_composed_for_each(monkeypatch):
 
 
 def test_what_is_no_plain_sweep_is_left_to_hydra():
-    for args in (["--cfg=job", *CART_POLE], ["--multirun", "--package=x", SEEDS], ["--multirun", "hydra.job.name=x", SEEDS],
-                 ["--multirun", *CART_POLE, "agent.gama=0.9", SEEDS], ["--multirun", "seed=[["], ["--multirun", "+hydra.sweeper.params.seed=1"]):  # fmt: skip
+    sweeps = [["--package=x", SEEDS], ["hydra.job.name=x", SEEDS], [*CART_POLE, "agent.gama=0.9", SEEDS], ["seed=[["],
+              ["+hydra.sweeper.params.seed=1"]]  # fmt: skip
+    for args in (["--cfg=job", *CART_POLE], *(["--multirun", *one] for one in sweeps)):
         assert sweep.points_of(args) is None

@@ -4,6 +4,7 @@ happens to the run; and a run does not depend on it."""
 import json
 import signal
 import struct
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,9 +17,6 @@ from llmrl.runs import wandb_mirror
 from llmrl.runs.files import read_json, read_jsonl
 from llmrl.runs.log import RunLog
 from llmrl.runs.wandb_mirror import Rows, labels
-
-sys.path.insert(0, str(ROOT / "scripts"))
-import sync_wandb  # noqa: E402
 
 pytest.importorskip("wandb")
 LONGER = [*TINY["dqn"], "env=classic/cart_pole", "budget.env_steps=2500", "eval.every=500", "log.every=50",
@@ -105,15 +103,26 @@ def test_what_wandb_shows_of_a_run():
     assert labels(config, Path("a/b/c/d"))["group"] == "all"
 
 
+def sync(folder: Path) -> str:
+    """What scripts/sync_wandb.py said."""
+    script = ROOT / "scripts" / "sync_wandb.py"
+    done = subprocess.run([sys.executable, script, folder], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def evaluations(folder: Path) -> int:
+    return sum(len(read_jsonl(path)) for path in below(folder, "eval.jsonl"))
+
+
 # --- real runs --------------------------------------------------------------------------------------------------------
 
 
 def test_killed_and_stopped_it_is_one_run_with_each_row_once(process, server, tmp_path):
     args = [*LONGER, "log.wandb=online"]
-    for evaluations, signum in ((3, signal.SIGKILL), (5, signal.SIGTERM)):
+    for rows, signum in ((3, signal.SIGKILL), (5, signal.SIGTERM)):
         run = process(*args)
-        seen = lambda: sum(len(read_jsonl(path)) for path in below(tmp_path, "eval.jsonl"))  # noqa: E731
-        assert run.until(lambda: seen() >= evaluations), run.end().err  # noqa: B023
+        assert run.until(lambda: evaluations(tmp_path) >= rows), run.end().err  # noqa: B023
         run.send(signum)
     done = process(*args).end()
     assert done.code == 0, done.err
@@ -123,27 +132,24 @@ def test_killed_and_stopped_it_is_one_run_with_each_row_once(process, server, tm
     assert sent["group"] == "default/vanilla-dqn/classic-cart_pole" and "dqn" in sent["tags"]
 
 
-def test_a_server_that_hangs_holds_up_nothing_and_gets_the_rows_later(llmrl_run, server, tmp_path, monkeypatch, capsys):
+def test_a_server_that_hangs_holds_up_nothing_and_gets_the_rows_later(llmrl_run, server, tmp_path, monkeypatch):
     server.hangs.set()
     monkeypatch.setattr(wandb_mirror, "CLOSE_S", 0.5)
     done = llmrl_run(*CART_POLE, "log.wandb=online")
     run = only_run(tmp_path)
     assert done.code == 0 and status(run) == "DONE" and "scripts/sync_wandb.py" in done.err
     server.hangs.clear()
-    assert sync_wandb.main([str(tmp_path)]) == 0
+    sync(tmp_path)
     ((name, _),) = server.runs.items()
     assert places(server.rows(name)) == everything(run)
 
 
-def test_offline_runs_are_sent_later_and_once(llmrl_run, server, tmp_path, capsys):
+def test_offline_runs_are_sent_later_and_once(llmrl_run, server, tmp_path):
     asks = [*CART_POLE, "method=llm_explorer", "log.wandb_tags=[mine]"]
     assert llmrl_run(*asks, "log.wandb=offline").code == 0
     assert llmrl_run(*CART_POLE, "log.wandb=off", "study=off").code == 0
     assert server.runs == {}
-    for sent in ("rows sent, 0 were there", "0 rows sent"):
-        capsys.readouterr()
-        assert sync_wandb.main([str(tmp_path)]) == 0
-        assert sent in capsys.readouterr().out
+    assert "rows sent, 0 were there" in sync(tmp_path) and " 0 rows sent" in sync(tmp_path)
     ((name, shown),) = server.runs.items()
     (run,) = (path for path in (tmp_path / "outputs" / "default").rglob("s0-*"))
     assert places(server.rows(name)) == everything(run) and "mine" in shown["tags"]
@@ -208,11 +214,7 @@ def test_the_real_wandb_offline(process, tmp_path):
     """Stopped once and continued: two offline folders, which together hold each row once and in order."""
     args = [*LONGER, "log.wandb=offline"]
     run = process(*args)
-
-    def sent() -> bool:
-        return any(read_json(path)["rows"] for path in below(tmp_path, "wandb.json"))
-
-    assert run.until(sent), run.end().err
+    assert run.until(lambda: evaluations(tmp_path) >= 3), run.end().err
     assert run.send(signal.SIGTERM).code == 143
     done = process(*args).end()
     assert done.code == 0, done.err

@@ -1,8 +1,8 @@
 """Runs a grid on this machine, some runs side by side, one BLAS thread each, GPUs in turn. On a CPU a process carries
 out one run after the other (llmrl/worker.py), until one fails; on a GPU, whose memory only its end frees, it has one.
 
-A run that fails, or is killed, stops no other. On SIGINT (ctrl-C) and SIGTERM each gets SIGTERM and writes a checkpoint; the same
-command goes on. The processes have groups of their own, so ctrl-C reaches them only from here.
+A run that fails, or is killed, stops no other. On SIGINT (ctrl-C) and SIGTERM each gets SIGTERM and writes a
+checkpoint; the same command goes on. The processes have groups of their own, so ctrl-C reaches them only from here.
 """
 
 import asyncio
