@@ -1,12 +1,27 @@
-# make run: set up and run the quickstart.  make test: set up and pass the tests.
+# make run: set up and run the quickstart.  make run-llm: the same with a real language model.
+# make test: set up and pass the tests.
 VENV   ?= .venv
 PYTHON ?= python3
 BIN    := $(VENV)/bin
 
-.PHONY: run setup test test-learn test-all lint types hooks bench mutate setup-render
+.PHONY: run run-llm local-model setup test test-learn test-all lint types hooks bench mutate setup-render
 
 run: setup
 	$(BIN)/llmrl run experiment=quickstart
+	@echo "That was the scripted LLM. A real one, on this machine and without a key (1.1 GB, once): make run-llm"
+
+# LESR's search on Hopper, much shortened, its programs written by a real language model on this machine.
+run-llm: local-model
+	$(BIN)/llmrl run experiment=lesr/hopper llm=local log.llm=true budget=smoke budget.scale=0.05 study=run-llm \
+	  method.search.k=2 method.search.max_tries=6 method.search.tell_rejections=true
+
+# The weights of Qwen2.5-Coder-1.5B into outputs/models/; interrupted, it goes on with what is missing.
+local-model: setup $(VENV)/.installed-local
+	$(BIN)/python scripts/local_model.py
+
+$(VENV)/.installed-local: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[local]"
+	@touch $@
 
 setup: $(VENV)/.installed
 

@@ -172,6 +172,12 @@ def evaluation_worker(config: Config) -> tuple[gym.Env, Agent, Act, int]:
     return env, agent, evaluated(agent, config, env), config.eval.max_steps
 
 
+def training_env(config: Config) -> gym.Env:
+    """What an environment's own process holds; the numbers are those of this one, flushed denormals included."""
+    set_up_torch(config)
+    return make_env(config, "train")
+
+
 def mean_facts(facts: list[dict[str, Any]]) -> dict[str, Any]:
     """Of n wrappers side by side the mean of every number; words are alike in all."""
     words = {key: value for key, value in facts[0].items() if np.asarray(value).dtype.kind == "U"}

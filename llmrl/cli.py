@@ -13,16 +13,10 @@ from llmrl.streams import Streams
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy is loaded; torch's threads are compute.threads
 
-WORK = (
-    "run",
-    "check",
-    "eval",
-    "tune",
-    "plot",
-    "report",
-)  # they do something; of all others the product is what they print
+# they do something; of all others the product is what they print
+WORK = ("run", "check", "probe", "eval", "tune", "plot", "report")
 ONLY_TELL = ("--help", "-h", "--cfg", "-c", "--info", "-i", "--hydra-help")
-FAILURE, BAD_INPUT, CTRL_C = 1, 2, 130
+FAILURE, BAD_INPUT, TRY_LATER, CTRL_C = 1, 2, 75, 130
 
 
 def main(args: list[str] | None = None) -> int:
@@ -88,12 +82,16 @@ def _dispatch(args: list[str]) -> int:
 
         return run(rest)
     from llmrl.runs.files import DiskError
+    from llmrl.runs.stop import Paused
 
     try:
         return importlib.import_module(f"llmrl.commands.{command}").main(rest)
     except DiskError as error:
         print(f"llmrl {command}: {error.filename} cannot be written: {error.strerror}", file=sys.stderr)
         return BAD_INPUT
+    except Paused as error:  # what an id depends on cannot be reached: weights on a hub
+        print(f"llmrl {command}: {error}", file=sys.stderr)
+        return TRY_LATER
 
 
 def _unknown(command: str) -> int:

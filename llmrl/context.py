@@ -2,15 +2,16 @@
 
 import io
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import torch
 
-from llmrl.build import check_replay_buffer, evaluated, evaluation_set, make_agent, make_env, mean_facts
+from llmrl.build import check_replay_buffer, evaluated, evaluation_set, make_agent, make_env, mean_facts, training_env
 from llmrl.checks import ConfigError
 from llmrl.config import Config, from_node, wrapped
 from llmrl.contracts.agent import Agent
@@ -19,6 +20,7 @@ from llmrl.contracts.explorer import Clock, Explorer
 from llmrl.evaluation import Evaluation, Report
 from llmrl.llm.client import LLM
 from llmrl.llm.transcript import Transcript
+from llmrl.loops.env_process import env_process
 from llmrl.loops.lockstep import Update
 from llmrl.loops.offline import OfflineTraining, Source
 from llmrl.loops.online import OnlineTraining
@@ -65,6 +67,11 @@ class RunContext:
         waiting = getattr(self.report, "waiting", None)
         return LLM(self.cfg.llm, Transcript(self.dir / "llm.jsonl"), self.stop, self.log.timing, waiting)
 
+    def close(self) -> None:
+        """The run has ended, however it did."""
+        if "llm" in vars(self):
+            self.llm.end()
+
     def env(self, role: Role, wrapper: Any = None) -> gym.Env:
         return make_env(self._wrapped(wrapper), role)
 
@@ -110,12 +117,18 @@ class RunContext:
                 f"environment gives {space}: `agent` and `train` need the same wrapper"
             )
         keep(self.dir, cfg)
-        envs = [self.env("train", wrapper) for _ in range(getattr(cfg.agent, "n_envs", 1))]
         update = self.together(agent) if self.together else agent.update
         services = self._services(agent, evaluation)
-        training = OnlineTraining(agent, explorer, envs, seed=cfg.seed, update=update, **services)
-        clock = self._run(training, agent, evaluation)
-        facts = [slot.env.facts() for slot in training.slots if isinstance(slot.env, Wrapper)]
+        with ExitStack() as until_end:
+            make = (
+                partial(env_process, partial(training_env, cfg))
+                if cfg.compute.env_processes
+                else partial(make_env, cfg, "train")
+            )
+            envs = [until_end.enter_context(closing(make())) for _ in range(getattr(cfg.agent, "n_envs", 1))]
+            training = OnlineTraining(agent, explorer, envs, seed=cfg.seed, update=update, **services)
+            clock = self._run(training, agent, evaluation)
+            facts = [slot.env.facts() for slot in training.slots if isinstance(slot.env, Wrapper)]
         return asdict(clock) | ({"wrapper": mean_facts(facts)} if facts else {})
 
     def train_offline(self, agent: Agent, source: Source) -> dict[str, Any]:

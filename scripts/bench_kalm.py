@@ -1,5 +1,5 @@
 """How fast KALM's offline default model learns and imagines: tokens/s of training, compiled and not, and of what it
-imagines, with and without cache.
+imagines, with and without cache; beside them the floor: the matrix products of training alone.
 
 One thread, processor time (the machine may be busy), medians of rounds that take turns, the first of which warms up and
 does not count. The model has its initial
@@ -22,6 +22,7 @@ from statistics import median
 os.environ["OMP_NUM_THREADS"] = "1"
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import bench_floor as floor  # noqa: E402  # first: it chooses the core
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import yaml  # noqa: E402
@@ -75,6 +76,10 @@ def main() -> None:
     write = kalm_model.writer(config, worded.texts, tokenizer)
     text, start = cases(len(worded.texts), args.rollouts, rng)
 
+    products: dict[int, list[floor.Product]] = {}  # by the number of positions
+    multiplied: list[tuple[int, float]] = []  # of each update of a round: operations, seconds
+    rates: list[float] = []
+
     def train(learner: Grounder, seed: int) -> int:
         """Tokens, states and actions read, padding not counted."""
         read, drawn = 0, np.random.default_rng(seed)
@@ -82,6 +87,28 @@ def main() -> None:
             batch = pairs.draw(drawn)
             learner.update(batch)
             read += sum(real_positions(group) for part in batch for group in part)
+        return read
+
+    def multiply(seed: int) -> int:
+        """The products of the blocks in the same updates, padding included, forward and backward; those of attention
+        and of what embeds states are left out."""
+        read, drawn = 0, np.random.default_rng(seed)
+        for _ in range(args.updates):
+            batch = pairs.draw(drawn)
+            read += sum(real_positions(group) for part in batch for group in part)
+            n = sum(rows * length for part in batch for group in part for rows, length in group.sequences.shapes)
+            if n not in products:
+                h, inner = config.sizes.hidden, config.sizes.intermediate
+                sizes = [(h, 3 * h), (h, h), (h, 2 * inner), (inner, h)]
+                products[n] = [p for one in sizes for p in floor.forward(n, *one) + floor.of_weights(n, *one)]
+                products[n] += [p for one in sizes for p in floor.of_inputs(n, *one)]
+            started = time.process_time()
+            for _ in range(config.sizes.layers):
+                for one in products[n]:
+                    one.run()
+            multiplied.append(
+                (sum(one.flops for one in products[n]) * config.sizes.layers, time.process_time() - started)
+            )
         return read
 
     def imagine(cache: bool) -> int:
@@ -96,21 +123,31 @@ def main() -> None:
         for name, learner in learners.items()
     }
     contenders |= {"imagination": lambda seed: imagine(True), "imagination without cache": lambda seed: imagine(False)}
+    contenders |= {"products alone": multiply} if config.sizes is not None else {}
     speed: dict[str, list[float]] = {name: [] for name in contenders}
     for seed in range(args.rounds + 1):
         for name, once in contenders.items():
+            multiplied.clear()
             begin = time.process_time()
             done = once(seed)
-            speed[name].append(done / (time.process_time() - begin))
+            seconds = sum(of for _, of in multiplied) or time.process_time() - begin
+            speed[name].append(done / seconds)
+            rates += [sum(flops for flops, _ in multiplied) / seconds / 1e9] if multiplied else []
     speed = {name: found[1:] for name, found in speed.items()}
     for name, found in speed.items():
         print(f"{name}: {median(found):,.0f} tokens/s (best round {max(found):,.0f})")
+
+    if rates:
+        print(f"products alone: {median(rates[1:]):.0f} GFLOP/s")
 
     def ratio(a: str, b: str) -> float:
         return median(x / y for x, y in zip(speed[a], speed[b]))
 
     if "training, compiled" in speed:
         print(f"compiled {ratio('training, compiled', 'training'):.2f} times as fast as not")
+    if "products alone" in speed:
+        best = next(iter(speed))
+        print(f"{best}: {ratio('products alone', best):.2f} times as long as its products alone")
     print(f"with the cache {ratio('imagination', 'imagination without cache'):.1f} times as fast as without")
 
 

@@ -19,6 +19,7 @@ HANG_UP = object()  # closes the connection instead of answering
 GARBAGE = object()  # 200, but no JSON
 NO_CHOICES = object()  # 200, JSON, but nothing in it
 REFUSE_JSON = object()  # 400 to whoever asks for response_format, else an answer
+REFUSE_SCHEMA = object()  # 400 to whoever asks for a JSON schema, else an answer
 
 Behaviour = Any
 USAGE = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}
@@ -94,10 +95,12 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
                 self._send(200, json.dumps({"id": "x", "object": "chat.completion", "choices": []}).encode())
             elif behaviour is REFUSE_JSON and "response_format" in body:
                 self._fail(400, "response_format is not supported by this server")
+            elif behaviour is REFUSE_SCHEMA and body.get("response_format", {}).get("type") == "json_schema":
+                self._fail(400, "'type' of 'response_format' must be 'text' or 'json_object'")
             elif isinstance(behaviour, int):
                 self._fail(behaviour, f"as asked for; your key is {key}")
             else:
-                self._answer("{0: 0.25, 1: 0.75}" if behaviour is REFUSE_JSON else behaviour)
+                self._answer("{0: 0.25, 1: 0.75}" if behaviour in (REFUSE_JSON, REFUSE_SCHEMA) else behaviour)
 
         def _answer(self, answer: Any) -> None:
             answer = answer if isinstance(answer, Answer) else Answer(answer)

@@ -61,7 +61,7 @@ class Answers:
     _checked = False
 
     def event(self, purpose: str, index: str, kind: str, **facts: Any) -> None:
-        self.transcript.events[purpose, index, kind] = facts
+        self.transcript.events[purpose, index, kind] = {"event": kind, **facts}
 
     def prompts(self, purpose: str) -> list[str]:
         return [messages[-1]["content"] for found, _, messages in self.asked if found == purpose]

@@ -3,6 +3,7 @@
 COMMANDS = {
     "run": "train; the same command goes on where it was interrupted (-m sweeps)",
     "check": "try in seconds whether a run would work: 20 env_steps, an update, a checkpoint",
+    "probe": "ask a language model a method's prompts, without training: is it good enough?",
     "list": "what there is to choose from",
     "eval": "play more evaluation episodes of a run, or film one",
     "status": "how all runs below a directory stand",

@@ -68,7 +68,7 @@ def candidates(words: list[str], current: str) -> list[str]:
     """The words that may stand for the half-typed `current`, after `words` (which begin with the command)."""
     if not words:
         found: list[str] = [*COMMANDS]
-    elif words[0] in ("run", "check", "tune"):
+    elif words[0] in ("run", "check", "probe", "tune"):
         found = list(_overrides(words[1:], current))
     elif words[0] in ("eval", "status", "plot", "report", "doctor"):
         flags = EVAL_FLAGS if words[0] == "eval" and current.startswith("-") else []

@@ -1,8 +1,8 @@
 """llmrl doctor [outputs/]
 
-Says what is installed here, what is missing and how to get it: packages and extras, GPU, rendering, Atari games, keys
-(their names, never their values), wandb, the sandbox's layers, and whether runs can be kept and locked in the outputs
-directory. The exit code is 1 where something is missing that every run needs.
+Says what is installed here, what is missing and how to get it: packages and extras, GPU, rendering, Atari games, local
+language models, keys (their names, never their values), wandb, the sandbox's layers, and whether runs can be kept and
+locked in the outputs directory. The exit code is 1 where something is missing that every run needs.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from typing import Any
 from llmrl.conf_files import group_file, options
 
 OK, MISSING, OPTIONAL = "ok", "MISSING", "-"
+CONTEXT = 8192  # tokens, as in conf/llm/scripted.yaml
 Finding = tuple[str, str, str]  # (mark, what, note)
 
 DRAW = """
@@ -42,7 +43,8 @@ def main(args: list[str]) -> int:
     outputs = parser.parse_args(args).outputs
     parts = {
         "Packages": packages(), "Computing": gpu(), "Environments": environments(), "Rendering (MuJoCo)": rendering(),
-        "Keys": key_variables(), "Sandbox for generated code": sandbox(), f"Files ({outputs})": files(outputs),
+        "Local language models": local_models(), "Keys": key_variables(),
+        "Sandbox for generated code": sandbox(), f"Files ({outputs})": files(outputs),
     }  # fmt: skip
     missing = 0
     for title, findings in parts.items():
@@ -135,6 +137,35 @@ def rendering() -> Iterator[Finding]:
         yield (OK if drawn else OPTIONAL), f"MUJOCO_GL={library}", "draws" if drawn else complaint[:90]
     if not works:
         yield OPTIONAL, "", f"nothing draws here: {RENDERING}"
+
+
+def local_models() -> Iterator[Finding]:
+    """Whether llm=local has llama.cpp, the weights that it names by itself, and the memory for them."""
+    import importlib.util
+
+    import yaml
+
+    from llmrl.checks import ConfigError
+    from llmrl.llm.local import weights
+
+    here = importlib.util.find_spec("xllamacpp") is not None
+    note = "llama.cpp is here" if here else f"for llm=local: {weights.MISSING_EXTRA}"
+    yield (OK if here else OPTIONAL), "xllamacpp", note
+    preset = yaml.safe_load((group_file("llm", "local") or Path("/dev/null")).read_text())
+    file = Path(preset["weights"])
+    there = [f"{path.name} ({path.stat().st_size / 1e9:.1f} GB)" for path in sorted(file.parent.glob("*.gguf"))]
+    if not file.is_file():
+        note = f"not here: make local-model, or llm.weights=…; in {file.parent}/: {', '.join(there) or 'none'}"
+        yield OPTIONAL, "weights", note
+        return
+    try:
+        needed, free = weights.read(file).memory(CONTEXT), weights.memory()[1]
+    except ConfigError as error:
+        yield OPTIONAL, "weights", str(error)
+        return
+    yield OK, "weights", ", ".join(there)
+    note = f"{free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB needed for {file.name}"
+    yield (OK if needed <= free else OPTIONAL), "memory", note
 
 
 def _python(code: str, *args: str, **options: Any) -> subprocess.CompletedProcess[str]:

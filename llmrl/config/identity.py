@@ -32,12 +32,15 @@ def identity(config: Config, reads: Iterable[str] = ()) -> dict[str, Any]:
 
 def _identity_of(value: Any) -> Any:
     """A dataclass as plain values, without what its fields declare not to matter. A field added later declares the
-    `neutral` value at which it is left out, so that old ids stay."""
+    `neutral` value at which it is left out, so that old ids stay. `identity`: a function says what counts of the whole
+    dataclass."""
     if not dataclasses.is_dataclass(value):
         return value
     result = {}
     for f in dataclasses.fields(value):
         mark, inner = f.metadata.get("identity", True), getattr(value, f.name)
+        if callable(mark):
+            inner = mark(value)
         if mark is False or ("neutral" in f.metadata and inner == f.metadata["neutral"]):
             continue
         result[f.name] = _content(f, inner) if mark == "content" else _identity_of(inner)

@@ -76,6 +76,7 @@ class Log:
     wandb_group: str | None = field(metadata={"neutral": None})
     wandb_tags: tuple[str, ...] = field(metadata={"neutral": ()})
     tensorboard: bool = field(metadata={"neutral": False})
+    llm: bool = field(metadata={"neutral": False})
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class Compute:
     outputs: PathText
     workers: SideBySide = field(metadata={"neutral": 1})
     stack: bool
+    env_processes: bool
     graphs: bool
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 CUT = "max_answer_chars"  # the finish_reason of an answer that we cut
-UNFINISHED = ("length", "max_tokens", "content_filter", CUT)
+AT_THE_LIMIT = ("length", "max_tokens")  # of tokens
+FILTERED = "content_filter"
 FAULTS = {
     "truncated": "the answer, or the thought before it, was not ended",
     "repeated": "the same messages got the same answer before",
@@ -104,6 +105,19 @@ def without_thoughts(text: str) -> tuple[str, bool]:
             kept = kept if thinks else []
         thinks, at = not tag[1], tag.end()
     return "".join(kept if thinks else [*kept, text[at:]]), not thinks
+
+
+def unfinished(ended: bool, finish_reason: str | None, tokens: int | None, max_tokens: int | None) -> str:
+    """Why an answer is not whole; "" where it is. `ended`: every thought in it was; `tokens`: those of the answer."""
+    if finish_reason == FILTERED:
+        return "the server's content filter cut the answer"
+    if finish_reason == CUT:
+        return "the answer is longer than llm.max_answer_chars, and was cut there"
+    unknown = finish_reason is None and max_tokens is not None and tokens is not None and tokens >= max_tokens
+    if finish_reason in AT_THE_LIMIT or unknown:
+        limit = "the server's limit of tokens" if max_tokens is None else f"the limit of {max_tokens:,} tokens"
+        return f"the answer was cut at {limit} (llm.max_tokens)"
+    return "" if ended else "a thought before the answer was not ended"
 
 
 def believed(messages: list[dict], answer: Answer) -> tuple[int | None, int | None]:

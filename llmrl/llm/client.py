@@ -14,16 +14,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmrl.checks import ConfigError
 from llmrl.llm import failures, scripted
-from llmrl.llm.answer import CUT, UNFINISHED, Answer, believed, clean, read_body, read_completion, without_thoughts
+from llmrl.llm.answer import CUT, Answer, believed, clean, read_body, read_completion, unfinished, without_thoughts
 from llmrl.llm.config import Config
+from llmrl.llm.forms import REFUSED, Form, Forms, Structured, response_format
 from llmrl.llm.redact import check_key, key_of, redact
 from llmrl.llm.transcript import ReplayError, ReplayMissing, Transcript
-from llmrl.llm.waits import Aside, Interruptible, LLMUnavailable, in_thread
+from llmrl.llm.waits import Aside, Interruptible, LLMRefused, LLMUnavailable, in_thread
+from llmrl.runs import seeding
 from llmrl.runs.stop import Paused
+
+if TYPE_CHECKING:
+    from llmrl.llm.local.server import LocalServer
 
 DETAIL_CHARS = 300
 BODY_BYTES_PER_CHAR = 16  # an escaped character, and as much again of what reasoned beside the answer
@@ -41,12 +46,7 @@ class Reply:
     usd: float | None
     finish_reason: str | None = None
     fault: str = ""  # "truncated" where the answer, or a thought before it, was not ended
-
-
-class LLMRefused(LLMUnavailable):
-    """The server will refuse this for ever: something in the configuration is wrong. What was trained is kept."""
-
-    later = False
+    why: str = ""  # it was not
 
 
 class BudgetReached(Paused):
@@ -71,15 +71,20 @@ class LLM:
         self._timing = timing or (lambda row: None)
         self._waiting = waiting or (lambda text, failed: None)
         self.recording = _open_recording(config.replay) if config.replay is not None else None
-        refused = (row["reason"] == "json_mode_refused" for rows in transcript.failures.values() for row in rows)
-        self._json_mode = config.json and not any(refused)
+        self._forms = Forms(config.json, (row["reason"] for rows in transcript.failures.values() for row in rows))
+        self._local: LocalServer | None = None
+        if self.recording is None and config.kind == "local":
+            from llmrl.llm.local import server
 
-    def ask(self, messages: list[dict], *, purpose: str, index: str, json: bool = False) -> Reply:
+            self._local = server.LocalServer(config, transcript)
+
+    def ask(self, messages: list[dict], *, purpose: str, index: str, schema: type[Structured] | None = None) -> Reply:
         """The answer to chat `messages` ([{"role": …, "content": …}, …]).
 
-        (purpose, index) names the call within the run; a retry is a new index ("12/1"). `json` asks the server for
-        JSON where llm.json allows it. Raises ReplayError, LLMUnavailable, LLMRefused, BudgetReached, or Stopped on a
-        signal. A reply with a `fault` is not to be read.
+        (purpose, index) names the call within the run; a retry is a new index ("12/1"). `schema`: what the answer
+        consists of, which the server is asked for as far as it can (llm/forms.py); where it cannot, the messages alone
+        say so. Raises ReplayError, LLMUnavailable, LLMRefused, BudgetReached, or Stopped on a signal. A reply with a
+        `fault` is not to be read.
         """
         if self.transcript.find(purpose, index, messages) is None:
             if self.recording is not None:
@@ -88,18 +93,18 @@ class LLM:
                 text = scripted.answer(messages, purpose, index)
                 self._record(messages, purpose, index, Reply(text, "scripted", 0, 0, 0.0, "stop"))
             else:
-                self._record(messages, purpose, index, self._ask_model(messages, purpose, index, json))
+                self._record(messages, purpose, index, self._ask_model(messages, purpose, index, schema))
         row = self.transcript.calls[purpose, index]
         text, ended = without_thoughts(row["answer"])
-        finish = row.get("finish_reason")  # not in older transcripts
+        finish, tokens = row.get("finish_reason"), row["completion_tokens"]  # the former is not in older transcripts
+        why = unfinished(ended, finish, tokens, self.config.max_tokens)
         return Reply(
-            text, row["served_model"], row["prompt_tokens"], row["completion_tokens"], row["usd"], finish,
-            "" if ended and finish not in UNFINISHED else "truncated",
-        )  # fmt: skip
+            text, row["served_model"], row["prompt_tokens"], tokens, row["usd"], finish, "truncated" if why else "", why
+        )
 
     def prepare(self) -> None:
         """Load what the first call needs, which takes seconds, and longer beside a training in another thread."""
-        if self.recording is None and self.config.kind == "litellm":
+        if self.recording is None and self.config.kind != "scripted":
             _litellm()
 
     def event(self, purpose: str, index: str, event: str, **facts: Any) -> None:
@@ -114,6 +119,13 @@ class LLM:
         """Nothing more is asked or recorded, by no thread either; what was recorded stays readable."""
         self._aside.left.set()
         self.transcript.close()
+        if self._local is not None:
+            self._local.close()
+
+    def end(self) -> None:
+        """The run has ended: nobody asks a local model any more."""
+        if self._local is not None:
+            self.close()
 
     def _record(self, messages: list[dict], purpose: str, index: str, reply: Reply) -> None:
         self.transcript.call({
@@ -130,7 +142,7 @@ class LLM:
             )
         self.transcript.copy(recording, purpose, index)
 
-    def _ask_model(self, messages: list[dict], purpose: str, index: str, json: bool) -> Reply:
+    def _ask_model(self, messages: list[dict], purpose: str, index: str, schema: type[Structured] | None) -> Reply:
         from llmrl.llm import wire  # with httpx, which takes its time
 
         preflight(self.config)
@@ -139,28 +151,34 @@ class LLM:
         reasons: Counter[str] = Counter()
         attempt = 0
         while True:
-            json_mode = json and self._json_mode
+            form = self._forms.of(schema)
             call = f"{purpose} {index}, try {attempt + 1} of {config.retries + 1}"
             most = BODY_BYTES + BODY_BYTES_PER_CHAR * config.max_answer_chars
             exchange = wire.Exchange(most, time.monotonic() + config.timeout_s)
+            server = self._address(purpose, index)
             start = time.perf_counter()
             try:
-                answer = self._attempt(messages, json_mode, exchange, call)
+                options = _options(config, (purpose, index), form, schema)
+                answer = self._attempt(messages, options, exchange, call, *server)
                 seconds = time.perf_counter() - start
                 self._timing({"event": "llm_call", "purpose": purpose, "index": index, "seconds": seconds})
                 return self._received(messages, answer)
             except Exception as error:  # noqa: BLE001 (whatever a server or litellm does is an attempt that failed)
                 status = exchange.status() or getattr(error, "status_code", None) or 0
-                reason = failures.name(error, status, json_mode)
+                reason = failures.name(error, status, REFUSED.get(form, ""))
                 detail = clean(redact(failures.text(error), config.key_env))[:DETAIL_CHARS]
+                if self._local is not None and (died := self._local.death(0.5)):
+                    reason, detail = failures.SERVER_DIED, died
             self.transcript.failure(purpose, index, reason, detail)
-            if reason == "json_mode_refused":  # then the prompt alone has to ask for it
-                self._json_mode = False
+            if reason == REFUSED.get(form):  # then in a less strict one
+                self._forms.refuse(form)
                 continue
             reasons[reason] += 1
             if failures.is_permanent(reason, status):
                 raise LLMRefused(self._no_answer(purpose, index, reasons, detail, "The run has failed"))
-            if attempt == config.retries:
+            if reason == failures.SERVER_DIED and reasons[reason] == 1:
+                continue  # with a new one
+            if attempt == config.retries or reason == failures.SERVER_DIED:
                 raise LLMUnavailable(self._no_answer(purpose, index, reasons, detail, "The run is paused"))
             wait = min(config.retry_wait_s * 2**attempt, config.retry_wait_max_s)
             wait = max(wait, min(exchange.asked_wait(), config.retry_after_max_s))
@@ -170,13 +188,21 @@ class LLM:
             self._waits().wait(wait)
             attempt += 1
 
-    def _attempt(self, messages: list[dict], json_mode: bool, exchange: Any, call: str) -> Answer:
-        """One request. It runs in a thread of its own, so that a signal ends the wait at once."""
+    def _address(self, purpose: str, index: str) -> tuple[str | None, str | None]:
+        """Where the model is asked, and with which key; a local model's server is started first."""
+        if self._local is None:
+            # a server of one's own never gets a key that litellm would find in the environment
+            return self.config.api_base, key_of(self.config.key_env) or ("none" if self.config.api_base else None)
+        return self._local.reached(purpose, index, self._waits(), self._tell)
+
+    def _attempt(
+        self, messages: list[dict], options: dict[str, Any], exchange: Any, call: str,
+        api_base: str | None, key: str | None,
+    ) -> Answer:  # fmt: skip
+        """One request with these parameters. It runs in a thread of its own, so that a signal ends the wait at once."""
         from llmrl.llm import wire
 
         config = self.config
-        # a server of one's own never gets a key that litellm would find in the environment
-        key = key_of(config.key_env) or ("none" if config.api_base else None)
         litellm = _litellm()
 
         def work() -> Answer:
@@ -184,8 +210,8 @@ class LLM:
             response = error = None
             try:
                 response = litellm.completion(
-                    model=_litellm_name(config), messages=messages, api_base=config.api_base, api_key=key,
-                    timeout=config.timeout_s, max_retries=0, **_options(config, json_mode),
+                    model=_litellm_name(config), messages=messages, api_base=api_base, api_key=key,
+                    timeout=config.timeout_s, max_retries=0, **options,
                 )  # fmt: skip
             except Exception as failed:  # noqa: BLE001 (what the server said counts, whatever litellm makes of it)
                 error = failed
@@ -232,7 +258,8 @@ class LLM:
 
     def _no_answer(self, purpose: str, index: str, reasons: Counter[str], detail: str, so: str) -> str:
         counts = ", ".join(f"{reason} {n}x" for reason, n in reasons.items())
-        where = f"{self.config.model} at {self.config.api_base or 'its usual address'}"
+        usual = "its usual address" if self._local is None else "this machine"
+        where = f"{self.config.model} at {self.config.api_base or usual}"
         return (
             f"The LLM {where} gave no answer to {purpose} {index}: {counts}. Last: {detail}."
             f"{failures.hint(reasons, self.config.key_env)} {so}, nothing is lost; the same command goes on."
@@ -245,8 +272,12 @@ def preflight(config: Config) -> None:
     if config.replay is not None:
         _open_recording(config.replay)
         return
-    if config.kind != "litellm":
+    if config.kind == "scripted":
         return
+    if config.kind == "local":
+        from llmrl.llm.local import server
+
+        server.check(config)
     if config.key_env is not None and key_of(config.key_env) is None:
         raise ConfigError(
             f"llm.key_env: the environment variable {config.key_env} is not set, and {config.model} needs a key there. "
@@ -274,15 +305,16 @@ def _check_request(config: Config) -> None:
             f"llm.model: litellm knows no model {named!r}, and its name does not say who serves it. Correct it, write "
             "the provider in front (such as deepinfra/…), or ask a server of your own: llm=openai_compatible"
         ) from None
+    options = _options(config, ("", ""))
     try:
-        litellm.utils.get_optional_params(model=model, custom_llm_provider=provider, **_options(config, False))
+        litellm.utils.get_optional_params(model=model, custom_llm_provider=provider, **options)
     except Exception as error:  # noqa: BLE001
         told = failures.text(error).partition(" To drop")[0]
         raise ConfigError(
             f"llm: {named} cannot be asked so: {told}. Leave a parameter to the model (llm.temperature=null, "
-            "llm.max_tokens=null), or give a value that it takes"
+            "llm.max_tokens=null, llm.seed=null), or give a value that it takes"
         ) from None
-    if config.key_env is None and config.api_base is None:
+    if config.key_env is None and config.api_base is None and config.kind != "local":
         missing = [name for name in litellm.validate_environment(named)["missing_keys"] if name.endswith("KEY")]
         if missing:
             raise ConfigError(
@@ -290,10 +322,14 @@ def _check_request(config: Config) -> None:
             )
 
 
-def _options(config: Config, json_mode: bool) -> dict[str, Any]:
-    """The parameters of a request; litellm makes max_completion_tokens of max_tokens where a model wants it."""
+def _options(
+    config: Config, call: tuple[str, str], form: Form = "prompt", schema: type[Structured] | None = None
+) -> dict[str, Any]:
+    """The parameters of a request; litellm makes max_completion_tokens of max_tokens where a model wants it. Every call
+    has a seed of its own, so that a server with a seed does not answer a further try as the one before."""
     options: dict[str, Any] = {"temperature": config.temperature, "max_tokens": config.max_tokens}
-    options["response_format"] = {"type": "json_object"} if json_mode else None
+    options["seed"] = None if config.seed is None else seeding.integer(config.seed, "llm", *call)
+    options["response_format"] = response_format(form, schema)
     return {name: value for name, value in options.items() if value is not None}
 
 

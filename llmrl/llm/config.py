@@ -2,22 +2,38 @@
 
 import math
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Literal
 from urllib.parse import urlsplit
 
-from llmrl.checks import Count, NonNegative, NonNegativeInt, PathText, Positive
+from llmrl.checks import Count, NonNegative, NonNegativeInt, PathText, Positive, SideBySide
 
 NOT_IDENTITY = {"identity": False}  # cannot change a result, so it is not in the run's id
+
+
+def _named(config: "Config") -> str:
+    """A local model counts by its weights, whatever their file is called."""
+    return "local" if config.kind == "local" else config.model
+
+
+def _weights(config: "Config") -> str | None:
+    """The sha256 of local weights; None where a transcript answers, and none are needed."""
+    if config.weights is None or config.replay is not None:
+        return None
+    from llmrl.llm.local.weights import digest
+
+    return digest(config.weights)
 
 
 @dataclass(frozen=True)
 class Config:
     """conf/llm/<name>.yaml; every key is explained in scripted.yaml."""
 
-    kind: Literal["scripted", "litellm"]
-    model: str
+    kind: Literal["scripted", "litellm", "local"]
+    model: str = field(metadata={"identity": _named})
     provider: str | None
     temperature: NonNegative | None
+    seed: NonNegativeInt | None = field(metadata={"neutral": None})
     json: bool
     max_tokens: Count | None
     max_answer_chars: Count = field(metadata={"neutral": 200_000})
@@ -31,8 +47,19 @@ class Config:
     api_base: str | None = field(metadata=NOT_IDENTITY)
     key_env: str | None = field(metadata=NOT_IDENTITY)
     replay: PathText | None = field(metadata={"identity": "content", "key": "llm.replay", "file": "llm.jsonl"})
+    weights: PathText | None = field(metadata={"identity": _weights, "neutral": None})
+    context: Count = field(metadata={"neutral": 8192})
+    threads: SideBySide = field(metadata=NOT_IDENTITY | {"neutral": 1})
+    gpu_layers: NonNegativeInt = field(metadata=NOT_IDENTITY | {"neutral": 0})
 
     def __post_init__(self) -> None:
+        if (self.kind == "local") != bool(self.weights):
+            raise ValueError(
+                "weights: llm=local needs a GGUF file, for example llm.weights=outputs/models/model.gguf"
+                if self.kind == "local" else f"weights: only llm=local reads it, not kind: {self.kind}"
+            )  # fmt: skip
+        if self.kind == "local" and not self.model:
+            object.__setattr__(self, "model", PurePath(str(self.weights)).stem)
         if self.kind == "scripted" and self.model != "scripted":
             raise ValueError(
                 "model: llm=scripted is no language model. Choose llm=gpt-4o-mini, or llm=openai_compatible with "

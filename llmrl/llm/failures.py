@@ -2,28 +2,33 @@
 
 from collections import Counter
 
+from llmrl.llm.forms import REFUSED, STATUSES
+
 REASONS = {400: "bad_request", 401: "wrong_key", 403: "forbidden", 404: "not_found", 408: "timeout",
            422: "bad_request", 429: "rate_limit"}  # fmt: skip
 PASSING = (408, 409, 425, 429)  # of 4xx: another time the same request may be answered
+SERVER_DIED = "server_died"  # the process of a local model's server has ended
 HINTS = {  # what to change, by reason
     "timeout": "llm.timeout_s says how long an answer may take",
     "rate_limit": "llm.retries, llm.retry_wait_max_s and llm.retry_after_max_s say how long it is waited",
     "server_error": "llm.retries and llm.retry_wait_max_s say how long it is waited",
     "connection": "llm.api_base says where the server is",
+    SERVER_DIED: "llm.weights needs more memory than is free, or llama.cpp crashes over it",
     "redirected": "llm.api_base has to be the address at which the server answers itself",
     "not_found": "llm.model, llm.provider and llm.api_base say what is asked where",
-    "bad_request": "llm.model, llm.temperature and llm.max_tokens say what is asked for",
+    "bad_request": "llm.model, llm.temperature, llm.seed and llm.max_tokens say what is asked for",
     "too_long": "llm.max_answer_chars and llm.max_tokens bound an answer",
 }
 
 
-def name(error: Exception, status: int, json_mode: bool) -> str:
-    """The name of a failed attempt that ended with this HTTP status, 0 where there was none."""
+def name(error: Exception, status: int, refusal: str) -> str:
+    """The name of a failed attempt that ended with this HTTP status, 0 where there was none; `refusal`: what it is
+    called where the server refuses the form that the answer was asked for in."""
     if own := getattr(error, "reason", ""):  # wire.Refused, answer.Malformed
         return own
     kind = type(error).__name__
-    if json_mode and status in (400, 422):
-        return "json_mode_refused"
+    if refusal and status in STATUSES:
+        return refusal
     if isinstance(error, TimeoutError) or kind == "Timeout":
         return "timeout"
     if kind == "APIConnectionError" or "Connection error" in str(error):
@@ -42,7 +47,8 @@ def text(error: Exception) -> str:
 
 def is_permanent(reason: str, status: int) -> bool:
     """Whether the same request would be refused for ever."""
-    return reason == "redirected" or (400 <= status < 500 and status not in PASSING and reason != "json_mode_refused")
+    refused = 400 <= status < 500 and status not in PASSING and reason not in REFUSED.values()
+    return reason == "redirected" or refused
 
 
 def hint(reasons: Counter[str], key_env: str | None) -> str:

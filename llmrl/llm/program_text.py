@@ -1,21 +1,25 @@
-"""A program out of a language model's reply, with what it left out and without what it wrote behind it."""
+"""A program out of a language model's reply, with what it left out and without what it wrote beside it."""
 
 import ast
 import hashlib
 import itertools
+import json
 import re
 import textwrap
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
+from llmrl.llm.program_slice import tidied
 from llmrl.llm.sandbox import Limits, SandboxFailure
 from llmrl.llm.sandbox.scopes import bindings
 
-IMPORTS = {"np": "import numpy as np", "numpy": "import numpy", "math": "import math"}
 REPLY_CHARS = 200_000
 PROGRAM_CHARS = Limits().source_chars  # a longer one is refused by the sandbox anyway
 MOST_BLOCKS = 100  # the last ones of a reply are looked at
 MOST_PROGRAMS = 3  # as long as PROGRAM_CHARS are read: Python's parser takes some ms for each
-MOST_CUTS = 10  # of prose behind a program without fences
+MOST_PIECES = 5  # of a program with prose between its functions, without fences
+MOST_CUTS = 5  # of the prose behind such a piece
+JSON_DEPTH = 4  # of lists and objects around a program
 REJECTIONS = {  # names of what is wrong with a reply
     "no_code": "the reply holds no Python",
     "syntax": "Python cannot read it",
@@ -23,6 +27,12 @@ REJECTIONS = {  # names of what is wrong with a reply
     "reserved_name": "a helper or a constant has a name that the harness needs",
     "too_long": "the reply, or its program, is longer than what is read",
 }
+_FENCED = re.compile(r"^[ \t]*(?:```|~~~)[^\n`]*\n(.*?)(?:^[ \t]*(?:```|~~~)|\Z)", re.DOTALL | re.MULTILINE)
+_STATEMENT = re.compile(r"def\s+\w+\s*\(|import\s+\w|from\s+[\w.]+\s+import\b")
+_CONSTANT = re.compile(r"[A-Za-z_]\w*\s*(?::[^=]+)?=[^=]|#|\s*$")
+_PROMPT = re.compile(r"^>>> ?(?:def|import|from)\b", re.MULTILINE)
+_WIDE = "\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"  # spaces
+_SPACES = str.maketrans(_WIDE, " " * len(_WIDE), "\u200b\u200c\u200d\u2060\ufeff")  # the latter have no width
 
 
 class Rejected(SandboxFailure):
@@ -30,18 +40,18 @@ class Rejected(SandboxFailure):
 
 
 def extract(reply: str, functions: Sequence[str], reserved: Collection[str] = ()) -> str:
-    """The program in a reply: the last fenced block that defines all `functions`; else several blocks joined; else a
-    block with the last one of them alone; without fences, the longest part from an import or a function on that is
-    Python. With the imports that it forgot, without the example of its use behind it.
+    """The program in a reply.
+
+    The last fenced block that defines all `functions`; else several blocks joined; else a block with the last one of
+    them alone. Without fences: what Python can read from an import, a constant or a function on, in pieces where prose
+    stands between them. A block may be a text in JSON, or the record of an interactive session (>>>). The program comes
+    with the imports that it forgot and without what its functions do not need, see program_slice.
 
     Raises Rejected: no_code, syntax, missing_function, reserved_name, too_long.
     """
     if len(reply) > REPLY_CHARS:
         raise Rejected("too_long", f"the reply has {len(reply)} characters, at most {REPLY_CHARS} are read")
-    fenced = re.findall(r"^[ \t]*(?:```|~~~)[^\n`]*\n(.*?)(?:^[ \t]*(?:```|~~~)|\Z)", reply, re.DOTALL | re.MULTILINE)
-    blocks = [textwrap.dedent(block).strip("\n") for block in fenced[-MOST_BLOCKS:]]
-    blocks = [block for block in blocks if re.search(r"^(def|import|from)\s", block, re.MULTILINE)]
-    if not (blocks := blocks or _unfenced(reply)):
+    if not (blocks := _blocks(reply)):
         what = "both functions" if len(functions) == 2 else " and ".join(functions)
         raise Rejected("no_code", f"there is no Python code; put {what} into one ```python block")
     if blocks := [block for block in blocks if len(block) <= PROGRAM_CHARS]:
@@ -52,12 +62,12 @@ def extract(reply: str, functions: Sequence[str], reserved: Collection[str] = ()
     read = [block for block in blocks if _parses(block)]
     for code in [tidied(code, functions) for code in ["\n\n".join(read), *read]][::-1]:
         if len(defined(code, functions, reserved)) == len(functions):
-            return code + "\n"
+            return code.rstrip("\n") + "\n"
     if broken := [block for block in blocks if block not in read]:  # it may hold what is missing
         _tree(broken[-1])  # raises, and says where
     for code in reversed(read):
         if functions[-1] in defined(code := tidied(code, functions), functions, reserved):
-            return code + "\n"
+            return code.rstrip("\n") + "\n"
     raise Rejected("missing_function", f"{' and '.join(functions)} must be defined")
 
 
@@ -110,53 +120,90 @@ def _tree(code: str) -> ast.Module:
 
 def _parses(code: str) -> bool:
     try:
-        return bool(_tree(code))
+        return _tree(code) is not None
     except Rejected:
         return False
 
 
-def _unfenced(reply: str) -> list[str]:
-    """From the first line that begins a program, as much as Python can read; the rest is prose."""
-    lines = textwrap.dedent(reply).splitlines()
-    start = next((i for i, line in enumerate(lines) if re.match(r"(def|import|from)\s+\w+", line)), None)
-    if start is None:
+def _blocks(reply: str) -> list[str]:
+    """The parts of a reply that look like programs, in order."""
+    reply = reply.translate(_SPACES)
+    if inside := _in_json(reply):
+        reply = "\n\n".join(text if "```" in text else f"```\n{text}\n```" for text in inside)
+    reply = re.sub(r"(?<=\S)```[ \t]*$", "\n```", reply, flags=re.MULTILINE)  # a fence behind the last line
+    blocks = []
+    for block in _FENCED.findall(reply)[-MOST_BLOCKS:]:
+        for text in _in_json(block) or [block]:
+            code = _typed(textwrap.dedent(text).strip("\n"))
+            blocks += [code] if re.search(r"^(def|import|from)\s", code, re.MULTILINE) else []
+    if any(len(block) > PROGRAM_CHARS or _parses(block) for block in blocks):
+        return blocks
+    return _unfenced(reply) or blocks
+
+
+def _in_json(text: str) -> list[str]:
+    """The programs in what is JSON as a whole: its texts that define something."""
+    if text.lstrip()[:1] not in ("{", "[", '"'):
         return []
-    lines = lines[start:]
-    whole = end = sum(n <= PROGRAM_CHARS for n in itertools.accumulate(len(line) + 1 for line in lines))
+    try:
+        found = json.loads(text, strict=False)  # many hold real line breaks
+    except (ValueError, RecursionError):
+        return []
+    texts = itertools.islice(_texts(found, JSON_DEPTH), MOST_BLOCKS)
+    return [text for text in texts if re.search(r"^\s*def\s", text, re.MULTILINE)]
+
+
+def _texts(value: Any, depth: int) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif depth and isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts(part, depth - 1)
+
+
+def _typed(block: str) -> str:
+    """What was typed in the record of an interactive session; any other text as it is."""
+    if not _PROMPT.search(block):
+        return block
+    return "\n".join(line[4:] for line in block.splitlines() if line[:3] in (">>>", "..."))
+
+
+def _unfenced(reply: str) -> list[str]:
+    """The pieces of a reply that Python can read, each from a line on that begins a program; the rest is prose. Then
+    the first of such lines, with all behind it, from which it can read nothing."""
+    lines = textwrap.dedent(_typed(reply)).splitlines()
+    found: list[str] = []
+    broken: list[str] = []
+    at = 0
+    for _ in range(MOST_PIECES):
+        begin = next((i for i in range(at, len(lines)) if _STATEMENT.match(lines[i])), None)
+        if begin is None:
+            break
+        first = begin
+        while first > at and _CONSTANT.match(lines[first - 1]) and _parses(lines[first - 1]):
+            first -= 1
+        if (end := _readable(lines, first)) > begin:
+            found.append("\n".join(lines[first:end]).strip("\n"))
+        else:
+            broken.append("\n".join(lines[begin:]))
+        at = max(end, begin + 1)
+    return found + broken[:1]
+
+
+def _readable(lines: Sequence[str], first: int) -> int:
+    """The end of the longest part from line `first` on that Python can read, as far as a program may go; all of the
+    lines where it goes beyond that; `first` where it can read nothing."""
+    lengths = itertools.accumulate(len(line) + 1 for line in lines[first:])
+    whole = end = first + sum(1 for _ in itertools.takewhile(lambda n: n <= PROGRAM_CHARS, lengths))
     for _ in range(MOST_CUTS):
         try:
-            ast.parse("\n".join(lines[:end]))
+            ast.parse("\n".join(lines[first:end]))
         except SyntaxError as error:  # what follows the error cannot be part of it
-            end = min(end, error.lineno or 1) - 1
+            end = min(end, first + (error.lineno or 1)) - 1
         except (ValueError, RecursionError, MemoryError):
             break
         else:
-            return ["\n".join(lines if end == whole else lines[:end])]  # goes on beyond what a program may have
-    return ["\n".join(lines[:whole])]
-
-
-def tidied(code: str, functions: Collection[str]) -> str:
-    """A program with the imports that it forgot, and without the example of its use behind the last function, which no
-    function depends on. A program that Python cannot read stays as it is."""
-    try:
-        tree = ast.parse(code)
-        used = set().union(*[_free(node) for node in tree.body if isinstance(node, ast.FunctionDef)])
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return code
-    body = tree.body
-    n = max([i for i, node in enumerate(body) if isinstance(node, ast.FunctionDef)], default=-1) + 1
-    modules = {path for _, path, _ in bindings(body[:n]) if path}
-    behind = {name for name, path, _ in bindings(body[n:]) if path not in modules}
-    if 0 < n < len(body) and not behind & {*used, *functions}:
-        lines = re.split(r"\r\n?|\n", code)  # as Python counts them
-        code = "\n".join(lines[: body[n - 1].end_lineno]) + "\n"
-    missing = used - {name for name, _, _ in bindings(body)}
-    return "\n".join([*[line for name, line in IMPORTS.items() if name in missing], code])
-
-
-def _free(function: ast.FunctionDef) -> set[str]:
-    """Names that a function reads and does not bind."""
-    nodes = list(ast.walk(function))
-    names = [node for node in nodes if isinstance(node, ast.Name)]
-    bound = {node.arg for node in nodes if isinstance(node, ast.arg)} | {name for name, _, _ in bindings(function.body)}
-    return {node.id for node in names} - bound - {node.id for node in names if not isinstance(node.ctx, ast.Load)}
+            return len(lines) if end == whole else end
+        if end <= first:
+            break
+    return first

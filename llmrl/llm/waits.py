@@ -17,6 +17,12 @@ class LLMUnavailable(Paused):
     """No attempt brought an answer; another time one may."""
 
 
+class LLMRefused(LLMUnavailable):
+    """The server will refuse this for ever: something in the configuration is wrong. What was trained is kept."""
+
+    later = False
+
+
 class Interruptible(Protocol):
     """What the client wants of runs/stop.py: a signal raises Stopped inside `interruptible()` and `wait()`."""
 

@@ -102,8 +102,9 @@ class OnlineTraining(Training):
         n = len(self.slots)
         reward = np.empty(n, np.float32)
         terminated, last = np.empty(n, bool), np.empty(n, bool)
-        for i, (slot, action) in enumerate(zip(self.slots, executed(self.agent, actions))):
-            slot.obs, paid, ended, truncated, slot.info = play.step(slot.env, action)
+        stepped = play.step_all([slot.env for slot in self.slots], taken := executed(self.agent, actions))
+        for i, (slot, action, outcome) in enumerate(zip(self.slots, taken, stepped)):
+            slot.obs, paid, ended, truncated, slot.info = outcome
             slot.actions.append(action)
             reward[i] = paid
             slot.episode_return += float(slot.info.get("reward_env", paid))

@@ -112,6 +112,11 @@ class TrainingProgress:
             self._line_at = time.monotonic()
             self._say(f"{steps:>9,}/{self._total:,} {self._unit} · {text}")
 
+    def say(self, text: str) -> None:
+        """Prints a text above the bar, from any thread."""
+        with self._not_the_run():
+            self._display.console.print(f"{self._name}{text}", markup=False, soft_wrap=True)
+
     def waiting(self, text: str, failed: bool) -> None:
         """Shows what training waits for, until it goes on; a line for each try that failed, else now and then."""
         if self._bar:

@@ -14,7 +14,8 @@ NO_RESULT = ("log", "compute", "rerun", "objective")  # keys of a node that chan
 def finished_before(node: dict[str, Any], outputs: Path) -> RunDirectory | None:
     """A finished run of exactly this node below `outputs`, found without importing torch; other spellings of it are
     found by id."""
-    if node["llm"].get("replay") is not None or node.get("wrapper"):  # count by content, which the node does not hold
+    weights = node["llm"].get("weights")  # counts by content, which the node does not hold, like the next two
+    if node["llm"].get("replay") is not None or node.get("wrapper") or (weights and Path(str(weights)).exists()):
         return None
     names = node["choices"]
     env = names["env"].replace("/", "-")

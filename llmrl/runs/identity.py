@@ -57,8 +57,16 @@ class RunDirectory:
         known = self / "identity.json"
         if not known.exists():
             write_json(known, identity)
-        elif _read_or_none(known) != identity:
+        elif (before := _read_or_none(known)) != identity:
             self.release()
+            if only_weights_differ(before, identity):
+                from llmrl.checks import ConfigError  # pydantic
+
+                raise ConfigError(
+                    f"llm.weights: the file is not the one that {self.path} began with (sha256 "
+                    f"{before['llm']['weights'][:12]}…, now {identity['llm']['weights'][:12]}…). Restore it, or start "
+                    "a new run with `llmrl run …`"
+                )
             raise IdentityClash(f"{known} is damaged, or of another run than the one asked for; use another `study=`")
 
     def _alive_elsewhere(self) -> str:
@@ -135,6 +143,24 @@ class RunDirectory:
         )
         now = start["packages"] | facts
         return [f"{name} {before[name]} -> {now[name]}" for name in before if before[name] != now.get(name)]
+
+
+def only_weights_differ(a: Any, b: dict[str, Any]) -> bool:
+    """Whether two identities name the same run, but for the content of llm.weights."""
+
+    def without(one: dict[str, Any]) -> dict[str, Any]:
+        return one | {"llm": one["llm"] | {"weights": None}}
+
+    with_weights = all(isinstance(one, dict) and one.get("llm", {}).get("weights") for one in (a, b))
+    return with_weights and a != b and without(a) == without(b)
+
+
+def run_with_other_weights(path: Path, identity: dict[str, Any]) -> Path | None:
+    """A run beside `path` that is the same but for the content of llm.weights."""
+    if not identity.get("llm", {}).get("weights"):
+        return None
+    known = (other for other in path.parent.glob("*/identity.json") if other.parent != path)
+    return next((other.parent for other in known if only_weights_differ(_read_or_none(other), identity)), None)
 
 
 def _read_or_none(path: Path) -> Any:

@@ -10,7 +10,7 @@ import shutil
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,11 @@ from llmrl.runs.identity import (
     INTERRUPTED,
     PAUSED,
     RUNNING,
+    WAITING,
     IdentityClash,
     RunAlive,
     RunDirectory,
+    run_with_other_weights,
 )
 from llmrl.runs.log import RunLog, check_tensorboard, mirrors_of
 from llmrl.runs.processor import processor
@@ -181,11 +183,14 @@ class _Life:
             self.fresh = True
             directory.acquire(who)
         self.locked, self.before = True, directory.status()
+        if self.fresh and (other := run_with_other_weights(path, who)):
+            self.tell(f"llm.weights: the file is not the one that {other} began with, so this is another run")
         return directory if self.before.get("status") == DONE else None
 
     def _train(self) -> None:
         """Runs the method. Raises ConfigError before anything is trained."""
         from llmrl import context  # torch: not for a run that is finished
+        from llmrl.llm.live import Live
         from llmrl.runs.console import TrainingProgress
 
         config, directory = self.config, self.directory
@@ -199,11 +204,17 @@ class _Life:
             self.log = RunLog(directory.path, *mirrors_of(config.log, directory.path, self.tell))
             display, enabled = self.progress or TrainingProgress, config.log.progress
             with display(config.budget.length, config.budget.unit, enabled=enabled) as progress:
-                report = StatusReport(directory, progress)
-                ctx = context.RunContext(
-                    config, directory.path, self.stop, self.log, report, directory.set_status, self.together
-                )
-                result = self.method.run(ctx)
+                report, live = StatusReport(directory, progress), Live(progress.say)
+                live.follow(directory / "llm.jsonl", own=True)
+
+                def set_status(status: str, **facts: Any) -> None:
+                    directory.set_status(status, **facts)
+                    if status == WAITING:
+                        live.follow(Path(facts["waiting_for"]) / "llm.jsonl", own=False)
+
+                ctx = context.RunContext(config, directory.path, self.stop, self.log, report, set_status, self.together)
+                with live if config.log.llm else nullcontext(), closing(ctx):
+                    result = self.method.run(ctx)
         if asks and "llm" not in result:
             result["llm"] = {"model": config.llm.model, **ctx.llm.usage()}
         self.log.flush()
@@ -251,6 +262,8 @@ class _Life:
                 self.tell(End(f"\n{text}"))
                 self.stop.chain()
                 return RunResult(self.path, INTERRUPTED, 128 + error.signum, message=text)
+            case Paused() if not self.named:  # weights on a hub that cannot be reached, say
+                return self._ended(REFUSED, TRY_LATER, str(error))
             case Paused():
                 status, code = (PAUSED, TRY_LATER) if error.later else (FAILED, BAD_INPUT)
                 self.directory.set_status(status, reason=str(error))

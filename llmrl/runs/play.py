@@ -4,6 +4,7 @@ An environment may return one buffer that it changes at every step, and change t
 it gets a copy of the action, and what it returns is copied before anyone keeps it.
 """
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -18,6 +19,15 @@ def reset(env: gym.Env, **how: Any) -> tuple[Any, dict]:
 def step(env: gym.Env, action: Any) -> tuple[Any, Any, bool, bool, dict]:
     """`env.step(action)`; what it returns is the caller's own, and `action` stays as it is."""
     return copied(env.step(copied(action)))
+
+
+def step_all(envs: Sequence[gym.Env], actions: Iterable[Any]) -> list[tuple[Any, Any, bool, bool, dict]]:
+    """`step` of each; those in processes of their own (loops/env_process.py) step side by side."""
+    pairs = list(zip(envs, actions))
+    for env, action in pairs:
+        if begin := getattr(env, "begin_step", None):
+            begin(action)
+    return [copied(env.end_step()) if hasattr(env, "end_step") else step(env, action) for env, action in pairs]
 
 
 def copied(value: Any) -> Any:

@@ -41,7 +41,7 @@ def test_hydra_has_its_own_help(llmrl: Callable[..., Done]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "hint"), [("rum", "llmrl run"), ("agent=td3", "llmrl run agent=td3"), ("frobnicate", "completion")]
+    ("word", "hint"), [("rum", "llmrl run"), ("agent=td3", "llmrl run agent=td3"), ("xyzzy", "completion")]
 )
 def test_an_unknown_command_is_refused_with_the_nearest(llmrl: Callable[..., Done], word: str, hint: str) -> None:
     done = llmrl(word)

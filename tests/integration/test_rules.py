@@ -42,6 +42,7 @@ ALLOWED = {
     "tuning": {"checks", "conf_files", "config", "hydra_compose", "objective", "runs"},
     "report": {"config", "contracts", "llm", "papers", "runs", *LEAVES},
     "config": {"contracts", "agents", "envs", "hydra_session", "llm", "methods", *LEAVES},
+    "probes": {"build", "config", "contracts", "llm", "methods", "runs", *LEAVES},  # of methods the papers' probe.py
     "build": {"contracts", "config", "envs", "limits", "runs", *LEAVES},
     "evaluation": {"build", "contracts", "config", "envs", "loops", "runs"},
     "context": {"build", "checks", "contracts", "config", "evaluation", "llm", "loops", "runs"},
@@ -196,7 +197,8 @@ def test_every_environment_composes(env):
 @pytest.mark.parametrize("group, name", [(group, name) for group in ("method", "agent", "llm", "budget", "compute",
                          "eval", "log", "wrapper") for name in options(group)])  # fmt: skip
 def test_every_choice_composes(group, name):
-    needed = ["llm.model=some/model", "llm.api_base=http://localhost/v1"] if name == "openai_compatible" else []
+    needed = ["llm.model=some/model"] if name in ("openai_compatible", "ollama", "vllm") else []
+    needed += ["llm.api_base=http://localhost/v1"] if name == "openai_compatible" else []
     if group == "method" and (suites := method_of(name).suites):
         needed.append(next(f"env={env}" for env in options("env") if env.startswith(suites[0])))
     assert isinstance(from_node(compose([f"{group}={name}", *needed])), Config)

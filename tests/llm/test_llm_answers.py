@@ -96,27 +96,42 @@ def test_thoughts_are_no_part_of_the_answer(text: str, left: str, ended: bool) -
 
 
 @pytest.mark.parametrize(
-    ("answer", "fault"),
+    ("answer", "why"),
     [
-        (Answer("{0: 1}", finish_reason="length"), "truncated"),
-        (Answer("{0: 1}", finish_reason="content_filter"), "truncated"),
-        (Answer("<think>{0: 1}"), "truncated"),
-        (Answer("", finish_reason="length", message={"reasoning_content": "{0: 1}"}), "truncated"),
-        (Answer("x" * 101), "truncated"),
+        (Answer("{0: 1}", finish_reason="length"), "the server's limit of tokens"),
+        (Answer("{0: 1}", finish_reason="content_filter"), "content filter"),
+        (Answer("<think>{0: 1}"), "thought"),
+        (Answer("", finish_reason="length", message={"reasoning_content": "{0: 1}"}), "the server's limit of tokens"),
+        (Answer("x" * 101), "max_answer_chars"),
         (Answer("x" * 100), ""),
         (Answer("<think>{0: 1}</think>"), ""),
         (Answer("fine", message={"reasoning_content": "{0: 1}"}), ""),
     ],
 )
-def test_an_answer_that_was_not_ended_is_truncated(tmp_path: Path, answer: Answer, fault: str) -> None:
+def test_an_answer_that_was_not_ended_is_truncated(tmp_path: Path, answer: Answer, why: str) -> None:
+    fault = "truncated" if why else ""
     with Server(answer) as server:
         live = ask(client(tmp_path, hosted(server, max_answer_chars=100)))
         again = ask(client(tmp_path, hosted(server, max_answer_chars=100)))
         assert len(server.requests) == 1
     assert live.fault == fault and live == again
+    assert why in live.why and bool(why) is bool(live.why)
     assert "{0: 1}" not in live.text or answer.text == "{0: 1}"
     row = Transcript(tmp_path / "llm.jsonl").calls["test", "1/0"]
     assert row["finish_reason"] == ("max_answer_chars" if len(answer.text) > 100 else answer.finish_reason)
+
+
+@pytest.mark.parametrize(
+    ("finish", "max_tokens", "cut"),
+    [("length", 64, True), ("stop", 100, False), (None, 100, True), (None, 101, False), (None, None, False)],
+)
+def test_an_answer_at_the_limit_of_tokens_names_it(
+    tmp_path: Path, finish: str | None, max_tokens: int | None, cut: bool
+) -> None:
+    """Some servers do not say why they stopped; 100 tokens are what the answer has."""
+    with Server(Answer("fine", finish_reason=finish)) as server:
+        reply = ask(client(tmp_path, hosted(server, max_tokens=max_tokens)))
+    assert (f"the limit of {max_tokens} tokens (llm.max_tokens)" in reply.why) is cut is (reply.fault == "truncated")
 
 
 # --- characters and sizes ---------------------------------------------------------------------------------------------

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 import yaml
-from llm_server import GARBAGE, HANG, HANG_UP, NO_CHOICES, REFUSE_JSON, Server
+from llm_server import GARBAGE, HANG, HANG_UP, NO_CHOICES, Server
 from pydantic import TypeAdapter
 
 from llmrl.checks import ConfigError
 from llmrl.llm import scripted
 from llmrl.llm.client import LLM, BudgetReached, Config, LLMRefused, LLMUnavailable, Reply, preflight
+from llmrl.llm.forms import Structured
 from llmrl.llm.transcript import ReplayError, ReplayMismatch, ReplayMissing, Transcript
 from llmrl.runs.stop import Stop, Stopped
 
@@ -41,8 +42,8 @@ def client(directory: Path, of: Config, stop: Stop | None = None, **kwargs: Any)
     return LLM(of, Transcript(directory / "llm.jsonl"), stop or Stop(), **kwargs)
 
 
-def ask(llm: LLM, index: str = "1/0", json: bool = False):
-    return llm.ask(QUESTION, purpose="test", index=index, json=json)
+def ask(llm: LLM, index: str = "1/0", schema: type[Structured] | None = None):
+    return llm.ask(QUESTION, purpose="test", index=index, schema=schema)
 
 
 def test_an_answer_is_recorded_and_never_asked_for_twice(tmp_path: Path) -> None:
@@ -118,15 +119,18 @@ def test_what_will_not_pass_is_not_tried_again(tmp_path: Path, status: int, reas
     assert len(server.requests) == 1
 
 
-def test_json_is_asked_for_until_a_server_refuses_it(tmp_path: Path) -> None:
-    with Server("{}") as server:
-        ask(client(tmp_path / "a", hosted(server)), json=True)
-        ask(client(tmp_path / "b", hosted(server, json=False)), json=True)
-        assert ["response_format" in request for request in server.requests] == [True, False]
-    with Server(REFUSE_JSON) as server:
-        assert ask(client(tmp_path / "c", hosted(server)), "1/0", json=True).text == "{0: 0.25, 1: 0.75}"
-        ask(client(tmp_path / "c", hosted(server)), "2/0", json=True)  # after a restart it is remembered
-        assert ["response_format" in request for request in server.requests] == [True, False, False]
+def test_every_call_has_a_seed_of_its_own_where_one_is_given(tmp_path: Path) -> None:
+    with Server("a", 500, "b") as server:
+        ask(client(tmp_path / "none", hosted(server)))
+        llm = client(tmp_path / "seed", hosted(server, seed=3))
+        ask(llm, "1/0")  # a further attempt is the same call
+        ask(llm, "1/1")
+        llm.ask(QUESTION, purpose="other", index="1/1")
+        ask(client(tmp_path / "same", hosted(server, seed=3)), "1/0")
+        ask(client(tmp_path / "another", hosted(server, seed=4)), "1/0")
+        first, *seeds = [request.get("seed") for request in server.requests]
+    assert first is None and seeds[0] == seeds[1] == seeds[4] and len(set(seeds)) == 4
+    assert all(0 <= seed < 2**31 for seed in seeds)
 
 
 def test_content_none_is_an_empty_answer(tmp_path: Path) -> None:
@@ -302,6 +306,18 @@ def test_an_event_is_not_doubled_and_cannot_change(tmp_path: Path) -> None:
     assert transcript.path.read_bytes().count(b"\n") == 1
     with pytest.raises(ReplayMismatch, match="now comes out as"):
         transcript.event("test", "1/0", "rejected", reason="negative")
+
+
+def test_a_seed_is_sent_and_is_another_one_for_each_call(tmp_path: Path) -> None:
+    with Server("{0: 1.0}") as server:
+        seeded = client(tmp_path, hosted(server, seed=3))
+        ask(seeded, index="1")
+        ask(seeded, index="2")
+        ask(client(tmp_path / "again", hosted(server, seed=3)), index="1")
+        ask(client(tmp_path / "without", hosted(server)), index="1")
+    sent = [request.get("seed") for request in server.requests]
+    assert sent[0] == sent[2] != sent[1]
+    assert sent[3] is None
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,13 @@ from test_llm_explorer import explorer, start
 
 from llmrl.llm.client import LLM
 from llmrl.llm.transcript import Transcript
-from llmrl.llm.tries import Tries
+from llmrl.llm.tries import Tries, turns
 from llmrl.methods.explorllm import programs as explorllm_programs
 from llmrl.methods.explorllm import words as explorllm_words
 from llmrl.methods.explorllm.language import Goal
 from llmrl.methods.kalm import rollouts as kalm_rollouts
 from llmrl.methods.lesr import prompts
+from llmrl.methods.lesr.checker import Checker
 from llmrl.methods.lesr.search import FEEDBACK, SAMPLE, _Search
 from llmrl.runs.files import read_json, read_jsonl
 
@@ -76,7 +77,7 @@ def search(llm: LLM, folder: Path, *, tell: bool) -> _Search:
         retry=lambda m, told: prompts.Asker.retry(None, m, told),
         feedback=lambda c: QUESTION,
     )
-    found.candidates, found.known, found.past, found.states, found.rewards = [], set(), Tries(), None, None
+    found.candidates, found.past, found.checker = [], Tries(), Checker(found.config, np.zeros((1, 1)), np.zeros(1))
     return found
 
 
@@ -84,11 +85,12 @@ def test_lesr_stops_asking_where_the_answer_stays_the_same(tmp_path: Path) -> No
     with Server("prose", "other prose") as server:
         llm = client(tmp_path, hosted(server))
         assert search(llm, tmp_path, tell=False).sample(0, []) == []
-        assert len(server.requests) == 3
-        assert verdicts(llm) == [("0/0/0", "no_code"), ("0/0/1", "no_code"), ("0/0/2", "repeated")]
+        # the next sample begins with the same messages, so it gets the same answer, and so would all others
+        asked = [("0/0/0", "no_code"), ("0/0/1", "no_code"), ("0/0/2", "repeated"), ("0/1/3", "repeated")]
+        assert verdicts(llm) == asked
         resumed = client(tmp_path, hosted(server))
         assert search(resumed, tmp_path, tell=False).sample(0, []) == []
-        assert len(server.requests) == 3
+        assert len(server.requests) == 4
 
 
 def test_lesr_starts_afresh_where_a_told_retry_repeats_itself(tmp_path: Path) -> None:
@@ -96,8 +98,9 @@ def test_lesr_starts_afresh_where_a_told_retry_repeats_itself(tmp_path: Path) ->
         llm = client(tmp_path, hosted(server))
         assert search(llm, tmp_path, tell=True).sample(0, []) == []
         lengths = [len(request["messages"]) for request in server.requests]
-    assert lengths == [2, 4, 2]  # asked, told, asked as at first
-    assert verdicts(llm) == [("0/0/0", "no_code"), ("0/0/1", "repeated"), ("0/0/2", "repeated")]
+    assert lengths == [2, 4, 2, 2]  # asked, told, asked as at first; another sample
+    ends = [("0/0/1", "repeated"), ("0/0/2", "repeated"), ("0/1/3", "repeated")]
+    assert verdicts(llm) == [("0/0/0", "no_code"), *ends]
 
 
 def test_lesr_goes_on_with_what_a_fresh_start_brings(tmp_path: Path) -> None:
@@ -105,8 +108,32 @@ def test_lesr_goes_on_with_what_a_fresh_start_brings(tmp_path: Path) -> None:
         llm = client(tmp_path, hosted(server))
         search(llm, tmp_path, tell=True).sample(0, [])
         lengths = [len(request["messages"]) for request in server.requests]
-    assert lengths[:5] == [2, 4, 2, 4, 4]
-    assert server.requests[4]["messages"][2]["content"] == "fourth"
+    assert lengths[:6] == [2, 4, 2, 4, 2, 2]  # the fifth answer is the third again, so the sample ends
+    assert server.requests[3]["messages"][2]["content"] == "third"
+
+
+def test_lesr_begins_afresh_after_two_failures_without_the_failed_answers(tmp_path: Path) -> None:
+    with Server(*"abcdefgh") as server:
+        search(client(tmp_path, hosted(server)), tmp_path, tell=True).sample(0, [])
+        texts = [[m["content"] for m in request["messages"][2:]] for request in server.requests]
+    assert [t[0] if t else "" for t in texts[:8]] == ["", "a", "", "c", "", "e", "", "g"]
+    assert all(len(t) <= 2 for t in texts)
+
+
+def test_the_calls_are_shared_by_the_samples() -> None:
+    def spent(samples: int, limit: int, good: dict[int, int]) -> list[int]:
+        """How many calls each sample got; `good`: those of which the n-th call brings what is asked for."""
+        calls = [0] * samples
+        for sample in turns(samples, limit, lambda n: calls[n] < good.get(n, limit + 1)):
+            calls[sample] += 1
+        return calls
+
+    assert spent(3, 9, {}) == [3, 3, 3]
+    assert spent(3, 10, {}) == [4, 3, 3]
+    assert spent(3, 2, {}) == [1, 1, 0]
+    assert spent(4, 49, {0: 1, 1: 1, 2: 30, 3: 2}) == [1, 1, 30, 2]
+    assert spent(4, 49, {0: 1, 1: 1, 3: 2}) == [1, 1, 45, 2]
+    assert spent(2, 0, {}) == [0, 0]
 
 
 def test_lesr_reads_no_program_out_of_an_answer_that_was_not_ended(tmp_path: Path) -> None:
@@ -151,7 +178,7 @@ def test_words_stop_asking_where_the_answer_stays_the_same(tmp_path: Path, monke
 def test_programs_are_asked_for_no_more_where_the_answer_stays_the_same(tmp_path: Path) -> None:
     with Server("nothing") as server:
         found = object.__new__(explorllm_programs.Search)
-        found.llm, found.progress = client(tmp_path, hosted(server)), lambda text: None
+        found.llm, found.progress, found.seen = client(tmp_path, hosted(server)), lambda text: None, None
         assert found._first("planner", QUESTION, 3) is None
         assert found._candidates(QUESTION, 6) == [None] * 6
         assert len(server.requests) == 4

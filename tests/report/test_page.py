@@ -106,6 +106,19 @@ def test_long_transcripts_are_cut_and_say_so(tmp_path, monkeypatch):
     assert "xxxxxxxxxx\n… 5 more characters are in llm.jsonl" in data["texts"]
 
 
+def test_answers_are_counted_by_model_and_call_a_shared_transcript_once(tmp_path):
+    llm = [
+        line for episode, vector in ((1, [0.5, 0.5]), (2, None), (3, [1.0, 0.0])) for line in answered(episode, vector)
+    ]
+    for seed in (0, 1):
+        make_run(tmp_path, method="llm_explorer", seed=seed, llm=llm)
+    text = written(tmp_path, tmp_path).read_text()
+    row = re.search(r"<tr><td class=\"\">scripted</td>(?:(?!</tr>).)*llm_explorer.strategy.*?</tr>", text)[0]
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", row)
+    assert cells == ["scripted", "classic/cart_pole", "llm_explorer.strategy", "3", "2", "0.67", "0.21 to 0.94",
+                     "no_json 1x"]  # fmt: skip
+
+
 def test_damaged_runs_are_named(tmp_path):
     make_run(tmp_path, seed=0)
     damaged = make_run(tmp_path, seed=1)
@@ -188,8 +201,8 @@ def column(driver: Any, number: int) -> list[str]:
 def test_it_loads_without_an_error(opened):
     assert opened.title == f"{HOSTILE} & study"
     assert [h.text for h in all_of(opened, "h2")] == [
-        "Summary", "Plots", "Videos", "Runs", "LLM: cost and failures", "LLM: what it read and answered",
-        "Configurations", "Versions and code",
+        "Summary", "Plots", "Videos", "Runs", "LLM: cost and failures", "LLM: answers by model",
+        "LLM: what it read and answered", "Configurations", "Versions and code",
     ]  # fmt: skip
     drawn = opened.execute_script("return [...document.images].map((i) => i.complete && i.naturalWidth > 100)")
     assert drawn and all(drawn)

@@ -10,8 +10,8 @@ BROKEN = ("not_a_pair", "syntax", "unknown_argument")
 
 
 def sample(messages: list[dict], index: str) -> str:
-    """A reply to Eureka's prompt; `index` is "restart/iteration/sample"."""
-    restart, iteration, number = [int(n) for n in re.findall(r"\d+", index)] or [0, 0, 0]
+    """A reply to Eureka's prompt; `index` is "restart/iteration/sample", or the number of a sample alone."""
+    restart, iteration, number = [0, 0, 0, *(int(n) for n in re.findall(r"\d+", index))][-3:]
     kind = KINDS[(number + restart) % len(KINDS)]
     parts = POOR if kind == "poor" else IDLE if kind == "idle" else components(messages[1]["content"])
     weight = 1.0 + 0.25 * (iteration + number // len(KINDS)) + 0.01 * number

@@ -11,16 +11,18 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import gymnasium as gym
 import numpy as np
 
 from llmrl.checks import ConfigError, Count, NonNegativeInt
 from llmrl.contracts.method import Method, Reads
-from llmrl.llm.program_text import Rejected, fingerprint
-from llmrl.llm.tries import Tries
+from llmrl.llm.client import Reply
+from llmrl.llm.program_text import Rejected
+from llmrl.llm.tries import REPEATED, Tries
 from llmrl.methods.eureka import prompts
 from llmrl.methods.eureka import wrapper as eureka_wrapper
+from llmrl.methods.eureka.checker import Checker
 from llmrl.methods.eureka.measure import UNITS, fitness
-from llmrl.methods.eureka.program import REJECTIONS, extract, validate
 from llmrl.methods.eureka.wrapper import PROGRAM
 from llmrl.methods.search.candidates import failure, place, program_file, say, totals, train
 from llmrl.methods.search.steps import real_steps
@@ -104,17 +106,15 @@ class _Search:
         wrapped = ctx.env("eval", eureka_wrapper.Config(program=None, reward="human"))
         assert isinstance(wrapped, eureka_wrapper.EurekaWrapper)
         self.measure = wrapped.measure
-        self.steps = real_steps(wrapped, self.config.states, self.config.seed)
+        steps = real_steps(wrapped, self.config.states, self.config.seed)
         try:
-            context = prompts.context_of(self.config.context, ctx.cfg.env.task, wrapped)
-        except ValueError as error:
-            raise ConfigError(f"method.search.context: {error}") from None
+            context = context_of(ctx.cfg, wrapped)
         finally:
             wrapped.close()
-        check_sheet(ctx.cfg.env.task, self.steps.states.shape[1])
+        check_sheet(ctx.cfg.env.task, steps.states.shape[1])
         self.first = prompts.first(ctx.cfg.env.task, context)
         self.candidates: list[Candidate] = []
-        self.known: set[str] = set()  # fingerprints of all programs so far
+        self.checker = Checker(steps)
         self.past = Tries()
 
     # --- K programs -------------------------------------------------------------------------------------------------
@@ -128,23 +128,19 @@ class _Search:
             fault = self.past.fault(list(messages), reply)
             events = self.ctx.llm.transcript.events
             if (SAMPLE, index, "accepted") not in events and (SAMPLE, index, "rejected") not in events:
-                self._check(reply.text, index, fault)
+                self._check(reply, index, fault)
             if (facts := events.get((SAMPLE, index, "accepted"))) is not None:
-                code = extract(reply.text)
-                self.known.add(fingerprint(code))
+                code = self.checker.accept(reply)
                 found.append(Candidate(index, reply.text, code, components=facts["components"]))
+            elif events[SAMPLE, index, "rejected"]["reason"] == REPEATED:
+                break  # every further answer would be the same
         self.candidates += found
         return found
 
-    def _check(self, reply: str, index: str, fault: str) -> None:
+    def _check(self, reply: Reply, index: str, fault: str) -> None:
         """Records whether the program may be trained. `fault`: why the reply is not to be read."""
         try:
-            if fault:
-                raise Rejected(fault, REJECTIONS[fault])
-            code = extract(reply)
-            if fingerprint(code) in self.known:
-                raise Rejected("duplicate", REJECTIONS["duplicate"])
-            facts = validate(code, self.steps)
+            facts = self.checker.check(reply, fault)
         except Rejected as error:
             self.ctx.llm.event(SAMPLE, index, "rejected", reason=error.name, detail=error.detail[:500])
             say(self.ctx.cfg, f"{index}: rejected, {error.name}: {error.detail[:100]}")
@@ -210,6 +206,14 @@ class _Search:
             "eureka": {"chosen": best.index, "score": best.score, "measure": self.measure, "candidates": tried,
                        "rejected": counts},
         }  # fmt: skip
+
+
+def context_of(search: "Run", env: gym.Env) -> str:
+    """What a prompt tells of the state. Raises ConfigError."""
+    try:
+        return prompts.context_of(search.method.context, search.env.task, env)
+    except ValueError as error:
+        raise ConfigError(f"method.search.context: {error}") from None
 
 
 def best_of(candidates: Sequence[Candidate]) -> Candidate | None:

@@ -7,10 +7,11 @@ import json
 import re
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, Literal
 
 from llmrl.envs.pick_place.scene import Scene
 from llmrl.envs.pick_place.task import thing
+from llmrl.llm.forms import Structured
 
 PROMPTS = Path(__file__).with_name("prompts")
 Goal = tuple[int, int]  # (slot to pick, bowl), both 0-2
@@ -27,6 +28,27 @@ SENTENCES = (
     "Please tidy up: there is a place for the {item} in the {bowl}.",
 )
 EVERYTHING = "Put all the letters in the bowls of their own colours."
+
+
+class Step(Structured):
+    """The numbers of an object and of a bowl."""
+
+    pick: Literal[0, 1, 2]
+    place: Literal[3, 4, 5]
+
+
+class GoalAnswer(Structured):
+    reasoning: str
+    pick: Literal[0, 1, 2]
+    place: Literal[3, 4, 5]
+
+
+class PlanAnswer(Structured):
+    reasoning: str
+    steps: list[Step]
+
+
+FORMS: dict[str, type[Structured]] = {"goal": GoalAnswer, "plan": PlanAnswer}
 
 
 class Unreadable(ValueError):
@@ -60,7 +82,15 @@ def read_goal(text: str) -> Goal:
 
 
 def read_plan(text: str) -> list[Goal]:
-    """The steps in an answer: its last list or, where it has none, its last object. Raises Unreadable."""
+    """The steps in an answer: of the object that it is or, with words around it, of its last list or object. Raises
+    Unreadable."""
+    try:
+        whole = json.loads(text)
+    except (ValueError, RecursionError):
+        whole = None
+    if isinstance(whole, dict):
+        steps = whole.get("steps", whole)
+        return [_step(step) for step in (steps if isinstance(steps, list) else [steps])]
     lists = [part for part in re.findall(r"\[[^\[\]]*\]", text) if "{" in part]
     found = lists or re.findall(r"\{[^{}]*\}", text)
     if not found:

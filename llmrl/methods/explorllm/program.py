@@ -5,20 +5,19 @@ and `place_map` the place on it. A failure is named, counted, and replaced: a ma
 plan by a random possible one (ours).
 """
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrl.llm.program_text import tidied
+from llmrl.llm import program_text
 from llmrl.llm.sandbox import FAILURES, Limits, Sandbox, SandboxFailure, check_source
 
 FUNCTIONS = ("planner", "affordance", "place_map")
 # What can be wrong with a program beside the sandbox's own names (raised, timeout, syntax, forbidden_import, …).
 FAULTS = {
-    "no_code": "the reply holds no Python that defines the function",
+    "no_code": program_text.REJECTIONS["no_code"],
     "wrong_shape": "it returned something else than two whole numbers (planner) or an array (28, 28) (maps)",
     "not_finite": "it returned values that, or whose sum, are infinite or not a number",
     "negative": "the map holds negative numbers",
@@ -158,17 +157,20 @@ class Decisions:
 
 
 def extract(reply: str, function: str) -> str:
-    """The program in a reply: its last fenced block that defines the function, or the whole reply. Raises Rejected:
-    no_code, syntax, and what the sandbox's gate finds."""
-    blocks = re.findall(r"^[ \t]*```[^\n`]*\n(.*?)^[ \t]*```", reply, re.DOTALL | re.MULTILINE) or [reply]
-    found = [block for block in blocks if re.search(rf"^def {function}\b", block, re.MULTILINE)]
-    if not found:
-        raise Rejected("no_code", f"the reply holds no Python that defines {function}")
-    code = tidied(found[-1].strip() + "\n", [function])
+    """The program in a reply. Raises Rejected: what llm/program_text.py and the sandbox's gate find."""
     try:
+        code = program_text.extract(reply, [function])
         check_source(code, [function], LIMITS)
     except SandboxFailure as failure:
         raise Rejected(failure.name, failure.detail) from None
+    return code
+
+
+def checked(reply: str, function: str, seen: "Seen") -> str:
+    """The program in a reply, which works on all tables of `seen`. Raises Rejected."""
+    code = extract(reply, function)
+    with Programs(**{name: code if name == function else None for name in FUNCTIONS}) as programs:
+        programs.check(seen)
     return code
 
 

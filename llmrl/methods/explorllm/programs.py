@@ -15,11 +15,10 @@ from llmrl.checks import Count, NonNegativeInt
 from llmrl.config import Config as Run
 from llmrl.config import without_training
 from llmrl.contracts.method import Method, Reads
-from llmrl.llm.answer import FAULTS
 from llmrl.llm.sandbox import SandboxFailure
-from llmrl.llm.tries import REPEATED, Tries
+from llmrl.llm.tries import REPEATED, Tries, why
 from llmrl.methods.explorllm.examples import score, sealing, seen_tables
-from llmrl.methods.explorllm.program import Programs, Rejected, Seen, extract
+from llmrl.methods.explorllm.program import Programs, Rejected, Seen, checked, extract
 from llmrl.methods.explorllm.prompts import Asker, Message
 from llmrl.runs.files import read_json, write_json, write_text
 
@@ -152,17 +151,15 @@ class Search:
         reply = self.llm.ask(messages, purpose=purpose, index=index)
         events = self.llm.transcript.events
         fault = past.fault(messages, reply)
-        if (known := events.get((purpose, index, "rejected"))) is not None:
-            if known["reason"] == REPEATED:
+        if (rejected := events.get((purpose, index, "rejected"))) is not None:
+            if rejected["reason"] == REPEATED:
                 raise Repeated
             return None
         try:
             if fault and (purpose, index, "accepted") not in events:
-                raise Rejected(fault, FAULTS[fault])
-            code = extract(reply.text, function)
-            if (purpose, index, "accepted") not in events:
-                with Programs(**{name: code if name == function else None for name in PURPOSES}) as programs:
-                    programs.check(self.seen)
+                raise Rejected(fault, why(fault, reply))
+            known = (purpose, index, "accepted") in events
+            code = extract(reply.text, function) if known else checked(reply.text, function, self.seen)
         except Rejected as error:
             self.llm.event(purpose, index, "rejected", reason=error.name, detail=error.detail[:300])
             self.progress(f"{function} {index}: rejected, {error.name}: {error.detail[:100]}")

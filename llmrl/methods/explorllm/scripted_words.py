@@ -3,12 +3,14 @@
 import json
 import re
 
+REASONING = "A scripted answer, by no language model."
+
 
 def goal(messages: list[dict], index: str) -> str:
     """The object and the bowl that share the most words with the sentence."""
     things, sentence = _read(messages)
     pick, place = (max(slots, key=lambda i: _shared(things[i], sentence)) for slots in (range(3), range(3, 6)))
-    return f"(A scripted answer, by no language model.) {json.dumps({'pick': pick, 'place': place})}"
+    return json.dumps({"reasoning": REASONING, "pick": pick, "place": place})
 
 
 def plan(messages: list[dict], index: str) -> str:
@@ -16,7 +18,7 @@ def plan(messages: list[dict], index: str) -> str:
     things, _ = _read(messages)
     bowls = {things[i].split()[0]: i for i in range(3, 6)}
     steps = [{"pick": i, "place": bowls.get(things[i].split()[0], 3)} for i in range(3)]
-    return f"(A scripted answer, by no language model.) {json.dumps(steps)}"
+    return json.dumps({"reasoning": REASONING, "steps": steps})
 
 
 def _read(messages: list[dict]) -> tuple[list[str], str]:

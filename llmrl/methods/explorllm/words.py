@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from llmrl.checks import ConfigError, Count, PathText, Positive
 from llmrl.contracts.method import Method, Reads
 from llmrl.envs.pick_place.scene import FRAME
-from llmrl.llm.answer import FAULTS
-from llmrl.llm.tries import REPEATED, Tries
+from llmrl.llm.tries import REPEATED, Tries, why
 from llmrl.methods.explorllm import language
 from llmrl.methods.explorllm.language import EVERYTHING, Goal, Unreadable
 from llmrl.methods.explorllm.program_policy import table_of
@@ -89,10 +88,10 @@ class Reader:
         tries = Tries()
         for attempt in range(self._tries):
             index = f"{number}/{attempt}"
-            reply = self._llm.ask(messages, purpose=purpose, index=index)
+            reply = self._llm.ask(messages, purpose=purpose, index=index, schema=language.FORMS[self._task])
             try:
                 if fault := tries.fault(messages, reply):
-                    raise Unreadable(fault, FAULTS[fault])
+                    raise Unreadable(fault, why(fault, reply))
                 found = READ[self._task](reply.text)
             except Unreadable as error:
                 self.unreadable[error.name] += 1

@@ -119,9 +119,10 @@ class LESRReport(PaperReport):
         if (found := result.get("lesr")) is None:
             return []
         failed = sum(bool(candidate["failed"]) for candidate in found["candidates"])
+        empty = f", no program for {found['empty']} samples" if found.get("empty") else ""
         where = f", {found['search_env_steps']:,} env_steps in {found['search']}" if "search" in found else ""
         text = (
-            f"{len(found['candidates'])} programs trained ({failed} failed), chosen: {found['chosen']}, "
+            f"{len(found['candidates'])} programs trained ({failed} failed{empty}), chosen: {found['chosen']}, "
             f"{found['features']} features{where}"
         )
         return [("search", text)]

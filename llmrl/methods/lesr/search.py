@@ -17,12 +17,14 @@ import numpy as np
 
 from llmrl.checks import Count, NonNegative, NonNegativeInt, Positive
 from llmrl.contracts.method import Method, Reads
-from llmrl.llm.program_text import Rejected, fingerprint
-from llmrl.llm.tries import REPEATED, Tries
+from llmrl.llm.client import Reply
+from llmrl.llm.program_text import Rejected
+from llmrl.llm.tries import REPEATED, Tries, turns, why
 from llmrl.methods.lesr import prompts
 from llmrl.methods.lesr import wrapper as lesr_wrapper
+from llmrl.methods.lesr.checker import Checker
 from llmrl.methods.lesr.lipschitz import spectral
-from llmrl.methods.lesr.program import REJECTIONS, Rejection, extract, validate
+from llmrl.methods.lesr.program import Rejection
 from llmrl.methods.lesr.wrapper import PROGRAM
 from llmrl.methods.search.candidates import failure, place, program_file, say, totals, train
 from llmrl.methods.search.steps import real_steps
@@ -92,6 +94,20 @@ class Candidate:
         return "-".join(self.index.split("/")[:2])
 
 
+@dataclass
+class _Sample:
+    """One of the K programs of an iteration, while it is asked for."""
+
+    candidate: Candidate | None = None
+    calls: int = 0
+    rejection: tuple[str, str, str] | None = None  # (answer, reason, detail) that the next call may be told
+    ended: bool = False  # without a program: the model repeats itself
+
+    @property
+    def wanted(self) -> bool:
+        return self.candidate is None and not self.ended
+
+
 class LESRSearch(Method[Config]):
     artifact = "lesr"  # its directory is outputs/artifacts/lesr/<id>
 
@@ -133,69 +149,63 @@ class _Search:
         ctx.rehearse()  # raises before the LLM is asked where the agent cannot act or learn here
         env = ctx.env("eval")
         steps = real_steps(env, self.config.states, self.config.seed)
-        self.states, self.rewards = steps.states, steps.rewards
         env.close()
-        task = ctx.cfg.env.task
-        check_sheet(task, self.states.shape[1])
+        task, self.d = ctx.cfg.env.task, steps.states.shape[1]
+        check_sheet(task, self.d)
         self.asker = prompts.Asker(task, ctx.cfg.env.suite, self.config)
+        self.checker = Checker(self.config, steps.states, steps.rewards)
         self.candidates: list[Candidate] = []
-        self.known: set[str] = set()  # fingerprints of all programs so far
         self.past = Tries()
 
     # --- K programs -------------------------------------------------------------------------------------------------
 
     def sample(self, iteration: int, history: list["prompts.Round"]) -> list[Candidate]:
-        """K programs that pass the checks; fewer where `max_tries` calls do not bring that many."""
-        found: list[Candidate] = []
-        messages = self.asker.ask(history)
-        tries, rejection = 0, None
-        while len(found) < self.config.k and tries < self.config.max_tries:
-            index = f"{iteration}/{len(found)}/{tries}"
-            included = rejection if self.config.tell_rejections else None
-            prompt = self.asker.retry(messages, included)
+        """K programs that pass the checks; fewer where `max_tries` calls, shared by the K, do not bring that many."""
+        messages, tries = self.asker.ask(history), 0
+        samples = [_Sample() for _ in range(self.config.k)]
+        for number in turns(len(samples), self.config.max_tries, lambda n: samples[n].wanted):
+            sample, index = samples[number], f"{iteration}/{number}/{tries}"
+            rejection = sample.rejection if self.config.tell_rejections else None
+            prompt = self.asker.retry(messages, rejection)
             reply = self.ctx.llm.ask(prompt, purpose=SAMPLE, index=index)
-            fault = REPEATED if included and reply.text == included[0] else self.past.fault(prompt, reply)
             tries += 1
-            verdict = self.ctx.llm.transcript.events.get((SAMPLE, index, "accepted"))
-            rejected = self.ctx.llm.transcript.events.get((SAMPLE, index, "rejected"))
-            if verdict is None and rejected is None:  # not known from before an interruption
-                rejected = self._check(reply.text, index, fault)
-            if rejected is not None and rejected["reason"] == REPEATED:
-                if included is None:
-                    break  # every further answer would be the same
-                rejection = None  # start afresh, without the rejection that it could not mend
-                continue
-            if rejected is not None:
-                rejection = (reply.text, rejected["reason"], rejected["detail"])
-                continue
-            code, rejection = extract(reply.text), None
-            self.known.add(fingerprint(code))
-            program_file(self.ctx.dir, f"{iteration}-{len(found)}", code)
-            facts = self.ctx.llm.transcript.events[SAMPLE, index, "accepted"]
-            found.append(Candidate(index, reply.text, code, features=facts["features"], ignored=facts["ignored"]))
+            same = rejection is not None and reply.text == rejection[0]
+            verdict = self._verdict(reply, index, REPEATED if same else self.past.fault(prompt, reply))
+            if verdict["event"] == "accepted":
+                code = self.checker.accept(reply)
+                program_file(self.ctx.dir, f"{iteration}-{number}", code)
+                facts = {key: verdict[key] for key in ("features", "ignored")}
+                sample.candidate = Candidate(index, reply.text, code, **facts)
+            elif verdict["reason"] == REPEATED and rejection is None:
+                if sample.calls == 0:
+                    break  # the other samples begin with the same messages
+                sample.ended = True
+            else:  # tell it why, once; then begin afresh, without what it could not mend
+                told = rejection is not None
+                sample.rejection = None if told else (reply.text, verdict["reason"], verdict["detail"])
+            sample.calls += 1
+        found = [sample.candidate for sample in samples if sample.candidate is not None]
         self.candidates += found
+        if len(found) < len(samples):
+            so = "the search goes on with what it has" if self.candidates else "there is no program yet"
+            say(self.ctx.cfg, f"iteration {iteration}: {len(found)} of {len(samples)} programs, {tries} calls; {so}")
         return found
 
-    def _check(self, reply: str, index: str, fault: str) -> dict | None:
-        """None for an accepted program, else the recorded rejection. The verdict is recorded either way.
-        `fault`: why the reply cannot be used, or ""."""
-        own = self.config
-        limits = ("max_features", "max_reward", "max_real_reward", "max_reward_share", "reject", "seed")
-        asked = {key: getattr(own, key) for key in limits}
+    def _verdict(self, reply: Reply, index: str, fault: str) -> dict[str, Any]:
+        """What was recorded of an answer: accepted, or rejected and why. It is checked where nothing was.
+        `fault`: why the reply is not to be read, or ""."""
+        events = self.ctx.llm.transcript.events
+        known = [events[key] for kind in ("accepted", "rejected") if (key := (SAMPLE, index, kind)) in events]
+        if known:  # from before an interruption
+            return known[0]
         try:
-            if fault:
-                raise Rejected(fault, REJECTIONS[fault])
-            code = extract(reply)
-            if "duplicate" in own.reject and fingerprint(code) in self.known:
-                raise Rejected("duplicate", "the same program was proposed before")
-            revise = own.writes != "reward"
-            facts = validate(code, self.states, rewards=self.rewards, w=own.w, revise=revise, **asked)
+            facts = self.checker.check(reply, fault)
         except Rejected as error:
             self.ctx.llm.event(SAMPLE, index, "rejected", reason=error.name, detail=error.detail[:500])
             say(self.ctx.cfg, f"{index}: rejected, {error.name}: {error.detail[:100]}")
-            return self.ctx.llm.transcript.events[SAMPLE, index, "rejected"]
+            return events[SAMPLE, index, "rejected"]
         self.ctx.llm.event(SAMPLE, index, "accepted", **dataclasses.asdict(facts))
-        return None
+        return events[SAMPLE, index, "accepted"]
 
     # --- their trainings --------------------------------------------------------------------------------------------
 
@@ -244,7 +254,7 @@ class _Search:
         import torch
 
         state = torch.load(place / "agent.pt", map_location="cpu", weights_only=True)
-        width = self.states.shape[1] + result_of(place)["wrapper"]["features"]
+        width = self.d + result_of(place)["wrapper"]["features"]
         return spectral(critic_weights(state), width).tolist()
 
     # --- feedback and choice ----------------------------------------------------------------------------------------
@@ -262,7 +272,7 @@ class _Search:
             reply = self.ctx.llm.ask(messages, purpose=FEEDBACK, index=index)
             if not (fault := self.past.fault(messages, reply)):
                 return reply.text
-            self.ctx.llm.event(FEEDBACK, index, "rejected", reason=fault, detail=REJECTIONS[fault])
+            self.ctx.llm.event(FEEDBACK, index, "rejected", reason=fault, detail=why(fault, reply))
             if fault == REPEATED:
                 break
         return None
@@ -271,9 +281,10 @@ class _Search:
         """Writes the best program of all iterations to transform.py. Returns the search's result and cost."""
         scored = [c for c in self.candidates if not c.failed]
         if not scored:
+            reasons = ", ".join(f"{reason} {n}x" for reason, n in self._rejections().items())
             raise RuntimeError(
-                f"None of the {len(self.candidates)} programs was trained to its end, so the search has no best one. "
-                f"{self.ctx.dir / 'llm.jsonl'} has the reason for each rejection and failure."
+                f"None of the {len(self.candidates)} programs was trained to its end, so the search has no "
+                f"best one. Rejected answers: {reasons or 'none'}. {self.ctx.dir / 'llm.jsonl'} has each reason."
             )
         best = max(scored, key=lambda c: c.score)
         write_text(self.ctx.dir / PROGRAM, best.code)
@@ -284,8 +295,12 @@ class _Search:
         ]
         return totals(places) | {
             "lesr": {"chosen": best.index, "features": best.features, "candidates": candidates,
-                     "rejected": self._rejections()},
+                     "rejected": self._rejections(), "empty": self._empty()},
         }  # fmt: skip
+
+    def _empty(self) -> int:
+        """Samples for which no program was found."""
+        return self.config.k * self.config.iterations - len(self.candidates)
 
     def _rejections(self) -> dict[str, int]:
         reasons = [e["reason"] for (purpose, _, kind), e in self.ctx.llm.transcript.events.items()

@@ -9,9 +9,7 @@ Nothing else of the agent changes. docs/papers/llm_explorer.md compares with the
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache, partial
-from pathlib import Path
-from string import Template
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import gymnasium as gym
@@ -21,18 +19,17 @@ from numpy.typing import NDArray
 from llmrl.checks import ConfigError, Count, Positive, Probability, Whole
 from llmrl.contracts.explorer import Clock, EpisodeSummary, Explorer, Policy
 from llmrl.contracts.method import Method, Reads
-from llmrl.llm.answer import FAULTS
 from llmrl.llm.client import LLM
 from llmrl.llm.job import Job
 from llmrl.llm.parse import ParseError, Parser, Reason, parse_biases, parse_probabilities
-from llmrl.llm.tries import REPEATED, Tries
+from llmrl.llm.tries import REPEATED, Tries, why
+from llmrl.methods.llm_explorer.prompts import Asker, task_text
 from llmrl.runs import seeding
 
 if TYPE_CHECKING:
     from llmrl.context import RunContext
     from llmrl.contracts.env import Task
 
-PROMPTS = Path(__file__).with_name("prompts")
 Sampler = Literal["random", "linspace", "authors_stride"]
 Answer = Literal["llm", "uniform", "constant", "shuffled", "last_frequencies"]
 WITHOUT_LLM = ("uniform", "last_frequencies")  # controls that need neither an LLM nor its key
@@ -120,19 +117,10 @@ class LLMExplorer(Explorer):
                 "method=llm_explorer shapes an agent's exploration, but this agent does not explore: set "
                 + ("agent.epsilon_end above 0" if self._discrete else "agent.exploration_noise above 0")
             )
-        if isinstance(action_space, gym.spaces.Discrete):
-            self._n = int(action_space.n)
-        else:
-            assert isinstance(action_space, gym.spaces.Box)  # the other kind that agents act in
+        self._asker = asker_of(config, task, action_space)
+        self._n = self._asker.n
+        if isinstance(action_space, gym.spaces.Box):
             self._half_range = (action_space.high - action_space.low).ravel() / 2
-            self._n = self._half_range.size
-        with_reward = self._discrete or config.tell == "reward"  # the authors' texts of continuous tasks do not
-        self._task = "" if config.answer in WITHOUT_LLM else task_text(task, config.prompt, with_reward=with_reward)
-        if self._task and config.prompt == "full" and (described := len(task.actions or ())) != self._n:
-            raise ConfigError(
-                f"env.task.actions describes {described} actions of {task.name}, but the environment has "
-                f"{self._n}: correct the environment's yaml, or use method.prompt=name"
-            )
 
     def on_episode_start(self, clock: Clock, number: int, last: EpisodeSummary | None) -> None:
         """Asks the LLM every K ended episodes. The state changes once all of its answers are there.
@@ -221,44 +209,40 @@ class LLMExplorer(Explorer):
         rejected: Counter[str] = Counter()
         if self._config.answer in WITHOUT_LLM:
             return self._without_llm(last), rejected
-        kind = "discrete" if self._discrete else "continuous"
+        if self._config.answer == "constant":  # one call, whose prompt has nothing of the training
+            return self._strategy("llm_explorer.constant", episode, None, rejected), rejected
         rng = seeding.generator(self._seed, "llm", episode)
         sampled = sample_actions(last.actions, self._config.m, self._config.sampler, rng)
-        facts = {
-            "n": self._n, "last": self._n - 1, "format": _format(self._n, kind), "count": len(sampled),
-            "answer": fill("answer_analysis" if self._config.analysis else "answer_object"),
-            "actions": _listed(sampled), "episode_return": _number(last.episode_return),
-        }  # fmt: skip
-        request = fill(f"strategy_{kind}", **facts)
-        if self._config.answer == "constant":  # one call, whose prompt has nothing of the training
-            messages, read = self._messages("strategy_system", request), partial(self._read, episode=episode)
-            return self._ask("llm_explorer.constant", episode, messages, read, rejected), rejected
-        situation = fill(f"episode_{kind}", **facts)
-        purpose = "llm_explorer.strategy_directly"
-        if self._config.calls == 2:
-            # call 1: d = LLM(task, return, actions)
-            first = self._messages("status_system", situation, fill("status_request"))
-            description = self._ask("llm_explorer.status", episode, first, _text, rejected)
-            if description is None:
-                return None, rejected
-            situation, purpose = fill("strategy_description", description=description), "llm_explorer.strategy"
+        situation = self._asker.situation(sampled, last.episode_return)
+        if self._config.calls == 1:
+            return self._strategy("llm_explorer.strategy_directly", episode, situation, rejected), rejected
+        # call 1: d = LLM(task, return, actions)
+        description = self._ask("llm_explorer.status", episode, self._asker.status(situation), read_text, rejected)
+        if description is None:
+            return None, rejected
         # call 2: p or b = LLM(task, d); it sees the episode through call 1 alone
-        second = self._messages("strategy_system", situation, request)
-        return self._ask(purpose, episode, second, partial(self._read, episode=episode), rejected), rejected
+        return self._strategy("llm_explorer.strategy", episode, self._asker.described(description), rejected), rejected
+
+    def _strategy(
+        self, purpose: str, episode: int, situation: str | None, rejected: Counter[str]
+    ) -> NDArray[np.float64] | None:
+        """The call for the numbers."""
+        messages = self._asker.strategy(situation)
+        return self._ask(purpose, episode, messages, partial(self._read, episode=episode), rejected)
 
     def _ask(
         self, purpose: str, episode: int, messages: list[dict], read: Callable[[str], Any], rejected: Counter[str]
     ) -> Any:
         """The first answer that `read` accepts, as it reads it; None after `max_tries` answers or a repeated one."""
         numeric = purpose != "llm_explorer.status"
+        schema = self._asker.form if numeric and self._config.parser == "json" else None
         tries = Tries()
         for attempt in range(self._config.max_tries):
             index = f"{episode}/{attempt}"
-            json = numeric and self._config.parser == "json" and not self._config.analysis  # JSON mode forbids thinking
-            reply = self._llm.ask(messages, purpose=purpose, index=index, json=json)
+            reply = self._llm.ask(messages, purpose=purpose, index=index, schema=schema)
             try:
                 if fault := tries.fault(messages, reply):
-                    raise ParseError(cast(Reason, fault), FAULTS[fault])
+                    raise ParseError(cast(Reason, fault), why(fault, reply))
                 value = read(reply.text)
             except ParseError as error:
                 self._llm.event(purpose, index, "rejected", reason=error.reason, detail=str(error)[:300])
@@ -293,11 +277,20 @@ class LLMExplorer(Explorer):
         limit = self._config.bias_limit * self._half_range
         return np.clip(vector, -limit, limit)
 
-    def _messages(self, system: str, *parts: str) -> list[dict]:
-        return [
-            {"role": "system", "content": fill(system, task=self._task)},
-            {"role": "user", "content": "\n\n".join(parts)},
-        ]
+
+def asker_of(config: Config, task: "Task", action_space: gym.Space) -> Asker:
+    """Whoever asks about this task. Raises ConfigError where its text is missing, or describes other actions."""
+    discrete = isinstance(action_space, gym.spaces.Discrete)
+    assert isinstance(action_space, gym.spaces.Discrete | gym.spaces.Box)  # what agents act in
+    n = int(action_space.n) if isinstance(action_space, gym.spaces.Discrete) else action_space.low.size
+    with_reward = discrete or config.tell == "reward"  # the authors' texts of continuous tasks do not
+    told = "" if config.answer in WITHOUT_LLM else task_text(task, config.prompt, with_reward=with_reward)
+    if told and config.prompt == "full" and (described := len(task.actions or ())) != n:
+        raise ConfigError(
+            f"env.task.actions describes {described} actions of {task.name}, but the environment has {n}: correct the "
+            "environment's yaml, or use method.prompt=name"
+        )
+    return Asker(told, discrete=discrete, n=n, analysis=config.analysis)
 
 
 def sample_actions(actions: NDArray, m: int, sampler: Sampler, rng: np.random.Generator) -> NDArray:
@@ -316,53 +309,7 @@ def sample_actions(actions: NDArray, m: int, sampler: Sampler, rng: np.random.Ge
     return actions[length % m :: length // m]
 
 
-def task_text(task: "Task", prompt: Literal["full", "name"], *, with_reward: bool = True) -> str:
-    """The prompt's description of the task, with or without its reward and end.
-
-    Raises ConfigError where the task has no text for a `full` prompt.
-    """
-    if prompt == "name":
-        return fill("task_name", name=task.name)
-    parts = ("description", "actions", "reward", "end", "goal")
-    missing = [part for part in parts if not getattr(task, part)]
-    if missing:
-        raise ConfigError(
-            f"method.prompt=full needs the text of the task, but env.task of {task.name} has no {', '.join(missing)}. "
-            "Write it in the environment's yaml (conf/env/<suite>/<task>.yaml, key task), or use method.prompt=name"
-        )
-    actions = "\n".join(f"{number}: {meaning}" for number, meaning in enumerate(task.actions or ()))
-    texts = {part: str(getattr(task, part)).strip() for part in parts if part != "actions"}
-    reward_and_end = fill("task_told", **texts) + "\n" if with_reward else ""
-    return fill("task_full", actions=actions, told=reward_and_end, **texts)
-
-
-def fill(template: str, **values: Any) -> str:
-    """The text of a prompt file with its $names filled in."""
-    return _template(template).substitute(values)
-
-
-@cache
-def _template(name: str) -> Template:
-    return Template((PROMPTS / f"{name}.txt").read_text(encoding="utf-8").strip())
-
-
-def _text(answer: str) -> str:
+def read_text(answer: str) -> str:
     if not answer.strip():
         raise ParseError("empty", "the answer has no text")
     return answer.strip()
-
-
-def _number(value: float) -> str:
-    return repr(round(float(value), 3) + 0.0)  # + 0.0: never "-0.0"
-
-
-def _listed(actions: NDArray) -> str:
-    if actions.ndim == 1:
-        return ", ".join(str(int(action)) for action in actions)
-    return ", ".join("[" + ", ".join(map(_number, action.ravel())) + "]" for action in actions)
-
-
-def _format(n: int, kind: str) -> str:
-    word = "probability" if kind == "discrete" else "bias"
-    keys = range(n) if n <= 3 else (0, 1, "...", n - 1)
-    return "{" + ", ".join("..." if key == "..." else f'"{key}": {word}' for key in keys) + "}"

@@ -55,9 +55,10 @@ def constant(prompt: str) -> str:
 
 
 def _answered(prompt: str, analysis: str, values: list[float]) -> str:
-    """The numbers as JSON, after the analysis where the prompt asks for one."""
-    numbers = json.dumps({str(i): round(value, 4) for i, value in enumerate(values)})
-    return f"{analysis}\n{numbers}" if "First analyse" in prompt else numbers
+    """The numbers as JSON, beside the analysis where the prompt asks for one."""
+    numbers = {str(i): round(value, 4) for i, value in enumerate(values)}
+    field = re.search(r'"analysis": "...", "(\w+)"', prompt)
+    return json.dumps({"analysis": analysis, field[1]: numbers} if field else numbers)
 
 
 def _actions(prompt: str) -> np.ndarray:

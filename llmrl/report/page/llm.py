@@ -9,6 +9,7 @@ from pathlib import Path
 from llmrl.checks import raised
 from llmrl.contracts.report import PaperReport, Section, times
 from llmrl.llm.transcript import ReplayError
+from llmrl.report.page.acceptance import acceptance
 from llmrl.report.page.html import Cell, each_run, link, named, table, title_of, whole
 from llmrl.report.page.summary import dollars_cell
 from llmrl.report.page.transcripts import LIMITS, details_of, llm_data
@@ -19,7 +20,7 @@ MAX_TRANSCRIPTS_MB = 30  # all of them; what is more is linked
 
 
 def llm(groups: Sequence[Group], at: Path, papers: Mapping[str, PaperReport]) -> list[Section]:
-    """Two sections, where any run has asked an LLM: usage and transcripts."""
+    """Three sections, where any run has asked an LLM: usage, answers by model, transcripts."""
     runs = [(group, run) for group, run in each_run(groups) if run.llm]
     if not runs:
         return []
@@ -33,6 +34,7 @@ def llm(groups: Sequence[Group], at: Path, papers: Mapping[str, PaperReport]) ->
                   "seed|calls|prompt tokens|answer tokens|USD|calls without price")  # fmt: skip
     return [
         Section("llm", "LLM: cost and failures", usage),
+        Section("answers", "LLM: answers by model", acceptance(runs)),
         Section("transcripts", "LLM: what it read and answered", _transcripts(runs, at, papers)),
     ]
 

@@ -81,8 +81,8 @@ def test_a_program_comes_out_of_a_reply_with_its_components():
         ("raised", "def compute_reward(state):\n    return state[17], {'a': 0.0}\n"),
         ("syntax", "def compute_reward(state:\n    return 0.0, {'a': 0.0}\n"),
         ("missing_function", "def reward(state):\n    return 0.0, {'a': 0.0}\n"),
-        ("reserved_name", "def step(x):\n    return x\ndef compute_reward(state):\n    return 0.0, {'a': 0.0}\n"),
-        ("forbidden_import", "import os\ndef compute_reward(state):\n    return 0.0, {'a': 0.0}\n"),
+        ("reserved_name", "def step(x):\n    return x\ndef compute_reward(state):\n    return 0.0, {'a': step(0.0)}\n"),
+        ("forbidden_import", "import os\ndef compute_reward(state):\n    return 0.0, {'a': os.getpid()}\n"),
     ],
 )
 def test_each_rejection_has_its_name(name, code):

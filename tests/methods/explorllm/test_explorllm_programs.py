@@ -39,7 +39,7 @@ BAD = {  # program: its name
     "def affordance(crop):\n    for i in range(10**12):\n        pass\n": "timeout",
     "import os\ndef affordance(crop):\n    return os.listdir()\n": "forbidden_import",
     "def affordance(crop)\n    return crop\n": "syntax",
-    "def attention(crop):\n    return crop\n": "no_code",
+    "def attention(crop):\n    return crop\n": "missing_function",
     "def planner(held, positions, wanted):\n    return 'pick'\n": "wrong_shape",
     "def planner(held, positions, wanted):\n    return 0, wanted[3][0]\n": "raised",
     "def planner(held, positions, wanted):\n    return 0, 1, 2\n": "wrong_shape",

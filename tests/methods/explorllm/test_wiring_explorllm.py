@@ -247,7 +247,7 @@ class Counting(Answers):
         super().__init__(folder, planner=bad, place=bad, affordance=[f"{UNIFORM}# {n}\n" for n in range(9)])
         self.asked = []
 
-    def ask(self, messages, *, purpose, index):
+    def ask(self, messages, *, purpose, index, **form):
         self.asked.append((purpose.removeprefix("explorllm."), index, messages))
         return super().ask(messages, purpose=purpose, index=index)
 
@@ -303,7 +303,7 @@ class Says:
     def __init__(self, *answers):
         self.answers, self.events, self.asked = list(answers), [], []
 
-    def ask(self, messages, *, purpose, index):
+    def ask(self, messages, *, purpose, index, **form):
         self.asked.append((purpose, index))
         return reply(self.answers.pop(0))
 

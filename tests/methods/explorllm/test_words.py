@@ -12,6 +12,7 @@ from llmrl.envs.pick_place.task import thing
 from llmrl.llm import scripted
 from llmrl.methods.explorllm.language import (
     EVERYTHING,
+    FORMS,
     SENTENCES,
     Unreadable,
     question,
@@ -67,6 +68,28 @@ def test_what_cannot_be_read_has_a_name(name, answer):
 def test_an_answer_with_words_around_it_is_read():
     answer = 'First I thought of {"pick": 0, "place": 3}, but it is:\n```json\n{"pick": 2, "place": 5}\n```'
     assert read_goal(answer) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("answer", "goals"),
+    [
+        ('{"reasoning": "The {O} is [yellow].", "pick": 1, "place": 4}', [(1, 1)]),
+        ('{"reasoning": "", "steps": [{"pick": 0, "place": 5}, {"pick": 1, "place": 3}]}', [(0, 2), (1, 0)]),
+        ('So:\n```json\n{"reasoning": "r", "steps": [{"pick": 0, "place": 5}]}\n```', [(0, 2)]),
+        ('(As it was asked for before.) [{"pick": 0, "place": 5}, {"pick": 1, "place": 3}]', [(0, 2), (1, 0)]),
+        ('(As it was asked for before.) {"pick": 2, "place": 3}', [(2, 0)]),
+    ],
+)
+def test_reasoning_may_stand_before_the_numbers(answer, goals):
+    assert read_plan(answer) == goals
+
+
+@pytest.mark.parametrize("task", FORMS)
+def test_what_the_scripted_llm_answers_has_the_form_that_is_asked_for(task):
+    messages = question(task, scene(2, "long"), EVERYTHING if task == "plan" else "Put the letter O in the blue bowl.")
+    answer = FORMS[task].model_validate_json(scripted.answer(messages, f"explorllm.{task}", "0/0"))
+    assert list(answer.model_dump())[0] == "reasoning"
+    assert '{"reasoning": "...", ' in messages[0]["content"]
 
 
 TRAIN = ["method=vanilla", "agent=sac_crops", "env=pick_place/short_horizon", "agent.batch_size=4",

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from llmrl.build import make_env
 from llmrl.config import from_node
-from llmrl.llm.program_text import Rejected, fingerprint, tidied
+from llmrl.llm.program_text import Rejected, fingerprint
 from llmrl.methods.lesr import lipschitz
 from llmrl.methods.lesr.lipschitz import Recorder, constants, scaled_constants, spectral, spectral_norm_product
 from llmrl.methods.lesr.program import FUNCTIONS, defined, extract, validate
@@ -195,7 +195,7 @@ def test_replies_that_hold_the_same_program(reply):
         ("syntax", f"```python\n{GOOD}\0```"),
         ("missing_function", f"```python\n{F}```"),
         ("missing_function", "```python\nimport numpy as np\ndef main():\n    return 0\n```"),
-        ("reserved_name", f"```python\n{GOOD}\ndef step(x):\n    return x > 0\n```"),
+        ("reserved_name", f"```python\n{GOOD.replace('1.0 *', 'step(1.0) *')}\ndef step(x):\n    return x > 0\n```"),
         ("too_long", "```python\n" + GOOD * 2000 + "```"),
     ],
 )
@@ -203,28 +203,6 @@ def test_replies_that_hold_none(name, reply):
     with pytest.raises(Rejected) as error:
         extract(reply)
     assert error.value.name == name
-
-
-@pytest.mark.parametrize(
-    ("written", "read"),
-    [
-        ("def f(s):\n    return np.sum(s) + math.pi\n",
-         "import numpy as np\nimport math\ndef f(s):\n    return np.sum(s) + math.pi\n"),
-        ("import numpy as np\ndef f(s):\n    return np.sum(s)\n", None),
-        ("from math import pi\nimport numpy as np\ndef f(s):\n    return s\nW = 1\ndef g(s):\n    return W\n", None),
-        ("def f(s):\n    return W\nW = 2\nprint(W)\n", None),  # it is used
-        ("W = 1\ndef f(s):\n    return W\nW = 2\n", None),
-        ("def f(s):\n    return np.sum(s)\nimport numpy as np\n", None),
-        ("def g(s):\n    return s\nf = g\n", None),  # the function itself
-        ("def f(s):\n    return 1\n\n\n@g\nclass A:\n    pass\n\nf(1)\n", "def f(s):\n    return 1\n"),
-        ("def f(s):\r\n    return 1\r\nf(1)\r\n", "def f(s):\n    return 1\n"),
-        ("W = 1\nprint(W)\n", None),
-        ("def f(:\n", None),
-        ("", None),
-    ],
-)  # fmt: skip
-def test_what_models_leave_out_and_write_behind(written, read):
-    assert tidied(written, ["f"]) == (written if read is None else read)
 
 
 def test_a_reward_alone_is_a_program_where_nothing_else_was_written():

@@ -13,6 +13,7 @@ from wiring import unwired, wires
 from llmrl.checks import ConfigError
 from llmrl.config import from_node
 from llmrl.context import RunContext
+from llmrl.methods.lesr import checker as lesr_checker
 from llmrl.methods.lesr import method as lesr
 from llmrl.methods.lesr import program
 from llmrl.methods.lesr import search as lesr_search
@@ -101,9 +102,30 @@ def test_a_rejection_is_told_if_asked_for(search, tell):
 
 @wires("lesr/search.max_tries")
 def test_a_round_ends_when_its_tries_are_used_up(search):
-    rejected = {f"0/{n}/{i}": ("syntax", "?") for n, i in ((0, 0), (1, 2), (1, 3))}
+    rejected = {f"0/{n}/{i}": ("syntax", "?") for n, i in ((0, 0), (1, 1), (0, 3))}
     done = search(k=3, max_tries=4, rejected=rejected)
-    assert len(done.llm.prompts("lesr.sample")) == 4 and len(done.found["candidates"]) == 1
+    assert [index for _, index, _ in done.llm.asked] == ["0/0/0", "0/1/1", "0/2/2", "0/0/3"]
+    assert len(done.found["candidates"]) == 1 and done.found["empty"] == 2
+
+
+def test_a_bad_sample_leaves_the_others_their_calls(search):
+    """Of 10 calls it has 3, then what the others left, and the search goes on without it."""
+    rejected = {f"0/1/{i}": ("syntax", "?") for i in range(20)}
+    done = search(k=3, max_tries=10, iterations=2, rejected=rejected)
+    asked = [index for purpose, index, _ in done.llm.asked if purpose == "lesr.sample"]
+    assert asked[:5] == ["0/0/0", "0/1/1", "0/1/2", "0/1/3", "0/2/4"] and asked[5:10] == [
+        f"0/1/{i}" for i in range(5, 10)
+    ]
+    assert [c["index"] for c in done.found["candidates"]] == ["0/0/0", "0/2/4", "1/0/0", "1/1/1", "1/2/2"]
+    assert done.found["empty"] == 1 and [path.name for path in sorted(done.places())][:2] == ["0-0", "0-2"]
+
+
+def test_a_told_rejection_is_forgotten_after_it_did_not_help(search):
+    rejected = {f"0/0/{i}": (f"name_{i}", "?") for i in range(5)}
+    prompts = search(tell_rejections=True, rejected=rejected, max_tries=9).llm.asked
+    told = [[m["content"] for m in messages[1:]] for _, _, messages in prompts]
+    assert [len(texts) for texts in told] == [0, 2, 0, 2, 0, 2]
+    assert ["name_0" in told[1][-1], "name_2" in told[3][-1], "name_4" in told[5][-1]] == [True] * 3
 
 
 LIMITS = {"max_features": 7, "max_reward": 8.0, "max_real_reward": 8.5, "max_reward_share": 9.0,
@@ -119,7 +141,7 @@ def test_what_a_program_is_checked_with(search, monkeypatch):
         return program.Facts(**{f: [] if f == "ignored" else FEATURES for f in FACTS})
 
     FACTS = program.Facts.__annotations__
-    monkeypatch.setattr(lesr_search, "validate", validate)
+    monkeypatch.setattr(lesr_checker, "validate", validate)
     search(llm=Checked, **LIMITS, w=0.5, states=11)
     ((states, options),) = calls
     assert {key: options[key] for key in LIMITS} == LIMITS and options["w"] == 0.5 and options["revise"] is True

@@ -18,7 +18,8 @@ from llmrl.checks import ConfigError
 from llmrl.contracts.explorer import Clock, EpisodeSummary, Explorer
 from llmrl.explore.unchanged import Unchanged
 from llmrl.llm.client import LLM, LLMUnavailable
-from llmrl.methods.llm_explorer.method import Config, LLMExplorer, LLMExplorerMethod, sample_actions, task_text
+from llmrl.methods.llm_explorer.method import Config, LLMExplorer, LLMExplorerMethod, sample_actions
+from llmrl.methods.llm_explorer.prompts import task_text
 
 YAML = Path(__file__).parents[3] / "conf" / "method" / "llm_explorer.yaml"
 TASK = SimpleNamespace(

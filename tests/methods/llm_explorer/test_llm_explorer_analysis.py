@@ -8,11 +8,9 @@ from llm_server import Server
 from test_llm_client import client, config, hosted
 from test_llm_explorer import BOX, DISCRETE, TASK_2D, explorer, settings, start
 
-from llmrl.methods.llm_explorer.method import task_text
+from llmrl.methods.llm_explorer.prompts import task_text
 
-ANALYSIS = (
-    "First analyse, in a few sentences, which actions to explore and why. Then, as the last thing, write one JSON"
-)
+ANALYSIS = 'Answer with one JSON object that has two fields. "analysis": a few sentences about which '
 NUMBERS = "{0: 0.5, 1: 0.25, 2: 0.25}"
 
 
@@ -27,8 +25,11 @@ def requests_of(tmp_path: Path, space=DISCRETE, **changes) -> list[dict]:
     return server.requests
 
 
-def in_json_mode(request: dict) -> bool:
-    return "response_format" in request
+def asked_form(request: dict) -> list[str]:
+    """The fields of the object that the server is asked for, in their order."""
+    if "response_format" not in request:
+        return []
+    return list(request["response_format"]["json_schema"]["schema"]["properties"])
 
 
 @pytest.mark.parametrize("space", [DISCRETE, BOX])
@@ -37,22 +38,34 @@ def test_the_second_call_analyses_and_then_answers(tmp_path, space):
     asked = strategy["messages"][1]["content"]
     question = asked.index("Which actions should the agent explore, so that it gets better at the task?")
     assert question < asked.index(ANALYSIS) < asked.index('{"0": ')
-    assert asked.endswith("}") and not in_json_mode(status) and not in_json_mode(strategy)
+    field = "probabilities" if space is DISCRETE else "biases"
+    assert asked.endswith("}}") and f'{{"analysis": "...", "{field}": {{"0": ' in asked
+    assert asked_form(status) == [] and asked_form(strategy) == ["analysis", field]
+
+
+def test_the_schema_asks_for_one_number_of_each_action(tmp_path):
+    _, strategy = requests_of(tmp_path)
+    form = strategy["response_format"]["json_schema"]
+    assert form["strict"] is True
+    numbers = {"type": "object", "properties": {n: {"type": "number"} for n in "012"}, "required": ["0", "1", "2"],
+               "additionalProperties": False}  # fmt: skip
+    assert form["schema"]["properties"] == {"analysis": {"type": "string"}, "probabilities": numbers}
+    assert form["schema"]["required"] == ["analysis", "probabilities"]
 
 
 @pytest.mark.parametrize("changes", [{"calls": 1}, {"answer": "constant"}])
 def test_the_ablation_and_the_control_of_one_call_keep_the_analysis(tmp_path, changes):
     (only,) = requests_of(tmp_path, **changes)
-    assert ANALYSIS in only["messages"][1]["content"] and not in_json_mode(only)
+    assert ANALYSIS in only["messages"][1]["content"] and asked_form(only) == ["analysis", "probabilities"]
 
 
 @pytest.mark.parametrize("calls", [1, 2])
-def test_the_object_alone_is_an_option_in_json_mode(tmp_path, calls):
+def test_the_object_alone_is_an_option(tmp_path, calls):
     *_, last = requests_of(tmp_path, analysis=False, calls=calls)
     asked = last["messages"][1]["content"]
     assert "nalyse" not in asked.partition("Which actions")[2]
     assert "\nAnswer with one JSON object that gives every action, from 0 to 2, its probability" in asked
-    assert last["response_format"] == {"type": "json_object"}
+    assert asked_form(last) == ["0", "1", "2"]
 
 
 def test_analysis_is_the_default():
@@ -87,7 +100,7 @@ def test_the_scripted_llm_analyses_where_it_is_asked_to_and_comes_to_the_same(tm
         wrapped = explorer(llm, space, analysis=analysis, **changes)
         start(wrapped, 1, space=space)
         last = list(llm.transcript.calls.values())[-1]
-        assert last["answer"].startswith("{") != analysis and last["answer"].endswith("}")
+        assert ("analysis" in json.loads(last["answer"])) is analysis
         found.append(wrapped.vector.tolist())
     assert found[0] == found[1]
 

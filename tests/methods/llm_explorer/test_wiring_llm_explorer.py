@@ -31,8 +31,8 @@ class Says:
     def __init__(self, *answers: str) -> None:
         self.answers, self.asked = list(answers), []
 
-    def ask(self, messages: list, *, purpose: str, index: str, json: bool = False, **options: Any) -> Any:
-        self.asked.append(SimpleNamespace(purpose=purpose.removeprefix("llm_explorer."), index=index, json=json,
+    def ask(self, messages: list, *, purpose: str, index: str, schema: Any = None, **options: Any) -> Any:
+        self.asked.append(SimpleNamespace(purpose=purpose.removeprefix("llm_explorer."), index=index, schema=schema,
                                           text="\n".join(m["content"] for m in messages)))  # fmt: skip
         return reply(self.answers.pop(0) if len(self.answers) > 1 else self.answers[0])
 
@@ -106,9 +106,11 @@ def test_what_is_told_of_a_continuous_task():
 
 @wires("llm_explorer.analysis")
 def test_whether_the_numbers_come_after_an_analysis():
-    for analysis, json in ((True, [False, False]), (False, [False, True])):  # JSON mode leaves no room for one
+    for analysis in (True, False):
         _, llm = explored(analysis=analysis)
-        assert ("First analyse" in llm.asked[1].text) is analysis and [call.json for call in llm.asked] == json
+        status, strategy = llm.asked
+        assert ('{"analysis": "...", ' in strategy.text) is analysis and status.schema is None
+        assert list(strategy.schema.model_fields)[0] == ("analysis" if analysis else "number_0")
 
 
 @wires("llm_explorer.parser")
@@ -117,7 +119,7 @@ def test_how_an_answer_is_read():
     answer = '{"0": -0.25, "1": 0.125}'
     assert explored(answer, space=BOX, actions=np.zeros((9, 2)))[0].vector.tolist() == [-0.25, 0.125]
     authors, llm = explored(answer, space=BOX, actions=np.zeros((9, 2)), parser="authors_regex")
-    assert authors.vector.tolist() == [0.25, 0.125] and not any(call.json for call in llm.asked)
+    assert authors.vector.tolist() == [0.25, 0.125] and not any(call.schema for call in llm.asked)
 
 
 @wires("llm_explorer.floor")

@@ -18,8 +18,7 @@ from llmrl.contracts.method import Method, Reads
 from llmrl.envs.clevr_robot import language
 from llmrl.envs.clevr_robot.rollouts import FILE, load, save
 from llmrl.envs.clevr_robot.start import sample_xy
-from llmrl.llm.answer import FAULTS
-from llmrl.llm.tries import REPEATED, Tries
+from llmrl.llm.tries import REPEATED, Tries, why
 from llmrl.methods.kalm import data as kalm_data
 from llmrl.methods.kalm import model as kalm_model
 from llmrl.runs import seeding
@@ -154,7 +153,7 @@ def more_words(ctx: "RunContext", tier: language.WordedTier, n: int) -> language
             index = f"{number}/{attempt}"
             reply = ctx.llm.ask(messages, purpose=language.PURPOSE, index=index)
             if fault := tries.fault(messages, reply):
-                ctx.llm.event(language.PURPOSE, index, "rejected", reason=fault, detail=FAULTS[fault])
+                ctx.llm.event(language.PURPOSE, index, "rejected", reason=fault, detail=why(fault, reply))
                 if fault == REPEATED:
                     break
                 continue

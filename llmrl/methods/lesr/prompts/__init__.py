@@ -94,7 +94,7 @@ class Asker:
         return {
             "task": fill("task", dimensions=dimensions, told=reward_and_end, **text, **facts),
             "assignment": fill(f"assignment_{writes}", hint=hint, use=self._use(), **facts),
-            "output": fill(f"output_{writes}"),
+            "output": fill(f"output_{writes}", next=self._d + 1, **facts),
         }
 
     def results(self, candidates: Sequence[Candidate]) -> str:
