@@ -61,6 +61,12 @@ def composed(overrides: Sequence[str]) -> tuple[Any, dict[str, Any]]:
     return node, chosen
 
 
+def with_hydras(overrides: Sequence[str]) -> Any:
+    """The node with Hydra's own part, node.hydra."""
+    with session():
+        return hydra.compose("run", list(overrides), return_hydra_config=True)
+
+
 def _quickly(loader: ConfigLoaderImpl, overrides: list[str]) -> tuple[Any, dict[str, Any]]:
     """As hydra.compose does, without what belongs to Hydra itself, and without reading a file again that is the same:
     in a third of the time (scripts/bench_sweep.py)."""

@@ -21,13 +21,14 @@ from llmrl.conf_files import conf_root
 from llmrl.hydra_errors import explain, plain
 from llmrl.hydra_search import look_there_too
 from llmrl.objective import LAST, objective_of
-from llmrl.run_flags import arranged
-from llmrl.runs.children import BAD_INPUT, OK, follow_parent
+from llmrl.run_flags import arranged, without_launcher
+from llmrl.runs.children import BAD_INPUT, OK, follow_parent, run_all
 from llmrl.runs.files import read_json, remove_empty, topmost_missing
 from llmrl.runs.finished import show_result, tell_finished
-from llmrl.runs.identity import DONE, RunDirectory
+from llmrl.runs.identity import DONE, RUNNING, RunDirectory
 from llmrl.runs.lifecycle import RunResult, carry_out
 from llmrl.runs.stacked import Job, carry_out_together, groups_of, refusals
+from llmrl.runs.stop import Stop, Stopped
 from llmrl.sweep import jobs_of, points_of
 
 
@@ -38,15 +39,15 @@ def main(args: list[str]) -> int:
     if args[0] == "--from":
         return run_from(args[1:])
     try:
-        args = arranged(args)
+        args, launching = without_launcher(arranged(args))
     except ConfigError as error:
         return refused(str(error))
     if (points := points_of(args)) is not None:
-        return worst(carried_out(*jobs_of(points)))
-    return by_hydra(args)
+        return worst(carried_out(*jobs_of(points), launching))
+    return by_hydra(args, launching)
 
 
-def by_hydra(args: list[str]) -> int:
+def by_hydra(args: list[str], launching: Sequence[str]) -> int:
     """A single run, or a sweep of which a sweeper or launcher of Hydra's decides."""
     jobs: list[Job] = []  # nothing runs before all of a sweep is composed and checked
     wrong: list[str] = []
@@ -77,7 +78,7 @@ def by_hydra(args: list[str]) -> int:
     except Exception as error:
         wrong.append(explain(error, [arg for arg in args if not arg.startswith("-")]))
     if wrong or not codes:
-        codes += carried_out(jobs, list(dict.fromkeys(wrong)))
+        codes += carried_out(jobs, list(dict.fromkeys(wrong)), launching)
     if set(codes) == {BAD_INPUT}:  # nothing was run: leave nothing
         for folder, above in made.items():
             if above is not None:
@@ -100,11 +101,12 @@ def for_sweeper(job: Job) -> tuple[int, float]:
     return code, float("nan") if value is None else value
 
 
-def carried_out(jobs: Sequence[Job], wrong: Sequence[str]) -> list[int]:
-    """The exit codes of all runs; where something is `wrong`, or unusable, it is said, and none is begun."""
+def carried_out(jobs: Sequence[Job], wrong: Sequence[str], launching: Sequence[str]) -> list[int]:
+    """The exit codes of all runs, or of handing them in to a launcher; where something is `wrong`, or unusable, it is
+    said, and none is begun."""
     if wrong := wrong or unusable(jobs):
         return [refused("\n".join(wrong))]
-    return run_jobs(jobs)
+    return [submit_jobs(jobs, launching)] if launching else run_jobs(jobs)
 
 
 def worst(codes: Sequence[int]) -> int:
@@ -141,6 +143,17 @@ def run_jobs(jobs: Sequence[Job]) -> list[int]:
     return codes
 
 
+def submit_jobs(jobs: Sequence[Job], launching: Sequence[str]) -> int:
+    """Hands the runs in to a cluster's queue. Returns at once, unless hydra.launcher.wait=true."""
+    from llmrl.clusters.commands import submit
+    from llmrl.clusters.works import works_of
+
+    try:
+        return submit(works_of(jobs), launching, Path(jobs[0][0]["compute"]["outputs"]))
+    except ConfigError as error:
+        return refused(str(error))
+
+
 def register_sweeps() -> dict[Path, Path | None]:
     """`${sweeps:<outputs>}` in conf/run.yaml: where Hydra keeps what it does of a sweep, which it makes before any of
     the sweep's runs is checked. Returns what is asked for, with what has to be made for it."""
@@ -159,16 +172,36 @@ def register_sweeps() -> dict[Path, Path | None]:
 
 
 def run_from(args: list[str]) -> int:
-    """`llmrl run --from <directory>`: goes on with the run that lies there, or begins it from its config.json."""
+    """`llmrl run --from <directory>`: goes on with the run that lies there, or begins it from its config.json. With
+    --join, a search that another node carries out is helped with, and waited for."""
+    joins = "--join" in args
+    args = [arg for arg in args if arg != "--join"]
     if len(args) != 1:
-        return refused("llmrl run --from <run directory>: takes one directory, and nothing else")
+        return refused("llmrl run --from <run directory> [--join]: takes one directory, and nothing else")
+    from llmrl.config import method_of
+
     follow_parent()
     place = Path(os.path.expanduser(args[0]))
     try:
         node = read_json(place / "config.json")
     except (OSError, ValueError, RecursionError) as error:
         return refused(f"{place} is not a run directory: its config.json cannot be read ({error})")
-    return run_node(node, [], place)
+    ended = carry_out(node, [], place=place, tell=say)
+    if joins and ended.status == RUNNING and method_of(node["choices"]["method"]).artifact:
+        return join(place)
+    return shown(ended)
+
+
+def join(search: Path) -> int:
+    """Trains candidates of a search until it is finished. Returns its exit code."""
+    stop = Stop()
+    try:
+        with stop.installed():
+            (outcome,) = run_all([search], 1, stop)
+    except Stopped as stopped:
+        return 128 + stopped.signum
+    say(f"{search}: {outcome.status}{outcome.reason and f', {outcome.reason}'}")
+    return outcome.code
 
 
 def run_node(node: dict[str, Any], overrides: list[str], place: Path | None = None) -> int:

@@ -17,9 +17,11 @@ from typing import Any
 
 from llmrl.checks import ConfigError
 from llmrl.runs.files import write_text, writing
+from llmrl.runs.lease import TakenOver
 from llmrl.runs.wandb_mirror import WandbProcess
 
 CUT = ("metrics", "eval")  # cut back to the checkpoint on resume
+BUFFER = 1 << 13  # bytes
 
 
 class JsonLines:
@@ -27,8 +29,9 @@ class JsonLines:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._rows = bytearray()  # not in the file yet: a buffer of Python's would write without asking whose it is
         with writing(path):
-            self._file = open(path, "a+b")  # noqa: SIM115 (lives as long as the run)
+            self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 (lives as long as the run)
         self._drop_torn_line()
 
     def _drop_torn_line(self) -> None:
@@ -37,29 +40,33 @@ class JsonLines:
         self.cut(self._file.read().rfind(b"\n") + 1)
 
     def write(self, row: dict[str, Any]) -> None:
-        line = json.dumps(row, allow_nan=False).encode() + b"\n"
-        with writing(self._path):
-            self._file.write(line)
+        self._rows += json.dumps(row, allow_nan=False).encode() + b"\n"
+        if len(self._rows) > BUFFER:
+            self.flush()
 
     def flush(self) -> None:
         with writing(self._path):
-            self._file.flush()
+            while self._rows:
+                del self._rows[: self._file.write(self._rows)]
 
     def offset(self) -> int:
         """Bytes that are safely on disk, for the checkpoint's manifest."""
+        self.flush()
         with writing(self._path):
-            self._file.flush()
             os.fsync(self._file.fileno())
             return self._file.tell()
 
     def cut(self, offset: int) -> None:
+        self.flush()
         with writing(self._path):
-            self._file.flush()
             self._file.truncate(offset)
             self._file.seek(offset)
 
     def close(self) -> None:
-        """Closes the file; what a full disk does not take is lost, and done again by a resume."""
+        """Closes the file; what a full disk does not take is lost, and done again by a resume. What another process has
+        taken over is left alone."""
+        with suppress(OSError, TakenOver):
+            self.flush()
         with suppress(OSError):
             self._file.close()
 

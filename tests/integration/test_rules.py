@@ -40,6 +40,8 @@ ALLOWED = {
     "runs/wandb_mirror": {"llm"},  # it counts the calls
     "objective": {"checks", "report"},
     "tuning": {"checks", "conf_files", "config", "hydra_compose", "objective", "runs"},
+    "clusters": {"checks", "conf_files", "config", "hydra_compose", "llm", "runs"},
+    "clusters/task": set(),  # it runs where nothing else is imported yet
     "report": {"config", "contracts", "llm", "papers", "runs", *LEAVES},
     "config": {"contracts", "agents", "envs", "hydra_session", "llm", "methods", *LEAVES},
     "probes": {"build", "config", "contracts", "llm", "methods", "runs", *LEAVES},  # of methods the papers' probe.py

@@ -1,6 +1,5 @@
 """Runs on disk become records: what is whole is read exactly, what is not is named and gives no number."""
 
-import fcntl
 import json
 import os
 import shutil
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import CART_POLE
+from leases import held
 
 from llmrl.report.store import index, reading
 from llmrl.report.store.files import DamagedFile
@@ -274,8 +274,7 @@ def test_a_torn_last_line_of_an_unfinished_run_is_left_out(tmp_path):
 def test_running_is_what_holds_the_lock_and_killed_what_does_not(tmp_path):
     path = make_run(tmp_path, status="RUNNING")
     age(tmp_path)
-    with open(path / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with held(path):
         assert only(tmp_path).status == "RUNNING"
         assert only(tmp_path).status == "RUNNING"
     record = only(tmp_path)  # no file has changed since
@@ -286,8 +285,7 @@ def test_a_run_that_just_starts_is_no_damage(tmp_path):
     path = make_run(tmp_path)
     for name in ("config.json", "status.json", "result.json"):
         (path / name).unlink()
-    with open(path / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with held(path):
         record = only(tmp_path)
         assert (record.status, record.reason, record.damage) == ("RUNNING", "starting", ())
     assert only(tmp_path).damaged

@@ -1,0 +1,43 @@
+"""A search that several nodes wait for: each trains a candidate that nobody else does; the search is the same."""
+
+import pytest
+from conftest import run_directories, status
+from leases import held
+from test_lesr import SMALL, artifact
+
+from llmrl.runs.children import claimable
+from llmrl.runs.files import read_json, write_json
+
+SEARCH = [*SMALL, "method.search.k=4", "method.search.iterations=1", "compute.workers=1"]
+
+
+def test_only_what_waits_is_claimed(tmp_path):
+    for name, told in (("a", "DONE"), ("b", "FAILED"), ("c", None), ("d", "RUNNING"), ("e", "INTERRUPTED")):
+        (tmp_path / "candidates" / name).mkdir(parents=True)
+        write_json(tmp_path / "candidates" / name / "config.json", {})
+        if told:
+            write_json(tmp_path / "candidates" / name / "status.json", {"status": told})
+    with held(tmp_path / "candidates" / "d"):
+        assert {claimable(tmp_path).name for _ in range(50)} == {"c", "e"}
+    with held(tmp_path / "candidates" / "c"), held(tmp_path / "candidates" / "e"):
+        assert claimable(tmp_path).name == "d"  # its process is gone
+
+
+@pytest.mark.usefixtures("children_here")
+def test_nodes_that_wait_for_a_search_train_its_candidates(process, llmrl_run, tmp_path):
+    """Three seeds on three nodes (which a Slurm job's number tells apart); one makes the search."""
+    nodes = [process(*SEARCH, f"seed={seed}", env={"SLURM_JOB_ID": f"node{seed}"}) for seed in range(3)]
+    for node in nodes:
+        done = node.end()
+        assert done.code == 0, done.err
+    search = artifact(tmp_path / "outputs")
+    trained_on = {read_json(run / "status.json")["slurm_job_id"] for run in (search / "candidates").iterdir()}
+    assert len(trained_on) >= 2
+    assert llmrl_run(*SEARCH, "compute.outputs=alone").code == 0
+    alone = artifact(tmp_path / "alone")
+    for run in run_directories(search):
+        assert status(run) == "DONE"
+        for name in ("metrics.jsonl", "eval.jsonl", "llm.jsonl", "agent.pt", "transform.py"):
+            same = alone / run.relative_to(search) / name
+            assert same.exists() == (run / name).exists()
+            assert not same.exists() or same.read_bytes() == (run / name).read_bytes(), name
