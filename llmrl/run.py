@@ -147,8 +147,11 @@ def submit_jobs(jobs: Sequence[Job], launching: Sequence[str]) -> int:
     """Hands the runs in to a cluster's queue. Returns at once, unless hydra.launcher.wait=true."""
     from llmrl.clusters.commands import submit
     from llmrl.clusters.works import works_of
+    from llmrl.side_by_side import NAME, side_by_side
 
     try:
+        if NAME in launching:
+            return side_by_side(jobs, launching)
         return submit(works_of(jobs), launching, Path(jobs[0][0]["compute"]["outputs"]))
     except ConfigError as error:
         return refused(str(error))

@@ -32,11 +32,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process ended, and its last line."""
+    """How a run ended, and what it printed."""
 
     job: Job
     outcome: str
     last_line: str
+    output: str = ""
 
 
 LLMRL_RUN = (sys.executable, "-m", "llmrl", "run")
@@ -109,7 +110,7 @@ class _Pool:
             out, _ = await process.communicate()
             self.running.discard(process)
             code, lines = process.returncode or 0, out.decode(errors="replace").strip().splitlines()
-        return Ended(job, self.outcome(code), lines[-1] if lines else f"exit code {code}")
+        return Ended(job, self.outcome(code), lines[-1] if lines else f"exit code {code}", "\n".join(lines))
 
     async def begin(self, argv: Sequence[str], gpu: bool, slot: int, stdin: int) -> asyncio.subprocess.Process:
         env = os.environ | THREADS
