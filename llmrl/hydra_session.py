@@ -39,7 +39,7 @@ def session() -> Iterator[ConfigLoaderImpl]:
         outer, held.hydra = held.hydra, None
         try:
             with hydra.initialize_config_dir(version_base="1.3", config_dir=str(conf_root())):
-                yield GlobalHydra.instance().config_loader()  # type: ignore[misc] (it has no other)
+                yield GlobalHydra.instance().config_loader()  # type: ignore[misc]
         finally:
             GlobalHydra.set_instance(held)  # hydra.initialize_config_dir puts a copy there
             held.hydra = outer

@@ -67,7 +67,7 @@ def _parsed(text: str) -> Param:
     key, equals, space = text.partition("=")
     match = re.fullmatch(r"\s*(\w+)\s*\((.*)\)\s*", space)
     if not key or not equals or match is None:
-        near = _near(re.match(r"\w*", space)[0]) if equals else ""  # type: ignore[index] (it matches "")
+        near = _near(space.partition("(")[0].strip()) if equals else ""
         raise ConfigError(f"--param {text}: not KEY=SPACE.{near} Write {key or 'KEY'}='log(1e-5,1e-2)', with a space "
                           f"of these: {'; '.join(SPACES.values())}")  # fmt: skip
     name, inner = match[1], _split(match[2])

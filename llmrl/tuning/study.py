@@ -141,6 +141,7 @@ class Worker:
                 return self._tell(trial, drawn, "FAIL", why=ended.message)
             if ended.status != DONE:  # it stays as it is, and the same command goes on with it
                 return ended.code
+            assert ended.path is not None
             value = objective_of(ended.path, self.search.objective)
             if value is None:
                 raise ConfigError(f"objective={self.search.objective}: {ended.path} has no such number")
