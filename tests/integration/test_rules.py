@@ -51,7 +51,6 @@ ALLOWED = {
 }
 ONLY_THERE = {
     "optuna": {"tuning"},
-    "ray": {"clusters/ray"},
     "hydra": {
         "sweep",
         "tuning",
