@@ -147,29 +147,30 @@ def evaluation_set(config: Config, name: str) -> list[Case]:
     ]
 
 
-def greedy(agent: Agent) -> Act:
-    """How an agent acts when it is evaluated; what a stochastic policy draws follows from the episode's generator, so
-    that a case is the same whoever plays it, and after whichever others."""
+def greedy(agent: Agent, *, sample: bool = False) -> Act:
+    """How an agent acts when it is evaluated, or with `sample` when it explores; what a stochastic policy draws follows
+    from the episode's generator, so that a case is the same whoever plays it, and after whichever others."""
     gen = torch.Generator()
 
     def act(obs: Any, rng: np.random.Generator) -> NDArray:
         gen.manual_seed(int(rng.integers(2**31)))
-        return executed(agent, agent.act(obs, explore=False, gen=gen))
+        return executed(agent, agent.act(obs, explore=sample, gen=gen))
 
     return act
 
 
-def evaluated(agent: Agent, config: Config, env: gym.Env) -> Act:
-    """The greedy policy with the evaluation's epsilon."""
-    return with_epsilon(greedy(agent), config.eval.epsilon, env.action_space)
+def evaluated(agent: Agent, config: Config, env: gym.Env, *, sample: bool = False) -> Act:
+    """The greedy policy, or with `sample` the one that explores, with the evaluation's epsilon."""
+    return with_epsilon(greedy(agent, sample=sample), config.eval.epsilon, env.action_space)
 
 
-def evaluation_worker(config: Config) -> tuple[gym.Env, Agent, Act, int]:
+def evaluation_worker(config: Config) -> tuple[gym.Env, Agent, tuple[Act, Act], int]:
     """What a process of an EvaluationPool holds."""
     set_up_torch(config)
     env = make_env(config, "eval")
     agent = make_agent(config, env, env_steps=config.budget.env_steps)
-    return env, agent, evaluated(agent, config, env), config.eval.max_steps
+    acts = evaluated(agent, config, env), evaluated(agent, config, env, sample=True)
+    return env, agent, acts, config.eval.max_steps
 
 
 def training_env(config: Config) -> gym.Env:

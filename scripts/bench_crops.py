@@ -1,10 +1,11 @@
-"""What an update of SAC on crops costs, beside stable-baselines3's with the encoder written down plainly.
+"""What an update of SAC on crops costs: the authors' design, beside stable-baselines3's, and ours.
 
-The same numbers (tests/agents/test_sac_crops.py): weights, batches, random numbers. One core, one thread, updates that
-take turns, medians of rounds after those that warm up; what the replay buffer needs to draw a batch; and what the
-encoder's forward and backward pass takes as it is and compiled (it is not compiled in runs: docs/results.md).
+agent=sac_crops and stable-baselines3's SAC with the encoder written down plainly compute the same numbers
+(tests/agents/test_sac_crops.py); agent=sac_objects is ours, with either of its encoders. One core, one thread, updates
+that take turns, medians of rounds after those that warm up; what the replay buffer needs to draw a batch, and
+acting; and what the encoder of sac_crops takes as it is and compiled (it is not compiled in runs: docs/results.md).
 
-Usage: python scripts/bench_crops.py [--batch 256] [--rounds 15]
+Usage: python scripts/bench_crops.py [--batch 64] [--rounds 15]
 """
 
 import argparse
@@ -36,14 +37,16 @@ WARM_UP = 2  # rounds
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=15)
     args = parser.parse_args()
     torch.set_num_threads(1)
+    torch.set_flush_denormal(True)  # as a run does
     space, rng = crop_space(), np.random.default_rng(0)
     policy = {"features_extractor_class": PlainEncoder}
     theirs = sb3_model(SAC, "MultiInputPolicy", space, RESIDUAL, policy_kwargs=policy, gamma=0.9, learning_rate=1.5e-4)
-    ours = make("sac_crops", space, RESIDUAL)
+    ours = make("sac_crops", space, RESIDUAL, attention=True)
+    named = {encoder: make("sac_objects", space, RESIDUAL, encoder=encoder) for encoder in ("cnn", "means")}
     data = crop_batch(space, RESIDUAL, args.batch, seed=0)
     sampling = Sampling(args.batch, 0, 1, 0.9, True)
     buffer = CropReplay(space, RESIDUAL, capacity=5000, n_envs=1, sampling=sampling)
@@ -53,8 +56,10 @@ def main() -> None:
     contenders = {
         "plain": lambda: sb3_update(theirs, data),
         "ours": lambda: ours.update(data),
+        "cnn": lambda: named["cnn"].update(data),
+        "means": lambda: named["means"].update(data),
         "draw": lambda: next(buffer.batches(1, rng, SimpleNamespace(device=torch.device("cpu")))),
-        "act": lambda: ours.act(obs, explore=True, gen=ours.gen),
+        "act": lambda: named["cnn"].act(obs, explore=True, gen=ours.gen),
     }
     encoder = copy.deepcopy(ours.critic.encoder).train()
     compiled = torch.compile(copy.deepcopy(encoder), dynamic=False)
@@ -69,13 +74,17 @@ def main() -> None:
             took[name].append(time.process_time() - start)
     took = {name: times[WARM_UP:] for name, times in took.items()}
     ms = {name: median(times) * 1e3 for name, times in took.items()}
-    print(f"update, batch {args.batch}: ours {ms['ours']:.0f} ms, stable-baselines3's {ms['plain']:.0f} ms")
+    print(f"update, batch {args.batch}: sac_crops {ms['ours']:.1f} ms, stable-baselines3's {ms['plain']:.1f} ms")
     print(f"ours is {ms['plain'] / ms['ours']:.2f}x as fast")
+    for name, its in named.items():
+        ratio = median(a / b for a, b in zip(took["ours"], took[name]))
+        print(f"sac_objects, {its.config.encoder}: {ms[name]:.1f} ms, {ratio:.2f}x as fast as sac_crops")
     ratio = median(a / b for a, b in zip(took["encoder"], took["encoder, compiled"]))
     print(f"the encoder's passes {ms['encoder']:.1f} ms; compiled they are {ratio:.2f}x as fast")
     print(f"draw a batch {ms['draw']:.1f} ms, act {ms['act']:.1f} ms")
     print(
-        f"{1e3 / (ms['ours'] + ms['draw'] + ms['act']):.1f} env_steps/s at one update a step, without the environment"
+        f"sac_objects: {1e3 / (ms['cnn'] + ms['draw'] + ms['act']):.1f} env_steps/s at one update a step, without the "
+        f"environment; sac_crops: {1e3 / (ms['ours'] + ms['draw'] + ms['act']):.1f}"
     )
 
 

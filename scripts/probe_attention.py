@@ -1,10 +1,14 @@
-"""Can ExploRLLM's critics learn where a letter holds? Each kind of attention, supervised, without SAC around it.
+"""Can ExploRLLM's critics learn where a letter holds? Each design, supervised, without SAC around it.
+
+named, means: the critics of agent=sac_objects, which see the object that the action names, with either encoder; true,
+none, authors: those of agent=sac_crops, by their attention.
 
 A pick of the goal's letter with a random residual is labelled with whether suction held. A critic of the agent's sizes
 is fitted to the labels by least squares. Printed: its error on other scenes beside the labels' variance there, which
 who knows nothing has, and how often the pick holds that it thinks best of a grid of 81.
 
-Usage: python scripts/probe_attention.py [--attention true none authors] [--batch 64] [--updates 5000] [--picks 8000]
+Usage: python scripts/probe_attention.py [--designs named means true none authors] [--batch 64] [--updates 2000]
+                                         [--picks 8000] [--learning-rate 1e-3]
 """
 
 import argparse
@@ -13,19 +17,49 @@ import sys
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from small_agents import make  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 from llmrl.agents.nets import Critics, tensors  # noqa: E402
 from llmrl.agents.nets_crops import ATTENTION, FEATURES, Encoded, encoder, see  # noqa: E402
+from llmrl.agents.nets_objects import scenes  # noqa: E402
 from llmrl.gymnasium_ids import pick_place  # noqa: E402
 
 GRID = np.stack(np.meshgrid(np.linspace(-1, 1, 9), np.linspace(-1, 1, 9)), axis=-1).reshape(-1, 2)
 SCENES = 100  # of the test; what training sees has other seeds
 CPU = torch.device("cpu")
+NAMED = {"named": "cnn", "means": "means"}  # design: encoder
+
+
+class Named(nn.Module):
+    """The critics of agent=sac_objects with their encoder."""
+
+    def __init__(self, env, encoder: str) -> None:
+        super().__init__()
+        self.agent = make("sac_objects", env.observation_space, env.action_space, encoder=encoder)
+        self.encoder, self.critic = self.agent.encoder, self.agent.critic
+
+    def forward(self, obs: dict[str, Tensor], action: Tensor) -> Tensor:
+        seen, named = scenes(obs), self.agent.named(action)
+        features = self.agent.features(seen, torch.cat([named, seen.goal], dim=1))
+        return self.critic(self.agent.for_critic(seen, named, features), self.agent.behind(action))
+
+
+class All(nn.Module):
+    """The critics of agent=sac_crops."""
+
+    def __init__(self, env, attention: str) -> None:
+        super().__init__()
+        self.net = Encoded(encoder(env.observation_space, attention), Critics(2, FEATURES, 9, (256, 256)))
+
+    def forward(self, obs: dict[str, Tensor], action: Tensor) -> Tensor:
+        return self.net(see(obs), action)
 
 
 def picked(env, seed: int, residual: np.ndarray) -> tuple[dict, np.ndarray, bool]:
@@ -48,11 +82,12 @@ def stacked(picks: list[tuple]) -> tuple[dict, torch.Tensor, torch.Tensor]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--attention", nargs="*", choices=ATTENTION, default=["true", "none", "authors"])
+    designs = [*NAMED, *ATTENTION]
+    parser.add_argument("--designs", nargs="*", choices=designs, default=designs)
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--updates", type=int, default=5000)
+    parser.add_argument("--updates", type=int, default=2000)
     parser.add_argument("--picks", type=int, default=8000)
-    parser.add_argument("--learning-rate", type=float, default=1.5e-4)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
     args = parser.parse_args()
     torch.set_num_threads(1)
     env, rng = pick_place(), np.random.default_rng(0)
@@ -62,27 +97,28 @@ def main() -> None:
     test_obs, test_action, test_held = stacked([pick for scene in scenes for pick in scene])
     print(f"held: {test_held.mean():.2f} of a grid, {test_held.view(SCENES, 81)[:, 40].mean():.2f} of the centres")
     print(f"variance of the labels: {test_held.var():.3f}")
-    for attention in args.attention:
+    for design in args.designs:
         torch.manual_seed(0)
-        net = Encoded(encoder(env.observation_space, attention), Critics(2, FEATURES, 9, (256, 256)))
+        rng = np.random.default_rng(1)
+        net = Named(env, NAMED[design]) if design in NAMED else All(env, design)
         adam = torch.optim.Adam(net.parameters(), args.learning_rate)
         for update in range(1, args.updates + 1):
             some = rng.integers(len(held), size=args.batch)
-            values = net.train()(see(tensors({k: v[some] for k, v in obs.items()}, CPU)), action[some])
+            values = net.train()(tensors({k: v[some] for k, v in obs.items()}, CPU), action[some])
             adam.zero_grad()
             F.mse_loss(values, held[some].expand_as(values)).backward()
             adam.step()
             if update % max(1, args.updates // 5) == 0:
                 with torch.no_grad():
                     parts = [slice(i, i + 810) for i in range(0, len(test_held), 810)]
-                    liked = [net.eval()(see(tensors({k: v[p] for k, v in test_obs.items()}, CPU)), test_action[p])
+                    liked = [net.eval()(tensors({k: v[p] for k, v in test_obs.items()}, CPU), test_action[p])
                              for p in parts]  # fmt: skip
                 value = torch.cat(liked, dim=1).mean(0)
                 best = value.view(SCENES, 81).argmax(1, keepdim=True)
                 share = test_held.view(SCENES, 81).gather(1, best).mean()
                 error = F.mse_loss(value, test_held)
                 print(
-                    f"attention={attention:8} {update:6,} updates: error {error:.3f}, best picks {share:.2f}",
+                    f"{design:8} {update:6,} updates: error {error:.3f}, best picks {share:.2f}",
                     flush=True,
                 )
 

@@ -151,6 +151,10 @@ class Perceptrons:
         first rows."""
         self._now.backward(gradient, weights=True)
 
+    def backward_to_input(self, gradient: Tensor, columns: slice) -> Tensor:
+        """`backward`, and what `input_gradient` of the same would return."""
+        return self._now.to_input(self._now.backward(gradient, weights=True), columns)
+
     def input_gradient(self, gradient: Tensor, columns: slice) -> Tensor:
         """dL/d(output) of the last `forward` -> dL/d(input) of these columns, (networks, batch, columns). What is left
         for Adam stays."""

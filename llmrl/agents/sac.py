@@ -4,7 +4,7 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from llmrl.explore.gaussian import Gaussian
 from llmrl.replay.ring import Sampling
 from llmrl.replay.uniform import UniformReplay
 
+# Which policy evaluations play: the mean's action | samples, as training does | both, each with rows of its own
+Evaluate = Literal["mean", "sample", "both"]
+
 
 @dataclass(frozen=True)
 class Config:
@@ -29,6 +32,7 @@ class Config:
 
     hidden: tuple[Count, ...]
     learning_rate: Positive
+    temperature_learning_rate: Positive | None = field(metadata={"neutral": None})
     gamma: Probability
     tau: HalfOpenUnit
     temperature: Positive
@@ -41,6 +45,7 @@ class Config:
     updates_per_env_step: Positive
     n_envs: SideBySide
     random_steps: NonNegativeInt = field(metadata={"scales": True})
+    evaluate: Evaluate = field(metadata={"neutral": "mean"})
 
     def __post_init__(self) -> None:
         if self.replay_size < self.n_envs:
@@ -68,7 +73,7 @@ class SAC(Stackable):
         self.half_range = torch.from_numpy(self.half_range_array).to(self.device)
         self.target_entropy = -float(self.action_size) if config.target_entropy is None else config.target_entropy
         log_alpha = torch.full((1,), math.log(config.temperature), device=self.device)
-        self.temperature = FusedAdam(log_alpha, config.learning_rate)
+        self.temperature = FusedAdam(log_alpha, config.temperature_learning_rate or config.learning_rate)
         self.make_networks()
 
     def make_networks(self) -> None:
@@ -83,9 +88,9 @@ class SAC(Stackable):
         self.actor, self.critic, self.target_critic = actor, critic, target
 
     def act(self, obs: Any, *, explore: bool, gen: Generator) -> NDArray:
-        """a ~ pi(. | s) to explore, else the action of the mean."""
+        """a ~ pi(. | s) to explore, and where evaluations are to be stochastic (evaluate: sample); else the mean's."""
         u, log_std = np.split(self.policy.act(flat_rows(obs)), 2, axis=1)
-        if explore:
+        if explore or self.config.evaluate == "sample":
             eps = torch.randn(u.shape, generator=gen).numpy()
             u = u + np.exp(log_std.clip(LOG_STD_MIN, LOG_STD_MAX)) * eps
         action = self.middle_array + self.half_range_array * np.tanh(u)

@@ -53,7 +53,8 @@ class SACCrops(sac.SAC):
         self.actor.eval()
         with torch.inference_mode():
             x = see(tensors(obs, self.device))
-            eps = normal((len(x), self.action_size), gen, self.device) if explore else None
+            sample = explore or self.config.evaluate == "sample"
+            eps = normal((len(x), self.action_size), gen, self.device) if sample else None
             action, _ = self.actor(x, eps)
             action = torch.addcmul(self.middle, self.half_range, action)
         return action.cpu().numpy().reshape(-1, *self.action_space.shape)

@@ -20,7 +20,8 @@ from llmrl.runs.evaluate import Act, Case, Scores, evaluate
 from llmrl.runs.stop import Stop
 from llmrl.streams import Streams
 
-Make = Callable[[], tuple[gym.Env, Agent, Act, int]]  # environment, agent, how it acts, the cap in env_steps
+# environment, agent, how it acts greedily and when it samples, the cap in env_steps
+Make = Callable[[], tuple[gym.Env, Agent, tuple[Act, Act], int]]
 
 
 class EvaluationPool:
@@ -31,13 +32,13 @@ class EvaluationPool:
         packed = pickle.dumps(make)
         self._processes = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(packed,))
 
-    def evaluate(self, agent: Agent, evaluation_set: Sequence[Case], stop: Stop) -> Scores:
-        """Greedy episodes of `evaluation_set`, in its order. A signal cuts it short: Stopped."""
+    def evaluate(self, agent: Agent, evaluation_set: Sequence[Case], stop: Stop, *, sample: bool = False) -> Scores:
+        """Episodes of `evaluation_set`, in its order, greedy or sampled. A signal cuts it short: Stopped."""
         packed = io.BytesIO()
         torch.save(agent.state_dict(), packed)
         with stop.interruptible():
             played = self._processes.map(
-                _play, evaluation_set, repeat(packed.getvalue()), chunksize=-(-len(evaluation_set) // 8)
+                _play, evaluation_set, repeat(packed.getvalue()), repeat(sample), chunksize=-(-len(evaluation_set) // 8)
             )
             parts = []
             for part in played:
@@ -55,12 +56,12 @@ _HELD: dict[str, Any] = {}  # of a worker process
 def _begin(packed: bytes) -> None:
     Streams(patient=False)  # before anything is imported that could print
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is the parent's to answer
-    env, agent, act, max_steps = pickle.loads(packed)()
-    _HELD.update(env=env, agent=agent, act=act, max_steps=max_steps, state=b"")
+    env, agent, acts, max_steps = pickle.loads(packed)()
+    _HELD.update(env=env, agent=agent, acts=acts, max_steps=max_steps, state=b"")
 
 
-def _play(case: Case, state: bytes) -> Scores:
+def _play(case: Case, state: bytes, sample: bool) -> Scores:
     if state != _HELD["state"]:
         _HELD["agent"].load_state_dict(torch.load(io.BytesIO(state), weights_only=True))
         _HELD["state"] = state
-    return evaluate(_HELD["act"], _HELD["env"], [case], _HELD["max_steps"], Stop())
+    return evaluate(_HELD["acts"][sample], _HELD["env"], [case], _HELD["max_steps"], Stop())

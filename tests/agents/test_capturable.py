@@ -11,7 +11,7 @@ import torch
 from gymnasium import spaces
 from offline_training import SMALL, some_transitions
 from offline_training import agent_of as offline_agent
-from plain_crops import crop_batch, crop_space
+from plain_crops import RESIDUAL, crop_batch, crop_space
 from small_agents import FRAMES, box, config, make, random_batch, vectors
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
@@ -24,6 +24,8 @@ ACTING = {
     "ddpg": ("ddpg", OBS, TORQUES, {}),
     "sac": ("sac", OBS, TORQUES, {}),
     "sac on crops": ("sac_crops", crop_space(), box([-1] * 3, [1] * 3), {}),
+    "sac on objects": ("sac_objects", crop_space(), RESIDUAL, {}),
+    "sac on objects, no goal": ("sac_objects", crop_space(goal=False), RESIDUAL, {}),
     "ppo": ("ppo", OBS, TORQUES, {}),
     "ppo, discrete": ("ppo", OBS, ARMS, {}),
     "dqn": ("dqn", OBS, ARMS, {}),
@@ -76,7 +78,8 @@ def agent_and_batch(case, device):
     if name == "curl":
         del changes["hidden"]
     agent = make(name, space, actions, env_steps=10_000, device=device, **changes)
-    batch = crop_batch(space, actions, 6, 0) if name == "sac_crops" else random_batch(space, actions, 6, 0)
+    make_batch = crop_batch if name in ("sac_crops", "sac_objects") else random_batch
+    batch = make_batch(space, actions, 6, 0)
     if name in ("rainbow", "curl"):
         batch = batch._replace(weight=torch.ones(6), discount=torch.full((6,), 0.9))
     if name == "ppo":

@@ -44,7 +44,8 @@ NOISE = {"exploration_noise": 0.7, "noise_units": ("absolute", {}), "random_step
 DDPG = OF_REPLAY | NOISE | {"hidden": (7,), "actor_learning_rate": 1e-2, "critic_learning_rate": 1e-2, "tau": 0.5,
                             "adam_epsilon": 1e-2, "sample_with_replacement": False}  # fmt: skip
 SAC = OF_REPLAY | {"hidden": (7,), "learning_rate": 1e-2, "tau": 0.5, "temperature": 0.1, "learn_temperature": False,
-                   "target_entropy": -7.5, "sample_with_replacement": False, "random_steps": 9}  # fmt: skip
+                   "target_entropy": -7.5, "sample_with_replacement": False, "random_steps": 9,
+                   "temperature_learning_rate": 0.1, "evaluate": "sample"}  # fmt: skip
 OFFLINE = {"hidden": (7,), "activation": "tanh", "learning_rate": 1e-1, "batch_size": 5, "evaluate": "sample"}
 VALUES = OFFLINE | {"gamma": 0.5, "discount": "one", "target_update_every": 1}
 AGENTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # its small settings, and another value of each key
@@ -68,6 +69,7 @@ AGENTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # its small settin
     ),
     "sac": (NO_FRAMES | REPLAY | {"random_steps": 0}, SAC),
     "sac_crops": (NO_FRAMES | REPLAY | {"random_steps": 0}, SAC | {"attention": "none"}),
+    "sac_objects": (NO_FRAMES | REPLAY | {"random_steps": 0}, SAC | {"encoder": "means", "temperature": 1.0}),
     "bc": ({"hidden": (6,), "batch_size": 4}, OFFLINE | {"beta": 3.0}),
     "cql": ({"hidden": (6,), "batch_size": 4, "target_update_every": 2}, VALUES | {"alpha": 1.0}),
     "bcq": (
@@ -172,7 +174,7 @@ def observed(name: str, settings: dict, space: spaces.Space | None = None) -> di
         context = (AGENTS[name][0] | settings).get("context", 0)
         seen = history_space(size, context) if name == "decision_transformer" else vectors(size)
         return offline(name, seen, spaces.Discrete(ACTIONS), AGENTS[name][0] | settings)
-    if name == "sac_crops":
+    if name in ("sac_crops", "sac_objects"):
         return online(name, crop_space(), RESIDUAL, AGENTS[name][0] | settings)
     discrete = agent_of(name).actions == "discrete"
     space = space or (FRAMES if name == "curl" else VECTOR)

@@ -14,13 +14,11 @@ cell = cache(cell)
 BASE = {"short": "20 %", "long": "30 %"}
 EPSILONS = {"0 %": 0.0, "10 %": 0.1, "20 %": 0.2, "30 %": 0.3, "50 %": 0.5, "70 %": 0.7, "90 %": 0.9}
 PARTS = {
-    "without residual": {"env.actions": "pixel"},
+    "means": {"agent.encoder": "means"},
     "poor affordance": {"method.affordance": "worst", "method.offset_scale": 2.0},
     "argmax": {"method.sampling": "argmax"},
     "whole offset": {"method.offset_scale": 2.0},
     "decaying": {"method.epsilon_schedule": "linear"},
-    "authors' attention": {"agent.attention": "authors"},
-    "no attention": {"agent.attention": "none"},
 }
 
 
@@ -47,13 +45,45 @@ def test_one_part_alone_differs(horizon, column):
 
 
 @pytest.mark.parametrize("horizon", ["short", "long"])
+def test_where_no_object_is_named_the_other_agent_learns_at_the_same_rates(horizon):
+    """What sees all crops, or acts on places, is an agent of its own: of the keys that both have none differs."""
+    table = f"explorllm/parts_{horizon}"
+    for column, own in (("all crops", {}), ("without residual", {"env.actions": "pixel"})):
+        found = changed(table, column, "ExploRLLM")
+        assert {k for k in found if k.startswith("agent.")} <= {"agent.attention", "agent.encoder"}
+        assert found.get("env.actions") == own.get("env.actions") and found["name.agent"] == "sac_crops"
+    mixed = changed(table, "all crops, mixed", "all crops")
+    assert mixed == {"agent.attention": "true"}
+
+
+def test_as_the_authors_has_their_codes_values():
+    agent = cell("explorllm/two_cores_as_authors", "training").identity["agent"]
+    named = {"attention": "authors", "batch_size": 256, "temperature": 1.0, "learning_rate": 1.5e-4, "gamma": 0.9}
+    assert {key: agent[key] for key in named} == named
+    key = "explorllm", "development_rollout_short", "with LLM exploration", "46000"
+    assert published()[key].value == 0.88
+
+
+@pytest.mark.parametrize("horizon", ["short", "long"])
+def test_a_run_is_shown_greedy_sampled_in_training_and_with_other_crops(horizon):
+    table = table_of(f"explorllm/two_cores_{horizon}")
+    labels = ["0 %", "20 %" if horizon == "short" else "30 %"]
+    for label in labels:
+        columns = [label, *(f"{label}, {what}" for what in ("sampled", "training", "other crops"))]
+        assert len({cell(f"explorllm/two_cores_{horizon}", column).id for column in columns}) == 1
+        assert table.columns[columns[1]].evaluation_set == "sampled"
+        assert table.columns[columns[2]].metric == "training_return"
+        assert table.columns[columns[3]].evaluation_set == "other_crops"
+
+
+@pytest.mark.parametrize("horizon", ["short", "long"])
 def test_the_whole_image_differs_from_the_unguided_in_what_is_seen_and_how_it_acts(horizon):
     found = changed(f"explorllm/parts_{horizon}", "whole image, unguided", "unguided")
     assert {k: v for k, v in found.items() if k.startswith("env.")} == {
         "env.observation": "image",
         "env.actions": "pixel",
     }
-    assert {key.partition(".")[0] for key in found} <= {"env", "agent"}
+    assert {key.partition(".")[0] for key in found} <= {"env", "agent", "name"} and found["name.agent"] == "sac_crops"
 
 
 @pytest.mark.parametrize("table", ["short_horizon", "parts_short", "two_cores_short", "two_cores_long"])

@@ -27,6 +27,36 @@ def test_evaluation_sets_have_rows_of_their_own(llmrl_run, tmp_path, at, evaluat
     assert [row["env_steps"] for row in rows if row["policy"] == "greedy"] == [0, 6, 12]
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_both_evaluations_have_rows_and_the_sampled_one_is_what_evaluate_sample_plays(llmrl_run, tmp_path, workers):
+    rows = {}
+    for which in ("both", "sample"):
+        root = f"compute.outputs={tmp_path}/{which}"
+        done = llmrl_run(*SMALL, f"agent.evaluate={which}", f"eval.workers={workers}", root)
+        assert done.code == 0, done.err
+        rows[which] = read_jsonl(only_run(tmp_path / which) / "eval.jsonl")
+    sampled = {row["policy"]: row for row in rows["sample"]}  # the last of each
+    both = {row["policy"]: row for row in rows["both"]}
+    for name in ("", " on unseen_colours", " on unseen_letters"):
+        assert both[f"sampled{name}"]["returns"] == sampled[f"greedy{name}"]["returns"]
+        assert both[f"sampled{name}"]["returns"] != both[f"greedy{name}"]["returns"]
+    assert not [policy for policy in sampled if policy.startswith("sampled")]
+    assert [row["env_steps"] for row in rows["both"] if row["policy"] == "sampled"] == [0, 6, 12]
+
+
+def test_other_crops_are_those_of_another_scene_and_all_else_is_true():
+    env = PickPlace(from_node(compose(SMALL)).env)
+    own, _ = env.reset(seed=3)
+    other, _ = env.reset(seed=3, options={"crops": "other"})
+    assert all((own[key] == other[key]).all() for key in ("position", "in_hand", "goal"))
+    assert (own["rgb"] != other["rgb"]).any() and (own["height"] != other["height"]).any()
+    after = env.step(env.action_space.sample())[0]
+    assert (after["rgb"] == other["rgb"]).all()
+    assert (env.reset(seed=3)[0]["rgb"] == own["rgb"]).all()
+    with pytest.raises(ConfigError, match='the option crops is "own" or "other"'):
+        env.reset(options={"crops": "none"})
+
+
 def test_a_sets_cases_show_what_their_name_says():
     config = from_node(compose(SMALL))
     env = PickPlace(config.env)
@@ -50,7 +80,7 @@ def test_an_unknown_evaluation_set_is_refused_before_anything_is_asked_or_traine
 def test_an_unknown_evaluation_set_is_refused_with_those_that_there_are():
     config = from_node(compose(SMALL))
     with pytest.raises(
-        ConfigError, match="no evaluation set `unseen`. There are: seen, unseen_colours, unseen_letters"
+        ConfigError, match="no evaluation set `unseen`. There are: seen, unseen_colours, unseen_letters, other_crops"
     ):
         evaluation_set(config, "unseen")
     with pytest.raises(ConfigError, match="It has none"):

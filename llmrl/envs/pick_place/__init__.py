@@ -6,6 +6,7 @@ An env_step is one primitive, pick or place. Source: explorllm.md; docs/papers/e
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -25,6 +26,7 @@ Sets = Literal["seen", "unseen"]
 # by name: reset's options; unseen letters come in unseen colours, as with the authors
 EVALUATION_SETS = {
     "seen": {}, "unseen_colours": {"colours": "unseen"}, "unseen_letters": {"letters": "unseen", "colours": "unseen"},
+    "other_crops": {"crops": "other"},
 }  # fmt: skip
 
 
@@ -92,7 +94,8 @@ def make_world(config: Config, *, film: bool) -> World:
 
 class PickPlace(gym.Env):
     """The task of `config`. reset takes options: letters and colours ("seen" or "unseen"), scene (a Scene, in place of
-    a drawn one), goal (slot to pick, bowl 0-2; short horizon). infos hold "truth": what the agent does not see."""
+    a drawn one), goal (slot to pick, bowl 0-2; short horizon), crops ("own", or "other": those that another scene
+    begins with, all episode long, a control for policies that do not look). infos hold "truth": what no agent sees."""
 
     metadata = {"render_modes": ["rgb_array", "rgb_array_list"], "render_fps": 2}
 
@@ -114,7 +117,8 @@ class PickPlace(gym.Env):
         self.world.reset(self.scene, self.np_random)
         self._observer.reset(self.scene, self.np_random)
         self._primitives = 0
-        return self._observer.observation(), {"truth": self._truth()}
+        self._shown = self._other_crops(options or {}, seed)
+        return self._observation(), {"truth": self._truth()}
 
     def step(self, action: NDArray) -> tuple[dict, float, bool, bool, dict[str, Any]]:
         config, world = self.config, self.world
@@ -143,7 +147,7 @@ class PickPlace(gym.Env):
         info = {"picked": picked >= 0, "skipped": skipped, "success": success, "target": tuple(target)}
         info["truth"] = self._truth()
         terminated = success or (late and config.timeout == "terminal")
-        return self._observer.observation(), reward, terminated, late and config.timeout == "truncation", info
+        return self._observation(), reward, terminated, late and config.timeout == "truncation", info
 
     def render(self) -> RenderFrame | list[RenderFrame] | None:
         """A rendering, or with "rgb_array_list" all since the last call: in physics mode, those of the motions too."""
@@ -156,10 +160,27 @@ class PickPlace(gym.Env):
         """The episode's goal in words, by a template."""
         return task.goal_sentence(self.scene)
 
+    def _observation(self) -> dict[str, NDArray]:
+        return self._observer.observation() | self._shown
+
+    def _other_crops(self, options: dict[str, Any], seed: int | None) -> dict[str, NDArray]:
+        """What the option crops shows in place of the true images."""
+        which = options.get("crops", "own")
+        if which not in ("own", "other"):
+            raise ConfigError(f'the option crops is "own" or "other", not {which!r}')
+        if which == "own":
+            return {}
+        other, _ = self._other_table.reset(seed=10**6 + (seed or 0) % 10**6)
+        return {key: other[key] for key in ("rgb", "height")}
+
+    @cached_property
+    def _other_table(self) -> "PickPlace":
+        return PickPlace(self.config)
+
     def _choose(self, options: dict[str, Any]) -> Scene:
         """The scene that reset's options ask for. Raises ConfigError for options that there are not."""
-        if unknown := set(options) - {"letters", "colours", "scene", "goal"}:
-            raise ConfigError(f"reset takes the options letters, colours, scene and goal, not {sorted(unknown)}")
+        if unknown := set(options) - {"letters", "colours", "scene", "goal", "crops"}:
+            raise ConfigError(f"reset takes the options letters, colours, scene, goal and crops, not {sorted(unknown)}")
         chosen = options.get("scene")
         if chosen is None:
             chosen = sample_scene(

@@ -13,7 +13,7 @@ from llmrl.report.store.groups import counted
 from llmrl.report.store.record import RunRecord
 from llmrl.report.tables.definition import Table
 from llmrl.report.tables.grid import DONE_RUN, Cell, standing
-from llmrl.report.tables.metrics import RATES, known
+from llmrl.report.tables.metrics import EVALUATED, RATES, known
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,8 +24,9 @@ def curves(
     table: Table, paper: str | None, cells: Sequence[Cell], found: Mapping[tuple[int, str], RunRecord]
 ) -> "Figure":
     """Greedy evaluations over training, of the runs so far, in what the table measures (the return, where that is no
-    rate of success). Raises ConfigError where no run has one yet."""
+    rate of success); not of columns that show something else of a run. Raises ConfigError where no run has one yet."""
     metric = table.metric if table.metric in RATES else "return"
+    cells = [cell for cell in cells if table.measured(table.metric_of(cell.column)) in EVALUATED]
     runs = {}
     for cell in cells:
         evaluation_set = table.evaluation_set(cell.row, cell.column)

@@ -91,11 +91,14 @@ def rows(path: Path, whole: bool, tail: int | None = None) -> list[dict]:
 def evaluations(
     path: Path, whole: bool, evaluation_set: str | None = None, key: str = "returns"
 ) -> tuple[Evals, tuple[float, ...] | None]:
-    """The greedy evaluations on an evaluation set (None: the common cases), and the random policy's returns. `key`:
-    what of the episodes counts as `returns`, them or a rule of success. Each row's mean return is its check sum."""
+    """The evaluations on an evaluation set (None: greedy ones on the common cases; "sampled", "sampled on <set>": those
+    with sampled actions), and the random policy's returns. `key`: what of the episodes counts as `returns`, them or a
+    rule of success. Each row's mean return is its check sum."""
     if not path.exists() and not whole:
         return NO_EVALS, None
     policy = f"greedy on {evaluation_set}" if evaluation_set else "greedy"
+    if evaluation_set and evaluation_set.startswith("sampled"):
+        policy = evaluation_set
     steps, means, returns, lines, line, random = [], [], [], [], 0, None
     try:
         for line, row in enumerate(rows(path, whole), start=1):

@@ -116,9 +116,9 @@ class Runs(Sequence[Run]):
 
         Returns:
             The frame, with the columns `run` (`path` of the run), `env_steps` and `updates` at which it was evaluated,
-            `policy` ("greedy", "random", or "greedy on <evaluation set>"), `episode` (the number of the case, from 0;
-            the same number is the same case in every run of one evaluation seed), `return` (undiscounted, in the
-            environment's own reward) and `length` (env_steps).
+            `policy` ("greedy", "sampled", "random", "greedy on <evaluation set>" or "sampled on …"), `episode` (the
+            number of the case, from 0; the same number is the same case in every run of one evaluation seed), `return`
+            (undiscounted, in the environment's own reward) and `length` (env_steps).
 
         Raises:
             ConfigError: pandas is not installed.

@@ -109,7 +109,13 @@ def of_llm(key: str, record: RunRecord) -> float:
     return float((record.llm or {}).get(key, 0))
 
 
+def training_return(record: RunRecord) -> float | None:
+    """The mean of the last 100 training episodes, under exploration; None where nothing was trained."""
+    return record.train_last[0] if record.train_last else None
+
+
 COSTS = {
+    "training_return": Metric("return of the last 100 training episodes", training_return),
     "usd": Metric("USD", usd),
     "hours": Metric("h", hours),
     "env_steps_total": Metric("env_steps", env_steps_total),

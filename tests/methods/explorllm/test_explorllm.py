@@ -33,7 +33,7 @@ def artifact(root: Path) -> Path:
 
 
 def final(root: Path, seed: int = 0, method: str = "explorllm") -> Path:
-    (found,) = (root / "explorllm" / f"{method}-sac_crops" / "pick_place-short_horizon").glob(f"s{seed}-*")
+    (found,) = (root / "explorllm").glob(f"{method}-sac_*/pick_place-short_horizon/s{seed}-*")
     return found
 
 
@@ -67,7 +67,7 @@ def test_a_run_is_guided_by_programs_that_were_asked_for_once(whole):
 
 def test_another_seed_agent_or_control_shares_the_programs(whole, llmrl_run):
     before = (artifact(whole) / "llm.jsonl").stat().st_mtime_ns
-    more = ["seed=1", "agent.attention=none", "env.actions=pixel", "budget.env_steps=12"]
+    more = ["seed=1", "agent=sac_crops", "agent.attention=none", "env.actions=pixel", "budget.env_steps=12"]
     again = llmrl_run(*SMALL, *more, f"compute.outputs={whole}")
     assert again.code == 0, again.err
     assert (artifact(whole) / "llm.jsonl").stat().st_mtime_ns == before
@@ -86,7 +86,8 @@ def test_a_replay_asks_nobody_and_comes_to_the_same(whole, llmrl_run, tmp_path):
 
 def test_epsilon_zero_is_the_agent_alone_and_asks_nobody(llmrl_run, tmp_path):
     assert llmrl_run(*SMALL, "method.epsilon=0").code == 0
-    plain = ["method=vanilla", "agent=sac_crops", "env=pick_place/short_horizon", *TINY, "budget.env_steps=40"]
+    plain = ["method=vanilla", "agent=sac_objects", "agent.evaluate=both", "env=pick_place/short_horizon", *TINY,
+             "budget.env_steps=40"]  # fmt: skip
     done = llmrl_run(*plain, "eval.every=40", "study=explorllm")
     assert done.code == 0, done.err
     assert not (tmp_path / "outputs" / "artifacts").exists()

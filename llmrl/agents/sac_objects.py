@@ -1,0 +1,245 @@
+"""SAC for scenes of objects, whose critics look at the object that an action names: ExploRLLM's agent, our design.
+
+All crops side by side do not tell a critic which of them an action is about (docs/papers/explorllm.md). Here a critic
+gets the token of the object with the highest score, and of the action only the primitive and the offset. The actor gets
+the tokens of the goal's letter and bowl; where there is no goal, one head looks at each object by itself.
+
+One encoder makes all tokens. As in DrQ-v2 (Yarats et al. 2021, arXiv 2107.09645, section 3.1) it is trained by the
+critics' loss alone, and has no slow copy.
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+
+from llmrl.agents import sac
+from llmrl.agents.nets import MLP, Critics, Optimizer, initialised_by, normal, tensors, weights
+from llmrl.agents.nets_gaussian import SquashedSample
+from llmrl.agents.nets_objects import ENCODERS, Encoder, Layout, Scenes, known, pixels, scenes
+from llmrl.agents.perceptrons import Perceptrons
+from llmrl.contracts.replay import Batch
+from llmrl.replay.crops import CropReplay
+from llmrl.replay.ring import Sampling
+
+SHARPNESS = 4.0  # of the weights by which a scene without a goal is mixed: a score of 1 beside five of -1 weighs 0.998
+BEHIND = 3  # numbers of an action beside its scores: the primitive before them, the offset behind them
+
+
+@dataclass(frozen=True)
+class Config(sac.Config):
+    """SAC's keys and one more; see conf/agent/sac_objects.yaml."""
+
+    encoder: Encoder
+
+
+class SACObjects(sac.SAC):
+    """Q(s, a) sees the object that a names; pi sees the goal's, or each."""
+
+    config: Config
+    observation_space: spaces.Dict
+
+    def make_networks(self) -> None:
+        c, rate = self.config, self.config.learning_rate
+        self.layout = layout = Layout.of(self.observation_space, self.action_space)
+        if layout.goal:
+            looked_at, seen, out = 3, 2 * layout.token_size, 2 * self.action_size
+        else:  # the head's: mean and log sigma of a score, and of primitive and offset
+            looked_at, seen, out = 1, layout.token_size, 2 * (1 + BEHIND)
+        self.critic_size = looked_at * layout.token_size + layout.shared_size
+        with initialised_by(self.gen):
+            self.encoder = ENCODERS[c.encoder]().to(self.device)
+            self.actor = MLP((seen + layout.shared_size, *c.hidden, out)).to(self.device)
+            self.critic = Critics(2, self.critic_size, BEHIND, c.hidden).to(self.device)
+        self.target_critic = copy.deepcopy(self.critic)
+        self.policy = Perceptrons([self.actor.layers], learning_rate=rate)
+        self.q = Perceptrons([net.layers for net in self.critic.nets], learning_rate=rate)
+        self.target_q = Perceptrons([net.layers for net in self.target_critic.nets])
+        self.encoder_optimizer = Optimizer(self.encoder, rate)
+
+    # --- what the networks see ----------------------------------------------------------------------------------------
+
+    def features(self, seen: Scenes, index: Tensor) -> Tensor:
+        """Of the crops of objects (batch, k) -> (batch, k, FEATURES)"""
+        return self.encoder(pixels(seen, index)).unflatten(0, index.shape)
+
+    def shown(self, seen: Scenes) -> Tensor:
+        """The numbers of the objects that the actor sees: the goal's, or all. (batch, k)"""
+        n, objects = len(seen), self.layout.objects
+        return seen.goal if self.layout.goal else torch.arange(objects, device=seen.goal.device).expand(n, -1)
+
+    def for_actor(self, seen: Scenes, features: Tensor) -> Tensor:
+        """Features of what is shown -> the actor's input, (batch, size) or without a goal (batch * objects, size)."""
+        tokens = torch.cat([features, known(seen, self.shown(seen))], dim=2)
+        if self.layout.goal:
+            return torch.cat([tokens.flatten(1), seen.shared], dim=1)
+        shared = seen.shared.unsqueeze(1).expand(-1, tokens.shape[1], -1)
+        return torch.cat([tokens, shared], dim=2).flatten(0, 1)
+
+    def for_critic(self, seen: Scenes, named: Tensor, features: Tensor) -> Tensor:
+        """Features of the named object (batch, 1, …), with a goal also of the goal's -> (batch, critic_size). What is
+        known of the named one comes first, then all features."""
+        index = torch.cat([named, seen.goal], dim=1)
+        return torch.cat([known(seen, index).flatten(1), features.flatten(1), seen.shared], dim=1)
+
+    def named(self, action: Tensor) -> Tensor:
+        """The object with the highest score, (batch, 1)."""
+        return action[:, 1 : 1 + self.layout.objects].argmax(1, keepdim=True)
+
+    def behind(self, action: Tensor) -> Tensor:
+        """An action without its scores, (batch, BEHIND)."""
+        return torch.cat([action[:, :1], action[:, 1 + self.layout.objects :]], dim=1)
+
+    # --- acting -------------------------------------------------------------------------------------------------------
+
+    def act(self, obs: Any, *, explore: bool, gen: Generator) -> NDArray:
+        with torch.inference_mode():
+            seen = scenes(tensors(obs, self.device))
+            self.encoder.eval()
+            x = self.for_actor(seen, self.features(seen, self.shown(seen)))
+            out = self.gaussian(torch.from_numpy(self.policy.act(x.cpu().numpy())).to(self.device))
+            if explore or self.config.evaluate == "sample":
+                action = SquashedSample(out, normal((len(out), self.action_size), gen, self.device)).action
+            else:
+                action = out.chunk(2, dim=1)[0].tanh()
+            action = torch.addcmul(self.middle, self.half_range, action)
+        return action.cpu().numpy().reshape(-1, *self.action_space.shape)
+
+    def gaussian(self, out: Tensor) -> Tensor:
+        """What the actor's network returns -> mu and log sigma of actions, (batch, 2 action)."""
+        return out if self.layout.goal else mixed(out.unflatten(0, (-1, self.layout.objects)))
+
+    # --- learning -----------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def learn(self, batch: Batch, noise: Any, *, due: bool) -> Mapping[str, Tensor]:
+        n = len(batch.reward)
+        seen, next_seen = scenes(batch.obs), scenes(batch.next_obs)
+        action = (batch.action.flatten(1) - self.middle) / self.half_range
+        named = self.named(action)
+
+        # what the critics see of s: the one pass that the encoder learns from, and its statistics
+        self.encoder.train()
+        with torch.enable_grad():
+            features = self.features(seen, torch.cat([named, seen.goal], dim=1))
+        self.encoder.eval()
+        shown = features.detach()[:, 1:] if self.layout.goal else self.features(seen, self.shown(seen))
+        next_shown = self.features(next_seen, self.shown(next_seen))
+
+        # a ~ pi(. | s) and a' ~ pi(. | s'), in one pass
+        x = torch.cat([self.for_actor(seen, shown), self.for_actor(next_seen, next_shown)])
+        raw = self.policy.forward(x[None])[0]
+        sample = SquashedSample(self.gaussian(raw), noise.flatten(0, 1))
+        (new_action, next_action), (log_pi, next_log_pi) = sample.action.split(n), sample.log_pi.split(n)
+
+        alpha = self.temperature.weights.exp()
+        if self.config.learn_temperature:
+            self.learn_temperature(log_pi[None])
+
+        # y = r + gamma (1 - d) (min_i Q'_i(s', a') - alpha log pi(a' | s'))
+        next_x = self.critic_input(next_seen, next_shown, self.named(next_action))
+        next_q = self.target_q.forward(next_x[None], self.behind(next_action)[None]).view(2, n).amin(0)
+        y = batch.reward + batch.discount * (1 - batch.terminated) * (next_q - alpha * next_log_pi)
+
+        new_x = self.critic_input(seen, shown, self.named(new_action))  # by the encoder as it still is
+
+        # minimise the mean of 1/2 (Q_1(s, a) - y)^2 + 1/2 (Q_2(s, a) - y)^2: dL/dQ_i = (Q_i - y) / n
+        x = self.for_critic(seen, named, features)
+        q = self.q.forward(x[None], self.behind(action)[None]).view(2, n)
+        error = q - y
+        first = self.layout.known_size * features.shape[1]
+        columns = slice(first, first + features[0].numel())
+        dl_dfeatures = self.q.backward_to_input((error / n).unsqueeze(2), columns).sum(0)
+        self.q.step()
+        self.encoder_optimizer.step(features, dl_dfeatures.view_as(features))
+
+        # minimise the mean of alpha log pi(a | s) - min_i Q_i(s, a), by d min_i Q_i / da and d log pi / da
+        new_q = self.q.forward(new_x[None], self.behind(new_action)[None]).view(2, n)
+        min_q = new_q.amin(0)
+        smaller = new_q == min_q  # where both are equal, each counts half
+        share = smaller / (n * smaller.sum(0))
+        dq_dx = self.q.input_gradient(share.unsqueeze(2), slice(0, None)).sum(0)
+        dq_da = self.to_action(seen, new_action, dq_dx)
+        self.policy.backward(self.to_raw(raw, sample.gradient(-dq_da, alpha / n))[None])
+        self.policy.step()
+
+        self.target_q.track(self.q, self.config.tau)
+        return {
+            "critic_loss": 0.5 * error.square().mean(1).sum(),
+            "actor_loss": (alpha * log_pi - min_q).mean(),
+            "q": q.mean(),
+            "entropy": -log_pi.mean(),
+            "temperature": alpha.sum(),
+        }
+
+    def critic_input(self, seen: Scenes, shown: Tensor, named: Tensor) -> Tensor:
+        """`for_critic` of named objects (batch, 1), given the features of what is shown."""
+        if self.layout.goal:
+            return self.for_critic(seen, named, torch.cat([self.features(seen, named), shown], dim=1))
+        features = shown.gather(1, named.unsqueeze(2).expand(-1, -1, shown.shape[2]))
+        return self.for_critic(seen, named, features)
+
+    def to_action(self, seen: Scenes, action: Tensor, dq_dx: Tensor) -> Tensor:
+        """dQ/d(critics' input and action without scores) -> dQ/da, (batch, action).
+
+        The named object is an argmax, which has no gradient. Backwards it is taken for a softmax: for the mean of what
+        is known of the objects, w_j ~ exp(score_j), d/d(score_j) = w_j (v_j - sum_k w_k v_k), where v_j is dQ/d(known)
+        times what is known of j (straight-through, Bengio et al. 2013, arXiv 1308.3432).
+        """
+        objects, known_size = self.layout.objects, self.layout.known_size
+        w = action[:, 1 : 1 + objects].softmax(1)
+        v = torch.einsum("njk,nk->nj", seen.known, dq_dx[:, :known_size])
+        dq_dscores = w * (v - (w * v).sum(1, keepdim=True))
+        rest = dq_dx[:, self.critic_size :]
+        return torch.cat([rest[:, :1], dq_dscores, rest[:, 1:]], dim=1)
+
+    def to_raw(self, raw: Tensor, gradient: Tensor) -> Tensor:
+        """dL/d(mu and log sigma) of the first rows -> dL/d(what the actor's network returned) of them."""
+        if self.layout.goal:
+            return gradient
+        first = raw[: len(gradient) * self.layout.objects].clone().requires_grad_()
+        with torch.enable_grad():
+            (found,) = torch.autograd.grad(self.gaussian(first), first, gradient)
+        return found
+
+    # --- the rest -----------------------------------------------------------------------------------------------------
+
+    def adams(self) -> dict[str, Any]:
+        return super().adams() | {"encoder_adam": self.encoder_optimizer.adam}
+
+    def state_dict(self) -> dict:
+        return super().state_dict() | {"encoder": weights(self.encoder)}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.encoder.load_state_dict(state["encoder"])
+        super().load_state_dict(state)
+
+    def replay_buffer(self) -> CropReplay:
+        c = self.config
+        sampling = Sampling(c.batch_size, c.learning_starts, c.updates_per_env_step, c.gamma, c.sample_with_replacement)
+        return CropReplay(
+            self.observation_space, self.action_space, capacity=c.replay_size, n_envs=c.n_envs, sampling=sampling
+        )
+
+
+def mixed(out: Tensor) -> Tensor:
+    """What the head says of each object, (batch, objects, 2 (1 + BEHIND)) -> mu and log sigma of an action.
+
+    The scores are each object's own; primitive and offset are means over the objects by the softmax of their scores.
+    """
+    mean, log_std = out.chunk(2, dim=2)
+    w = mean[..., :1].tanh().mul(SHARPNESS).softmax(1)
+
+    def action(each: Tensor) -> Tensor:
+        behind = (w * each[..., 1:]).sum(1)
+        return torch.cat([behind[:, :1], each[..., 0], behind[:, 1:]], dim=1)
+
+    return torch.cat([action(mean), action(log_std)], dim=1)
+
+
+AGENT = SACObjects
