@@ -22,7 +22,7 @@ from llmrl.hydra_errors import explain, plain
 from llmrl.hydra_search import look_there_too
 from llmrl.objective import LAST, objective_of
 from llmrl.run_flags import arranged, without_launcher
-from llmrl.runs.children import BAD_INPUT, OK, follow_parent, run_all
+from llmrl.runs.children import BAD_INPUT, FAILURE, OK, TRY_LATER, follow_parent, run_all
 from llmrl.runs.files import read_json, remove_empty, topmost_missing
 from llmrl.runs.finished import show_result, tell_finished
 from llmrl.runs.identity import DONE, RUNNING, RunDirectory
@@ -175,16 +175,25 @@ def register_sweeps() -> dict[Path, Path | None]:
 
 
 def run_from(args: list[str]) -> int:
-    """`llmrl run --from <directory>`: goes on with the run that lies there, or begins it from its config.json. With
-    --join, a search that another node carries out is helped with, and waited for."""
+    """`llmrl run --from <directory> …`: goes on with the runs that lie there, or begins them from their config.json, in
+    turn. With --join, a search that another node carries out is helped with, and waited for. Of several the exit code
+    is 75 where one has to wait, else that of one that failed."""
     joins = "--join" in args
-    args = [arg for arg in args if arg != "--join"]
-    if len(args) != 1:
-        return refused("llmrl run --from <run directory> [--join]: takes one directory, and nothing else")
+    places = [Path(os.path.expanduser(arg)) for arg in args if arg != "--join"]
+    if not places:
+        return refused("llmrl run --from <run directory> … [--join]: takes directories, and nothing else")
+    follow_parent()
+    codes = []
+    for place in places:
+        codes.append(one_from(place, joins))
+        if codes[-1] >= 128:
+            return codes[-1]
+    return next((code for code in (TRY_LATER, FAILURE, BAD_INPUT) if code in codes), OK)
+
+
+def one_from(place: Path, joins: bool) -> int:
     from llmrl.config import method_of
 
-    follow_parent()
-    place = Path(os.path.expanduser(args[0]))
     try:
         node = read_json(place / "config.json")
     except (OSError, ValueError, RecursionError) as error:

@@ -39,9 +39,7 @@ class Files:
         return None
 
     def submit(self, batch: Path, tasks: int, environment: Mapping[str, str], after: Sequence[str]) -> list[str]:
-        lines = []
-        for runs in read_json(batch / "tasks.json"):
-            lines.append(" && ".join(f"llmrl run --from {shlex.quote(run)} --join" for run in runs))
+        lines = [f"llmrl run --from {shlex.join(runs)} --join" for runs in read_json(batch / "tasks.json")]
         write_text(batch / COMMANDS, "\n".join(lines) + "\n")
         print(f"{len(lines)} commands: {batch / COMMANDS}", flush=True)
         return [f"{batch.name}_{number}" for number in range(tasks)]

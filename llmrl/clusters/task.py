@@ -1,4 +1,4 @@
-"""What a queue starts: `python task.py <batch> <number>` carries out the runs of one task, one after the other.
+"""What a queue starts: `python task.py <batch> <number>` carries out the runs of one task, in a process of their own.
 
 Needs the standard library alone, so that it hears the queue's signals within milliseconds, and lives on where the run's
 own process dies while it imports. A signal is passed on to the run, which checkpoints; then Slurm is asked to queue
@@ -16,7 +16,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-OK, FAILURE, TRY_LATER = 0, 1, 75  # exit codes of `llmrl run`; 128 + n: stopped by signal n
+FAILURE, TRY_LATER = 1, 75  # exit codes of `llmrl run`; 128 + n: stopped by signal n
 STARTS = 3  # without progress, after which a task is not queued again
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
@@ -39,23 +39,17 @@ class Task:
     def carry_out(self) -> int:
         if self.starts_without_progress() > STARTS:
             return self.give_up()
-        codes = []
-        for run in self.runs:
-            if self.signum:
-                break
-            codes.append(self.one(run))
-            if self.signum and codes[-1] >= 128:
-                break
-        if self.signum and (len(codes) < len(self.runs) or codes[-1] >= 128):
+        code = self.run()
+        if self.signum and code >= 128:
             return self.again()
-        if TRY_LATER in codes:
+        if code == TRY_LATER:
             (self.batch / f"{self.number}.starts").unlink(missing_ok=True)
             scontrol("requeuehold", "State=SpecialExit")
-        return max(codes)
+        return code
 
-    def one(self, run: str) -> int:
-        """The exit code of a run, as a shell counts it."""
-        argv = [sys.executable, "-m", "llmrl", "run", "--from", run, "--join"]
+    def run(self) -> int:
+        """The exit code of the runs' process, as a shell counts it."""
+        argv = [sys.executable, "-m", "llmrl", "run", "--from", *self.runs, "--join"]
         self.child = subprocess.Popen(argv, env=THREADS | os.environ, stdin=subprocess.DEVNULL)
         if self.signum:  # it came while the process was being started
             self.child.send_signal(self.signum)

@@ -40,7 +40,7 @@ def test_a_tables_runs_and_nothing_to_wait_for(llmrl, lab, outputs):
     done = llmrl("plan", *row, "--submit", "files", "--set", "hydra.launcher.runs_per_task=2")
     assert done.code == 0 and "6 submitted" in done.out, done.err
     (commands,) = outputs.glob(".jobs/*/commands.txt")
-    assert [line.count("llmrl run --from") for line in commands.read_text().splitlines()] == [2, 2, 2]
+    assert [line.count("outputs/lab/") for line in commands.read_text().splitlines()] == [2, 2, 2]
     assert "6 queued" in llmrl("plan", *row).out
     refused = llmrl("plan", "lab/small", "--submit", "files", "--set", "hydra.launcher.wait=true")
     assert refused.code == 2 and "hydra.launcher.wait" in refused.err

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 from command_line import in_process  # noqa: F401 (the fixture llmrl)
@@ -16,8 +17,8 @@ from llmrl.runs.files import read_json, write_json
 from llmrl.runs.identity import RunDirectory
 
 QUICK = [*TINY["dqn"], "env=classic/cart_pole", "budget.env_steps=60", "eval.every=20", *SHORT]
-LONG = [*TINY["dqn"], "env=classic/cart_pole", "budget.env_steps=3000", "eval.every=1000", *SHORT]
-SEEDS = ["seed=0,1,2"]
+LONG = [*TINY["dqn"], "env=classic/cart_pole", "budget.env_steps=8000", "eval.every=4000", *SHORT]
+SEEDS = "seed=0,1,2,3"
 SUBMIT = ["hydra/launcher=slurm", "hydra.launcher.time=10", "hydra.launcher.cpus=1"]
 
 
@@ -76,7 +77,9 @@ def test_settings_that_slurm_refuses_leave_nothing_queued(llmrl, slurm, outputs)
 
 
 def test_several_short_runs_in_one_task(llmrl, slurm, outputs):
-    done = llmrl("run", "-m", *QUICK, *SEEDS, *SUBMIT, "hydra.launcher.runs_per_task=3", "hydra.launcher.wait=true")
+    done = llmrl(
+        "run", "-m", *QUICK, "seed=0,1,2", *SUBMIT, "hydra.launcher.runs_per_task=3", "hydra.launcher.wait=true"
+    )
     assert done.code == 0, done.err + log(outputs)
     assert read_json(next(outputs.glob(".jobs/*/tasks.json"))) == [[str(r.relative_to(outputs.parent)) for r in
                                                                     submitted(outputs)]]  # fmt: skip
@@ -86,24 +89,29 @@ def test_several_short_runs_in_one_task(llmrl, slurm, outputs):
 # --- interrupted ------------------------------------------------------------------------------------------------------
 
 
-def test_preempted_requeued_and_killed(llmrl, slurm, outputs):
-    """One run is thrown out for a job of higher priority, one is queued again by its user, one is killed."""
-    assert llmrl("run", "-m", *LONG, *SEEDS, *SUBMIT).code == 0
-    runs = killed, requeued, preempted = submitted(outputs)  # an array's last task has the array's own number
-    slurm.until(lambda: all(training(run) for run in runs))
+def test_preempted_requeued_killed_and_out_of_time(llmrl, slurm, outputs):
+    """One run is thrown out for a job of higher priority, one is queued again by its user, one is killed, and one gets
+    the signal of its time limit while Python still imports."""
+    assert llmrl("run", "-m", *LONG, SEEDS, *SUBMIT).code == 0
+    killed, late, requeued, preempted = submitted(outputs)  # an array's last task has the array's own number
+    (batch,) = outputs.glob(".jobs/*/tasks.json")
+    slurm.until(batch.with_name("1.starts").exists)
+    slurm("scancel", "--signal=USR2", "--batch", handle_of(slurm, late))
+    slurm.until(lambda: all(training(run) for run in (killed, requeued, preempted)))
     slurm("scontrol", "requeue", handle_of(slurm, requeued))
     os.kill(RunDirectory(killed).owner()["pid"], signal.SIGKILL)
     slurm("sbatch", "--partition=high", "--cpus-per-task=4", "--output=/dev/null", "--wrap", "true")
-    slurm.until(
-        lambda: "FAILED" not in {status(run) for run in runs} and status(preempted) == status(requeued) == "DONE"
-    )
     slurm.until_empty()
     assert rows(llmrl, outputs)[killed.name]["reason"] == "killed"
-    again = llmrl("run", "-m", *LONG, *SEEDS, *SUBMIT).out
-    assert "2 done before" in again and "1 submitted" in again
+    again = llmrl("run", "-m", *LONG, SEEDS, *SUBMIT).out
+    assert "3 done before" in again and "1 submitted" in again, log(outputs)
     slurm.until_empty()
-    assert all(len(read_json(run / "versions.json")["starts"]) == 2 for run in runs), log(outputs)
-    assert equal_to_local(llmrl, outputs, *LONG, *SEEDS)
+    assert all(len(starts(run)) == 2 for run in (killed, requeued, preempted)), log(outputs)
+    assert equal_to_local(llmrl, outputs, *LONG, SEEDS)
+
+
+def starts(run: Path) -> list[dict]:
+    return read_json(run / "versions.json")["starts"]
 
 
 def test_a_sigterm_in_the_grace_time_is_no_failure(llmrl, slurm, outputs):
@@ -111,7 +119,7 @@ def test_a_sigterm_in_the_grace_time_is_no_failure(llmrl, slurm, outputs):
     (run,) = submitted(outputs)
     slurm.until(lambda: training(run))
     slurm("scancel", "--signal=TERM", "--batch", handle_of(slurm, run))  # as a grace time begins
-    slurm.until(lambda: len(read_json(run / "versions.json")["starts"]) == 2)
+    slurm.until(lambda: len(starts(run)) == 2)
     slurm.until_empty()
     assert status(run) == "DONE", log(outputs)
 

@@ -31,7 +31,7 @@ def table(lab):
 
 @pytest.mark.usefixtures("children_here")  # on this machine
 def test_eighteen_runs_and_a_search_preempted_and_equal_to_local_ones(llmrl, slurm, table, outputs):
-    several = ["--set", "hydra.launcher.runs_per_task=3", "--set", "hydra.launcher.nodes_per_search=2"]
+    several = ["--set", "hydra.launcher.runs_per_task=6", "--set", "hydra.launcher.nodes_per_search=2"]
     done = llmrl("plan", table, *SUBMIT, *several)
     assert done.code == 0 and "19 submitted" in done.out, done.err
     assert {state["status"] for state in rows(llmrl, outputs).values()} <= {"QUEUED", "RUNNING"}

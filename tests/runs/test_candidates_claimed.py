@@ -1,12 +1,17 @@
 """A search that several nodes wait for: each trains a candidate that nobody else does; the search is the same."""
 
+import threading
+
 import pytest
 from conftest import run_directories, status
 from leases import held
 from test_lesr import SMALL, artifact
 
-from llmrl.runs.children import claimable
+from llmrl.runs import children
+from llmrl.runs.children import claimable, run_all
 from llmrl.runs.files import read_json, write_json
+from llmrl.runs.lease import Held, Lease
+from llmrl.runs.stop import Stop
 
 SEARCH = [*SMALL, "method.search.k=4", "method.search.iterations=1", "compute.workers=1"]
 
@@ -41,3 +46,68 @@ def test_nodes_that_wait_for_a_search_train_its_candidates(process, llmrl_run, t
             same = alone / run.relative_to(search) / name
             assert same.exists() == (run / name).exists()
             assert not same.exists() or same.read_bytes() == (run / name).read_bytes(), name
+
+
+K, WAVES, NODES = 6, 3, 40
+
+
+class Wave:
+    """In place of a process: a candidate is trained once all of its wave are being trained."""
+
+    def __init__(self) -> None:
+        self.barrier = threading.Barrier(K)
+        self.trained: list[str] = []
+
+    def submit(self, directory):
+        return Claimed(self, directory)
+
+
+class Claimed:
+    def __init__(self, wave, directory):
+        self.wave, self.directory, self.lease, self.ended = wave, directory, Lease(directory), threading.Event()
+        try:
+            self.lease.acquire()
+        except Held:
+            self.lease = None
+            self.ended.set()
+
+    def tell(self, stop):
+        def train():
+            if self.lease is not None:
+                self.wave.barrier.wait(timeout=60)
+                self.wave.trained.append(self.directory.name)
+                write_json(self.directory / "status.json", {"status": "DONE"})
+                self.lease.release()
+                self.ended.set()
+            stop.wake()
+
+        threading.Thread(target=train, daemon=True).start()
+
+    def done(self):
+        return self.ended.is_set()
+
+    def wait(self):
+        return 0 if self.lease else 75
+
+
+def test_forty_nodes_finish_a_search_in_three_waves(tmp_path, monkeypatch):
+    """No candidate of a wave ends before all of them are under way, on nodes that train one at a time."""
+    monkeypatch.setattr(children, "FIRST_LOOK_S", 0.2)
+    monkeypatch.setattr(children, "LAST_LOOK_S", 1.0)
+    wave, search = Wave(), tmp_path / "search"
+    search.mkdir()
+    with held(search):
+        nodes = [threading.Thread(target=run_all, args=([search], 1, Stop(), wave)) for _ in range(NODES - 1)]
+        for node in nodes:
+            node.start()
+        for iteration in range(WAVES):
+            candidates = [search / "candidates" / f"{iteration}-{k}" for k in range(K)]
+            for candidate in candidates:
+                candidate.mkdir(parents=True)
+                write_json(candidate / "config.json", {})
+            ended = run_all(candidates, 1, Stop(), wave)  # the node that makes the search
+            assert {outcome.status for outcome in ended} == {"DONE"}
+        write_json(search / "status.json", {"status": "DONE"})
+    for node in nodes:
+        node.join()
+    assert sorted(wave.trained) == sorted(f"{i}-{k}" for i in range(WAVES) for k in range(K))

@@ -27,7 +27,7 @@ sys.exit(main(["run", *args]))
 NO_FLOCK = """
 import errno, fcntl
 def flock(fd, operation):
-    raise OSError(errno.{error}, "flock is not here")
+    raise OSError(errno.ENOLCK, "flock is not here")
 fcntl.flock = fcntl.lockf = flock
 """
 
@@ -146,10 +146,9 @@ def test_of_twenty_nodes_one_takes_a_stale_lease(hosts):
         assert sorted(answers) == ["held"] * 9 + ["won"]
 
 
-@pytest.mark.parametrize("error", ["ENOSYS", "ENOLCK"])
-def test_where_flock_fails_runs_do_not(error, process, tmp_path):
+def test_where_flock_fails_runs_do_not(process, tmp_path):
     (tmp_path / "shim").mkdir()
-    (tmp_path / "shim" / "sitecustomize.py").write_text(NO_FLOCK.format(error=error))
+    (tmp_path / "shim" / "sitecustomize.py").write_text(NO_FLOCK)
     done = process(*RUN, "budget.env_steps=60", env={"PYTHONPATH": f"{tmp_path / 'shim'}:{ROOT}"}).end()
     assert done.code == 0, done.err
     (run,) = run_directories(tmp_path)
