@@ -116,8 +116,8 @@ class Cluster:
     def hurry(self) -> None:
         """What was queued again need not wait its two minutes; but three seconds, until slurmd takes it for another
         job."""
-        for line in self("squeue", "-h", "-r", "-t", "PENDING", "-o", "%i %r %S").splitlines():
-            handle, reason, start = line.split()
+        for line in self("squeue", "-h", "-r", "-t", "PENDING", "-o", "%i|%r|%S").splitlines():
+            handle, reason, start = line.split("|")
             if reason == "BeginTime" and datetime.fromisoformat(start) - datetime.now() < timedelta(seconds=117):
                 self("scontrol", "update", f"JobId={handle}", "StartTime=now")
 
