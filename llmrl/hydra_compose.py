@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from omegaconf import OmegaConf, open_dict
+from omegaconf import OmegaConf
 
 from llmrl.checks import ConfigError, nearest
 from llmrl.conf_files import options
 from llmrl.hydra_errors import explain, plain
-from llmrl.hydra_session import LOCK, composed
+from llmrl.hydra_session import LOCK, composed, with_hydras
 
 LAUNCHER = "hydra/launcher"
 
@@ -17,12 +17,9 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
     """What `llmrl run <overrides>` would run, as plain containers with `choices`. Raises ConfigError."""
     with LOCK:
         try:
-            node = composed(overrides)
+            node, chosen = composed(overrides)
         except Exception as error:  # also of yaml, and what Hydra itself does not expect
             raise ConfigError(explain(error, overrides)) from error
-        chosen = node.hydra.runtime.choices
-        with open_dict(node):
-            del node["hydra"]
         return plain(node, chosen)
 
 
@@ -35,7 +32,7 @@ def launcher(overrides: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(f"{LAUNCHER}: there is no `{name}`.{nearest(name, known)} There are: {', '.join(known)}.")
     with LOCK:
         try:
-            node = composed(overrides)
+            node = with_hydras(overrides)
         except Exception as error:
             raise ConfigError(explain(error, overrides)) from error
         return OmegaConf.to_container(node.hydra.launcher, resolve=True)  # type: ignore[return-value]

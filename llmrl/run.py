@@ -13,12 +13,14 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from llmrl.checks import ConfigError, path_of
 from llmrl.conf_files import conf_root
 from llmrl.hydra_errors import explain, plain
 from llmrl.hydra_search import look_there_too
+from llmrl.objective import LAST, objective_of
 from llmrl.run_flags import arranged, without_launcher
 from llmrl.runs.children import BAD_INPUT, FAILURE, OK, TRY_LATER, follow_parent, run_all
 from llmrl.runs.files import read_json, remove_empty, topmost_missing
@@ -27,6 +29,7 @@ from llmrl.runs.identity import DONE, RUNNING, RunDirectory
 from llmrl.runs.lifecycle import RunResult, carry_out
 from llmrl.runs.stacked import Job, carry_out_together, groups_of, refusals
 from llmrl.runs.stop import Stop, Stopped
+from llmrl.sweep import jobs_of, points_of
 
 
 def main(args: list[str]) -> int:
@@ -39,16 +42,31 @@ def main(args: list[str]) -> int:
         args, launching = without_launcher(arranged(args))
     except ConfigError as error:
         return refused(str(error))
+    if (points := points_of(args)) is not None:
+        return worst(carried_out(*jobs_of(points), launching))
+    return by_hydra(args, launching)
+
+
+def by_hydra(args: list[str], launching: Sequence[str]) -> int:
+    """A single run, or a sweep of which a sweeper or launcher of Hydra's decides."""
     jobs: list[Job] = []  # nothing runs before all of a sweep is composed and checked
     wrong: list[str] = []
+    codes: list[int] = []  # of runs that a sweeper waits for, since it goes on from what they came to
 
     @hydra.main(version_base="1.3", config_path=str(conf_root()), config_name="run")
-    def compose(node: Any) -> None:
+    def compose(node: Any) -> float | None:
         about = HydraConfig.get()
         try:
-            jobs.append((plain(node, about.runtime.choices), list(about.overrides.task)))
+            job = plain(node, about.runtime.choices), list(about.overrides.task)
         except ConfigError as error:
             wrong.append(str(error))
+            return None
+        if about.mode == RunMode.MULTIRUN and not str(about.sweeper._target_).endswith(".BasicSweeper"):
+            ended, objective = for_sweeper(job)
+            codes.append(ended)
+            return objective
+        jobs.append(job)
+        return None
 
     sys.argv = ["llmrl run", *args]
     look_there_too()
@@ -59,18 +77,40 @@ def main(args: list[str]) -> int:
         return int(end.code or OK)
     except Exception as error:
         wrong.append(explain(error, [arg for arg in args if not arg.startswith("-")]))
-    if wrong := list(dict.fromkeys(wrong)) or unusable(jobs):
-        codes = [refused("\n".join(wrong))]
-    elif launching:
-        codes = [submit_jobs(jobs, launching)]
-    else:
-        codes = run_jobs(jobs)
+    if wrong or not codes:
+        codes += carried_out(jobs, list(dict.fromkeys(wrong)), launching)
     if set(codes) == {BAD_INPUT}:  # nothing was run: leave nothing
         for folder, above in made.items():
             if above is not None:
                 with suppress(OSError):  # it was not made, or could not be
                     (folder / "multirun.yaml").unlink()
                 remove_empty(above)
+    return worst(codes)
+
+
+def for_sweeper(job: Job) -> tuple[int, float]:
+    """Carries out one run, whose objective a sweeper maximises: its exit code and its objective, NaN where it has none.
+    A signal ends the sweep."""
+    node, overrides = job
+    objective = node.get("objective", LAST)
+    ended = carry_out(node, overrides, tell=say)
+    code = shown(ended)
+    if code >= 128:
+        raise SystemExit(code)
+    value = objective_of(ended.path, objective) if ended.path is not None and ended.status == DONE else None
+    return code, float("nan") if value is None else value
+
+
+def carried_out(jobs: Sequence[Job], wrong: Sequence[str], launching: Sequence[str]) -> list[int]:
+    """The exit codes of all runs, or of handing them in to a launcher; where something is `wrong`, or unusable, it is
+    said, and none is begun."""
+    if wrong := wrong or unusable(jobs):
+        return [refused("\n".join(wrong))]
+    return [submit_jobs(jobs, launching)] if launching else run_jobs(jobs)
+
+
+def worst(codes: Sequence[int]) -> int:
+    """The exit code of a sweep."""
     if stopped := [code for code in codes if code >= 128]:
         return stopped[-1]
     return next((code for code in codes if code != OK), OK)
@@ -107,8 +147,11 @@ def submit_jobs(jobs: Sequence[Job], launching: Sequence[str]) -> int:
     """Hands the runs in to a cluster's queue. Returns at once, unless hydra.launcher.wait=true."""
     from llmrl.clusters.commands import submit
     from llmrl.clusters.works import works_of
+    from llmrl.side_by_side import NAME, side_by_side
 
     try:
+        if NAME in launching:
+            return side_by_side(jobs, launching)
         return submit(works_of(jobs), launching, Path(jobs[0][0]["compute"]["outputs"]))
     except ConfigError as error:
         return refused(str(error))

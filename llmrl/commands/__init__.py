@@ -10,6 +10,7 @@ COMMANDS = {
     "plan": "the runs of a paper's table: done, missing, what they cost; --run and --submit make them",
     "cancel": "stop runs, in a cluster's queue or here; they checkpoint first",
     "table": "a paper's table from the runs on disk, beside the published numbers",
+    "tune": "search hyper-parameters, with Optuna; its result is a preset",
     "plot": "learning curves, bars, profiles and the papers' own figures, as png and pdf",
     "report": "one html page about a study",
     "doctor": "what is installed here, what is missing, and what would help",

@@ -19,6 +19,7 @@ from llmrl.checks import ConfigError
 from llmrl.config import Config, check_own, from_node, identity, method_of, run_path, shared
 from llmrl.contracts.explorer import Clock
 from llmrl.contracts.method import Method
+from llmrl.objective import LAST, check_objective
 from llmrl.runs import lease
 from llmrl.runs.children import BAD_INPUT, FAILURE, OK, TRY_LATER, ChildEnded, node_of
 from llmrl.runs.files import DiskError, read_json, remove_empty, topmost_missing, write_json, write_text
@@ -173,6 +174,7 @@ class _Life:
             from_node(self.node, self.overrides)  # says all that is wrong at once
             raise
         rerun = self.node.pop("rerun", False)
+        check_objective(self.node.pop("objective", LAST))
         if not rerun and not self.place and (finished := finished_before(self.node, outputs)):
             return finished
         self.config = shared(from_node(self.node, self.overrides))
@@ -208,7 +210,7 @@ class _Life:
             self.tell(f"agent.learning_starts={starts:,} and only {steps:,} env_steps: no update is made")
         with self.stop.installed():
             self._note_start()
-            self.log = RunLog(directory.path, *mirrors_of(config.log, directory.path, self.node, self.tell))
+            self.log = RunLog(directory.path, *mirrors_of(config.log, directory.path, self.tell))
             display, enabled = self.progress or TrainingProgress, config.log.progress
             with display(config.budget.length, config.budget.unit, enabled=enabled) as progress:
                 report, live = StatusReport(directory, progress), Live(progress.say)

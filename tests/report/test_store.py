@@ -399,3 +399,26 @@ def test_many_runs_are_read_by_several_processes_in_order(tmp_path, monkeypatch)
     together = load(tmp_path)
     assert [r.seed for r in together] == list(range(6))
     assert all(told(a, b) for a, b in zip(alone, together, strict=True))
+
+
+def test_many_runs_that_end_at_once_leave_a_whole_index(tmp_path):
+    """200 of them, and eight readers that write the index meanwhile."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    first = make_run(tmp_path)
+
+    def end(seed: int) -> int:
+        path = first.with_name(f"s{seed}-{seed:08x}")
+        shutil.copytree(first, path)
+        for file in path.iterdir():
+            os.utime(file, (LONG_AGO, LONG_AGO))
+        return len(load(tmp_path))
+
+    age(tmp_path)
+    with ThreadPoolExecutor(8) as readers:
+        list(readers.map(end, range(1, 200)))
+    records = load(tmp_path)
+    known = index.read(index_of(tmp_path), tmp_path)
+    assert len(records) == len(known) == 200
+    assert all(told(record, known[str(record.path.relative_to(tmp_path))][1]) for record in records)
+    assert not list(index_of(tmp_path).parent.glob("*tmp*"))
