@@ -16,6 +16,7 @@ from submitted_runs import below_tmp, equal_to_local, handle_of, log, rows, subm
 from llmrl.runs.files import read_json, write_json
 from llmrl.runs.identity import RunDirectory
 
+pytestmark = pytest.mark.timeout(900)  # processes of Slurm, which a busy machine takes minutes for
 QUICK = [*TINY["dqn"], "env=classic/cart_pole", "budget.env_steps=60", "eval.every=20", *SHORT]
 LONG = [*TINY["dqn"], "env=classic/cart_pole", "budget.env_steps=8000", "eval.every=4000", *SHORT]
 SEEDS = "seed=0,1,2,3"

@@ -10,6 +10,7 @@ from test_lesr import SMALL
 
 from llmrl.runs.files import read_json
 
+pytestmark = pytest.mark.timeout(900)  # some twenty processes, which a busy machine takes minutes for
 SEARCH = [*SMALL, "method.search.k=2", "method.search.iterations=1", "study=lab"]
 COLUMNS = {"TD3": ["method=vanilla"], "LESR": [], "random features": ["method.control=random_features"]}
 SEEDS = range(6)
