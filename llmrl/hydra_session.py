@@ -18,6 +18,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.plugins.config_source import ConfigResult
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -71,6 +72,7 @@ def _quickly(loader: ConfigLoaderImpl, overrides: list[str]) -> tuple[Any, dict[
     """As hydra.compose does, without what belongs to Hydra itself, and without reading a file again that is the same:
     in a third of the time (scripts/bench_sweep.py)."""
     parsed = OverridesParser.create().parse_overrides(overrides)
+    loader.validate_sweep_overrides_legal(parsed, RunMode.RUN, from_shell=False)
     repository = Repository(loader.config_search_path)
     found = create_defaults_list(repository, "run", parsed, prepend_hydra=True, skip_missing=False)
     repository.merged = True
