@@ -14,7 +14,7 @@ from llmrl.streams import Streams
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy is loaded; torch's threads are compute.threads
 
 # they do something; of all others the product is what they print
-WORK = ("run", "check", "probe", "eval", "plot", "report")
+WORK = ("run", "cancel", "check", "probe", "eval", "tune", "plot", "report")
 ONLY_TELL = ("--help", "-h", "--cfg", "-c", "--info", "-i", "--hydra-help")
 FAILURE, BAD_INPUT, TRY_LATER, CTRL_C = 1, 2, 75, 130
 
@@ -44,7 +44,7 @@ def main(args: list[str] | None = None) -> int:
 
 def _prints(args: list[str]) -> bool:
     """Whether what the command prints is its product; a command that works goes on whatever becomes of its output."""
-    works = args and (args[0] in WORK or (args[0] == "plan" and "--run" in args))
+    works = args and (args[0] in WORK or (args[0] == "plan" and {"--run", "--submit"} & set(args)))
     return not works or any(arg.partition("=")[0] in ONLY_TELL for arg in args)
 
 

@@ -123,7 +123,7 @@ class RunContext:
             make = (
                 partial(env_process, partial(training_env, cfg))
                 if cfg.compute.env_processes
-                else partial(make_env, cfg, "train")
+                else partial(self.env, "train", wrapper)
             )
             envs = [until_end.enter_context(closing(make())) for _ in range(getattr(cfg.agent, "n_envs", 1))]
             training = OnlineTraining(agent, explorer, envs, seed=cfg.seed, update=update, **services)

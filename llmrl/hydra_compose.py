@@ -3,21 +3,36 @@
 from collections.abc import Sequence
 from typing import Any
 
-from omegaconf import open_dict
+from omegaconf import OmegaConf
 
-from llmrl.checks import ConfigError
+from llmrl.checks import ConfigError, nearest
+from llmrl.conf_files import options
 from llmrl.hydra_errors import explain, plain
-from llmrl.hydra_session import LOCK, composed
+from llmrl.hydra_session import LOCK, composed, with_hydras
+
+LAUNCHER = "hydra/launcher"
 
 
 def compose(overrides: Sequence[str]) -> dict[str, Any]:
     """What `llmrl run <overrides>` would run, as plain containers with `choices`. Raises ConfigError."""
     with LOCK:
         try:
-            node = composed(overrides)
+            node, chosen = composed(overrides)
         except Exception as error:  # also of yaml, and what Hydra itself does not expect
             raise ConfigError(explain(error, overrides)) from error
-        chosen = node.hydra.runtime.choices
-        with open_dict(node):
-            del node["hydra"]
         return plain(node, chosen)
+
+
+def launcher(overrides: Sequence[str]) -> dict[str, Any]:
+    """The keys of `hydra/launcher=<name>`, conf/hydra/launcher/<name>.yaml, with `overrides` of them. Raises
+    ConfigError."""
+    for text in overrides:
+        group, _, name = text.partition("=")
+        if group == LAUNCHER and name not in (known := options(LAUNCHER)):
+            raise ConfigError(f"{LAUNCHER}: there is no `{name}`.{nearest(name, known)} There are: {', '.join(known)}.")
+    with LOCK:
+        try:
+            node = with_hydras(overrides)
+        except Exception as error:
+            raise ConfigError(explain(error, overrides)) from error
+        return OmegaConf.to_container(node.hydra.launcher, resolve=True)  # type: ignore[return-value]

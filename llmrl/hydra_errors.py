@@ -103,12 +103,12 @@ def _unknown_key(key: str, args: Sequence[str]) -> str:
 def _names(args: Sequence[str]) -> set[str]:
     """Every key of what `args` choose: what may stand on that command line. Empty where that cannot be composed."""
     try:
-        node = composed([arg.partition(",")[0] for arg in args if _chooses(arg)])
+        node, chosen = composed([arg.partition(",")[0] for arg in args if _chooses(arg)])
     except Exception:  # noqa: BLE001 (a suggestion is not worth an error of its own)
         return set()
-    inner = {name for name in node.hydra.runtime.choices if name in inner_groups("env")}
+    inner = {name for name in chosen if name in inner_groups("env")}
     tree: Any = OmegaConf.to_container(node, resolve=False)
-    return {*_keys({key: value for key, value in tree.items() if key not in ("hydra", "sheets")}), *GROUPS, *inner}
+    return {*_keys({key: value for key, value in tree.items() if key != "sheets"}), *GROUPS, *inner}
 
 
 def _chooses(arg: str) -> bool:

@@ -13,19 +13,23 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from llmrl.checks import ConfigError, path_of
 from llmrl.conf_files import conf_root
 from llmrl.hydra_errors import explain, plain
 from llmrl.hydra_search import look_there_too
-from llmrl.run_flags import arranged
-from llmrl.runs.children import BAD_INPUT, OK, follow_parent
+from llmrl.objective import LAST, objective_of
+from llmrl.run_flags import arranged, without_launcher
+from llmrl.runs.children import BAD_INPUT, FAILURE, OK, TRY_LATER, follow_parent, run_all
 from llmrl.runs.files import read_json, remove_empty, topmost_missing
 from llmrl.runs.finished import show_result, tell_finished
-from llmrl.runs.identity import DONE, RunDirectory
+from llmrl.runs.identity import DONE, RUNNING, RunDirectory
 from llmrl.runs.lifecycle import RunResult, carry_out
 from llmrl.runs.stacked import Job, carry_out_together, groups_of, refusals
+from llmrl.runs.stop import Stop, Stopped
+from llmrl.sweep import jobs_of, points_of
 
 
 def main(args: list[str]) -> int:
@@ -35,19 +39,34 @@ def main(args: list[str]) -> int:
     if args[0] == "--from":
         return run_from(args[1:])
     try:
-        args = arranged(args)
+        args, launching = without_launcher(arranged(args))
     except ConfigError as error:
         return refused(str(error))
+    if (points := points_of(args)) is not None:
+        return worst(carried_out(*jobs_of(points), launching))
+    return by_hydra(args, launching)
+
+
+def by_hydra(args: list[str], launching: Sequence[str]) -> int:
+    """A single run, or a sweep of which a sweeper or launcher of Hydra's decides."""
     jobs: list[Job] = []  # nothing runs before all of a sweep is composed and checked
     wrong: list[str] = []
+    codes: list[int] = []  # of runs that a sweeper waits for, since it goes on from what they came to
 
     @hydra.main(version_base="1.3", config_path=str(conf_root()), config_name="run")
-    def compose(node: Any) -> None:
+    def compose(node: Any) -> float | None:
         about = HydraConfig.get()
         try:
-            jobs.append((plain(node, about.runtime.choices), list(about.overrides.task)))
+            job = plain(node, about.runtime.choices), list(about.overrides.task)
         except ConfigError as error:
             wrong.append(str(error))
+            return None
+        if about.mode == RunMode.MULTIRUN and not str(about.sweeper._target_).endswith(".BasicSweeper"):
+            ended, objective = for_sweeper(job)
+            codes.append(ended)
+            return objective
+        jobs.append(job)
+        return None
 
     sys.argv = ["llmrl run", *args]
     look_there_too()
@@ -58,16 +77,40 @@ def main(args: list[str]) -> int:
         return int(end.code or OK)
     except Exception as error:
         wrong.append(explain(error, [arg for arg in args if not arg.startswith("-")]))
-    if wrong := list(dict.fromkeys(wrong)) or unusable(jobs):
-        codes = [refused("\n".join(wrong))]
-    else:
-        codes = run_jobs(jobs)
+    if wrong or not codes:
+        codes += carried_out(jobs, list(dict.fromkeys(wrong)), launching)
     if set(codes) == {BAD_INPUT}:  # nothing was run: leave nothing
         for folder, above in made.items():
             if above is not None:
                 with suppress(OSError):  # it was not made, or could not be
                     (folder / "multirun.yaml").unlink()
                 remove_empty(above)
+    return worst(codes)
+
+
+def for_sweeper(job: Job) -> tuple[int, float]:
+    """Carries out one run, whose objective a sweeper maximises: its exit code and its objective, NaN where it has none.
+    A signal ends the sweep."""
+    node, overrides = job
+    objective = node.get("objective", LAST)
+    ended = carry_out(node, overrides, tell=say)
+    code = shown(ended)
+    if code >= 128:
+        raise SystemExit(code)
+    value = objective_of(ended.path, objective) if ended.path is not None and ended.status == DONE else None
+    return code, float("nan") if value is None else value
+
+
+def carried_out(jobs: Sequence[Job], wrong: Sequence[str], launching: Sequence[str]) -> list[int]:
+    """The exit codes of all runs, or of handing them in to a launcher; where something is `wrong`, or unusable, it is
+    said, and none is begun."""
+    if wrong := wrong or unusable(jobs):
+        return [refused("\n".join(wrong))]
+    return [submit_jobs(jobs, launching)] if launching else run_jobs(jobs)
+
+
+def worst(codes: Sequence[int]) -> int:
+    """The exit code of a sweep."""
     if stopped := [code for code in codes if code >= 128]:
         return stopped[-1]
     return next((code for code in codes if code != OK), OK)
@@ -100,6 +143,20 @@ def run_jobs(jobs: Sequence[Job]) -> list[int]:
     return codes
 
 
+def submit_jobs(jobs: Sequence[Job], launching: Sequence[str]) -> int:
+    """Hands the runs in to a cluster's queue. Returns at once, unless hydra.launcher.wait=true."""
+    from llmrl.clusters.commands import submit
+    from llmrl.clusters.works import works_of
+    from llmrl.side_by_side import NAME, side_by_side
+
+    try:
+        if NAME in launching:
+            return side_by_side(jobs, launching)
+        return submit(works_of(jobs), launching, Path(jobs[0][0]["compute"]["outputs"]))
+    except ConfigError as error:
+        return refused(str(error))
+
+
 def register_sweeps() -> dict[Path, Path | None]:
     """`${sweeps:<outputs>}` in conf/run.yaml: where Hydra keeps what it does of a sweep, which it makes before any of
     the sweep's runs is checked. Returns what is asked for, with what has to be made for it."""
@@ -118,16 +175,45 @@ def register_sweeps() -> dict[Path, Path | None]:
 
 
 def run_from(args: list[str]) -> int:
-    """`llmrl run --from <directory>`: goes on with the run that lies there, or begins it from its config.json."""
-    if len(args) != 1:
-        return refused("llmrl run --from <run directory>: takes one directory, and nothing else")
+    """`llmrl run --from <directory> …`: goes on with the runs that lie there, or begins them from their config.json, in
+    turn. With --join, a search that another node carries out is helped with, and waited for. Of several the exit code
+    is 75 where one has to wait, else that of one that failed."""
+    joins = "--join" in args
+    places = [Path(os.path.expanduser(arg)) for arg in args if arg != "--join"]
+    if not places:
+        return refused("llmrl run --from <run directory> … [--join]: takes directories, and nothing else")
     follow_parent()
-    place = Path(os.path.expanduser(args[0]))
+    codes = []
+    for place in places:
+        codes.append(one_from(place, joins))
+        if codes[-1] >= 128:
+            return codes[-1]
+    return next((code for code in (TRY_LATER, FAILURE, BAD_INPUT) if code in codes), OK)
+
+
+def one_from(place: Path, joins: bool) -> int:
+    from llmrl.config import method_of
+
     try:
         node = read_json(place / "config.json")
     except (OSError, ValueError, RecursionError) as error:
         return refused(f"{place} is not a run directory: its config.json cannot be read ({error})")
-    return run_node(node, [], place)
+    ended = carry_out(node, [], place=place, tell=say)
+    if joins and ended.status == RUNNING and method_of(node["choices"]["method"]).artifact:
+        return join(place)
+    return shown(ended)
+
+
+def join(search: Path) -> int:
+    """Trains candidates of a search until it is finished. Returns its exit code."""
+    stop = Stop()
+    try:
+        with stop.installed():
+            (outcome,) = run_all([search], 1, stop)
+    except Stopped as stopped:
+        return 128 + stopped.signum
+    say(f"{search}: {outcome.status}{outcome.reason and f', {outcome.reason}'}")
+    return outcome.code
 
 
 def run_node(node: dict[str, Any], overrides: list[str], place: Path | None = None) -> int:

@@ -5,6 +5,7 @@ from typing import NoReturn
 
 from llmrl.checks import ConfigError, nearest
 
+LAUNCHER = "hydra/launcher="
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
 
@@ -46,3 +47,11 @@ def arranged(args: list[str]) -> list[str]:
         elif value not in (None, False):
             flags.append(f"{action.option_strings[-1]}={value}")
     return [*flags, *rest]
+
+
+def without_launcher(args: list[str]) -> tuple[list[str], list[str]]:
+    """(the other arguments, those that choose and set a launcher of ours): Hydra knows its own and plug-ins' alone."""
+    ours = [arg for arg in args if arg.startswith((LAUNCHER, "hydra.launcher."))]
+    if not any(arg.startswith(LAUNCHER) and arg != f"{LAUNCHER}basic" for arg in ours):
+        return args, []
+    return [arg for arg in args if arg not in ours], ours

@@ -47,7 +47,7 @@ class Named(nn.Module):
 
     def forward(self, obs: dict[str, Tensor], action: Tensor) -> Tensor:
         seen, named = scenes(obs), self.agent.named(action)
-        features = self.agent.features(seen, torch.cat([named, seen.goal], dim=1))
+        features = self.agent.encoded(seen, torch.cat([named, seen.goal], dim=1))
         return self.critic(self.agent.for_critic(seen, named, features), self.agent.behind(action))
 
 

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
@@ -21,6 +21,7 @@ from llmrl.conf_files import conf_root
 from llmrl.runs.files import read_json
 
 ROOT = Path(__file__).resolve().parents[1]
+LLMRL_RUN = (sys.executable, "-m", "llmrl", "run")
 
 # A training of seconds: small networks, episodes and evaluations.
 TINY = {
@@ -103,6 +104,9 @@ class Here:
         def done(self) -> bool:
             return True
 
+        def tell(self, stop) -> None:
+            stop.wake()
+
         def cancel(self) -> None:
             """Nothing is under way any more."""
 
@@ -125,11 +129,13 @@ def children_here(monkeypatch: pytest.MonkeyPatch) -> None:
 class Process:
     """A real `llmrl run` in `cwd`, watched through the files that it writes."""
 
-    def __init__(self, args: list[str], cwd: Path, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, args: list[str], cwd: Path, env: dict[str, str] | None = None, argv: Sequence[str] = LLMRL_RUN
+    ) -> None:
         variables = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | (env or {})
         self.cwd = cwd
         self.popen = subprocess.Popen(
-            [sys.executable, "-m", "llmrl", "run", *args], cwd=cwd, env=variables, text=True,
+            [*argv, *args], cwd=cwd, env=variables, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 

@@ -27,6 +27,7 @@ from llmrl.contracts.replay import Batch
 from llmrl.replay.crops import CropReplay
 from llmrl.replay.ring import Sampling
 
+SHARPNESS = 4.0  # of the weights by which a scene without a goal is mixed: a score of 1 beside five of -1 weighs 0.998
 BEHIND = 3  # numbers of an action beside its scores: the primitive before them, the offset behind them
 
 
@@ -63,7 +64,7 @@ class SACObjects(sac.SAC):
 
     # --- what the networks see ----------------------------------------------------------------------------------------
 
-    def features(self, seen: Scenes, index: Tensor) -> Tensor:
+    def encoded(self, seen: Scenes, index: Tensor) -> Tensor:
         """Of the crops of objects (batch, k) -> (batch, k, FEATURES)"""
         return self.encoder(pixels(seen, index)).unflatten(0, index.shape)
 
@@ -100,7 +101,7 @@ class SACObjects(sac.SAC):
         with torch.inference_mode():
             seen = scenes(tensors(obs, self.device))
             self.encoder.eval()
-            x = self.for_actor(seen, self.features(seen, self.shown(seen)))
+            x = self.for_actor(seen, self.encoded(seen, self.shown(seen)))
             out = self.gaussian(torch.from_numpy(self.policy.act(x.cpu().numpy())).to(self.device))
             if explore or self.config.evaluate == "sample":
                 action = SquashedSample(out, normal((len(out), self.action_size), gen, self.device)).action
@@ -125,10 +126,10 @@ class SACObjects(sac.SAC):
         # what the critics see of s: the one pass that the encoder learns from, and its statistics
         self.encoder.train()
         with torch.enable_grad():
-            features = self.features(seen, torch.cat([named, seen.goal], dim=1))
+            features = self.encoded(seen, torch.cat([named, seen.goal], dim=1))
         self.encoder.eval()
-        shown = features.detach()[:, 1:] if self.layout.goal else self.features(seen, self.shown(seen))
-        next_shown = self.features(next_seen, self.shown(next_seen))
+        shown = features.detach()[:, 1:] if self.layout.goal else self.encoded(seen, self.shown(seen))
+        next_shown = self.encoded(next_seen, self.shown(next_seen))
 
         # a ~ pi(. | s) and a' ~ pi(. | s'), in one pass
         x = torch.cat([self.for_actor(seen, shown), self.for_actor(next_seen, next_shown)])
@@ -179,7 +180,7 @@ class SACObjects(sac.SAC):
     def critic_input(self, seen: Scenes, shown: Tensor, named: Tensor) -> Tensor:
         """`for_critic` of named objects (batch, 1), given the features of what is shown."""
         if self.layout.goal:
-            return self.for_critic(seen, named, torch.cat([self.features(seen, named), shown], dim=1))
+            return self.for_critic(seen, named, torch.cat([self.encoded(seen, named), shown], dim=1))
         features = shown.gather(1, named.unsqueeze(2).expand(-1, -1, shown.shape[2]))
         return self.for_critic(seen, named, features)
 
@@ -240,7 +241,5 @@ def mixed(out: Tensor) -> Tensor:
 
     return torch.cat([action(mean), action(log_std)], dim=1)
 
-
-SHARPNESS = 4.0  # of the weights: a score of 1 beside five of -1 weighs 0.998
 
 AGENT = SACObjects

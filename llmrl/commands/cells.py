@@ -79,7 +79,7 @@ def identify(overrides: Sequence[str], seeds: Sequence[int]) -> tuple[grid.Plann
             overrides=tuple(overrides), outputs=Path(config.compute.outputs), path=run_path(seeded, who),
             id=run_id(who), identity=who, names={key: config.choices[key] for key in ("method", "agent", "env")},
             seed=seeded.seed, unit=unit, steps=steps, device=config.compute.device, stages=stages,
-            llm=config.llm.model if "llm" in reads else None,
+            llm=config.llm.model if "llm" in reads else None, node=node,
         ))  # fmt: skip
     return tuple(found)
 
@@ -90,5 +90,7 @@ def stage(config: "Config") -> grid.Stage:
     from llmrl.runs.children import node_of
 
     method = method_of(config.choices["method"])
-    path = run_path(config, identity(config, method.reads(config.method)))
-    return grid.Stage(path, *method.work(config), node_of(config), "llm" in method.reads(config.method))
+    who = identity(config, method.reads(config.method))
+    after = tuple(stage(one).path for one in method.stages(config))
+    asks = "llm" in method.reads(config.method)
+    return grid.Stage(run_path(config, who), *method.work(config), node_of(config), who, asks, after)

@@ -42,7 +42,8 @@ compdef _llmrl llmrl
 SCRIPTS = {"bash": BASH, "zsh": ZSH}
 EVAL_FLAGS = ["--episodes", "--seed", "--video"]
 TABLE_FLAGS = ["--seeds", "--row", "--column", "--set"]
-FLAGS = {"plan": ["--run", "-j", "--study", *TABLE_FLAGS], "table": ["--score", "--from", "--to", *TABLE_FLAGS]}
+FLAGS = {"plan": ["--run", "-j", "--submit", "--study", *TABLE_FLAGS],
+         "table": ["--score", "--from", "--to", *TABLE_FLAGS]}  # fmt: skip
 
 
 def main(args: list[str]) -> int:
@@ -68,7 +69,7 @@ def candidates(words: list[str], current: str) -> list[str]:
     """The words that may stand for the half-typed `current`, after `words` (which begin with the command)."""
     if not words:
         found: list[str] = [*COMMANDS]
-    elif words[0] in ("run", "check", "probe"):
+    elif words[0] in ("run", "check", "probe", "tune"):
         found = list(_overrides(words[1:], current))
     elif words[0] in ("eval", "status", "plot", "report", "doctor"):
         flags = EVAL_FLAGS if words[0] == "eval" and current.startswith("-") else []
@@ -85,7 +86,7 @@ def _overrides(words: list[str], current: str) -> Iterator[str]:
     key, equals, value = current.partition("=")
     if not equals:
         yield from ("-m", "--cfg", "--help", "--hydra-help")
-        yield from (f"{name}=" for name in (*GROUPS, "seed", "study", "rerun"))
+        yield from (f"{name}=" for name in (*GROUPS, "seed", "study", "rerun", "objective"))
         chosen = _chosen(words)
         yield from (f"{name}=" for name in inner_groups("env") if chosen.get("env", "").startswith(name.split("/")[1]))
         if "." in current:

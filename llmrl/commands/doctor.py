@@ -12,12 +12,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from llmrl.conf_files import group_file, options
+from llmrl.runs.lease import STALE_S
 
 OK, MISSING, OPTIONAL = "ok", "MISSING", "-"
 CONTEXT = 8192  # tokens, as in conf/llm/scripted.yaml
@@ -33,7 +35,6 @@ renderer.update_scene(data)
 assert renderer.render().max() > 0, "a black image"
 print("drawn")
 """
-LOCK = "import fcntl, sys; fcntl.flock(open(sys.argv[1], 'r+'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
 RENDERING = "apt-get install libegl1 libgl1-mesa-dri (egl) or libosmesa6 (osmesa); needed for videos only"
 
 
@@ -213,19 +214,18 @@ def sandbox() -> Iterator[Finding]:
 
 
 def files(outputs: Path) -> Iterator[Finding]:
-    """Space, write access, and whether a lock that one process holds keeps another one out."""
+    """Space, write access, and the file server's clock, by which a run is known to be alive (runs/lease.py)."""
     folder = next(path for path in (outputs, *outputs.absolute().parents) if path.is_dir())
     space = shutil.disk_usage(folder)
     few = "; an Atari run needs up to 8 GB" if space.free < 10 * 2**30 else ""
     yield OK, "free space", f"{space.free / 2**30:,.0f} of {space.total / 2**30:,.0f} GiB{few}"
     try:
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".doctor-") as file:
-            yield OK, "write access", f"{folder}/" + ("" if outputs.is_dir() else f" ({outputs} will be made)")
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            kept_out = "BlockingIOError" in _python(LOCK, file.name).stderr
-            note = "work" if kept_out else "keep no second process out: never start the same run twice at once there"
-            yield (OK if kept_out else OPTIONAL), "file locks", note
+            skew = os.fstat(file.fileno()).st_mtime - time.time()
     except OSError as error:
-        yield MISSING, "write access or locks", f"{folder}/: {error}. Choose another place: compute.outputs=…"
+        yield MISSING, "write access", f"{folder}/: {error}. Choose another place: compute.outputs=…"
+        return
+    yield OK, "write access", f"{folder}/" + ("" if outputs.is_dir() else f" ({outputs} will be made)")
+    near = abs(skew) < STALE_S / 3
+    note = "a killed run of another machine shows so late, or a live one as killed: set the clocks"
+    yield (OK if near else OPTIONAL), "clock of its server", f"{skew:+.1f} s" + ("" if near else f"; {note}")

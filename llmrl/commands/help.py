@@ -56,6 +56,8 @@ Flags
   -m                sweep: commas and range(a,b) give several values to a key, every combination is a run.
                     With compute.stack=true runs that differ only in the seed are trained in one process, their
                     updates made as one: agent=td3|ddpg|sac|dqn, faster on a GPU
+  --from <dir> …    go on with the runs in these directories, or begin them from their config.json
+  hydra/launcher=slurm    hand the runs in to a cluster's queue and return (docs/clusters.md)
   --cfg job         print the composed configuration instead of running it
   --hydra-help      Hydra's own flags
 

@@ -1,9 +1,11 @@
-"""llmrl plan [<paper>/<name>] [--run] [-j N] [--study S] [--seeds 0-4] [--row R] [--column C] [--set key=value]
+"""llmrl plan [<paper>/<name>] [--run [-j N] | --submit Q] [--study S] [--seeds 0-4] [--row R] [--column C] [--set k=v]
 
-Every run of a table's grid: done, partial, running, failed or missing, and what the rest will cost in env_steps, hours
-and dollars, as far as runs on this machine tell. Runs are found in whatever study they were made. Without a name it
-lists the tables.
+Every run of a table's grid: done, partial, running, queued, failed or missing, and what the rest will cost in
+env_steps, hours and dollars, as far as runs on this machine tell. Runs are found in whatever study they were made.
+Without a name it lists the tables.
 
+  --submit slurm   hand what is missing in to a cluster's queue, and return (docs/clusters.md); keys of the launcher
+                   are set as --set hydra.launcher.time=2:00:00
   --run            make what is missing, one process per run; after ctrl-C the same command goes on. With
                    compute.device=cuda the seeds of a cell are one process where their updates can be made as one
                    (compute.stack; --set compute.stack=false: a process each, --set compute.stack=true: on a CPU too)
@@ -35,14 +37,21 @@ def main(args: list[str]) -> int:
     parser = arguments("plan")
     parser.add_argument("--run", action="store_true")
     parser.add_argument("-j", type=int, default=1)
+    parser.add_argument("--submit", metavar="LAUNCHER")
     parser.add_argument("--study")
     given = parser.parse_args(args)
+    launching = [text for text in given.set if text.startswith("hydra.")]
+    given.set = [text for text in given.set if text not in launching]
     try:
+        if given.run and given.submit:
+            raise ConfigError("--run makes the runs on this machine, --submit on a cluster: only one of them")
+        if launching and not given.submit:
+            raise ConfigError(f"--set {launching[0]}: goes with --submit")
         if given.j < 1:
             raise ConfigError(f"-j {given.j}: at least 1 process is needed")
         if given.name is None:
             return _list()
-        return _plan(given)
+        return _plan(given, launching)
     except ConfigError as error:
         print(f"llmrl plan: {error}", file=sys.stderr)
         return BAD_INPUT
@@ -57,7 +66,7 @@ def _list() -> int:
     return 0
 
 
-def _plan(given) -> int:
+def _plan(given, launching: Sequence[str]) -> int:
     from llmrl.report.plan.forecast import Forecast
     from llmrl.report.store.loading import load
     from llmrl.report.tables import grid
@@ -74,6 +83,11 @@ def _plan(given) -> int:
         print(f"\nShared by them:\n{stage_listing(stages)}")
     print()
     print(Forecast(runs, found, records).text())
+    if given.submit:
+        from llmrl.clusters.commands import submit
+
+        return submit(_works(stages, _todo(runs, found), found), [f"hydra/launcher={given.submit}", *launching],
+                      runs[0].outputs)  # fmt: skip
     if not given.run:
         return 0
     return _make(stages, given.j) or _run(runs, found, given.j)
@@ -122,18 +136,36 @@ def _make(stages: Sequence, parallel: int) -> int:
 
 
 def _run(runs: Sequence, found: dict, parallel: int) -> int:
-    from llmrl.report.tables import grid
-
-    todo = [run for run in runs
-            if grid.standing(found.get(run.key)) in (grid.MISSING, grid.PARTIAL, grid.FAILED_RUN)]  # fmt: skip
-    for run in runs:
-        if grid.standing(found.get(run.key)) == grid.DAMAGED:
-            print(f"Left alone, damaged: {found[run.key].damage[0]}. Remove it, or make it anew with rerun=true.",
-                  file=sys.stderr)  # fmt: skip
+    todo = _todo(runs, found)
     if not todo:
         print("\nNothing to run.")
         return 0
     return _carry_out(jobs_of(todo, found), parallel)
+
+
+def _todo(runs: Sequence, found: dict) -> list:
+    """Those that are not done. Damaged ones are named and left alone."""
+    from llmrl.report.tables import grid
+
+    for run in runs:
+        if grid.standing(found.get(run.key)) == grid.DAMAGED:
+            print(f"Left alone, damaged: {found[run.key].damage[0]}. Remove it, or make it anew with rerun=true.",
+                  file=sys.stderr)  # fmt: skip
+    kept = (grid.MISSING, grid.PARTIAL, grid.FAILED_RUN, grid.QUEUED_RUN)
+    return [run for run in runs if grid.standing(found.get(run.key)) in kept]
+
+
+def _works(stages: Sequence, runs: Sequence, found: dict) -> list:
+    """What is submitted of the runs, each in the study in which it was begun, behind what it builds on."""
+    from llmrl.clusters.submit import Work
+
+    works = [Work(stage.path, stage.node, stage.identity, stage.after, shared=True) for stage in stages]
+    for run in runs:
+        place = found[run.key].path if run.key in found else run.path
+        after = tuple(stage.path for stage in run.stages)
+        works.append(Work(place, dict(run.node) | {"seed": run.seed}, run.identity, after))
+    known = {work.path: work for work in works}  # an artifact may be a stage of another row
+    return list(known.values())
 
 
 def _carry_out(jobs: list, parallel: int) -> int:

@@ -1,16 +1,24 @@
-"""llmrl status [directory]
+"""llmrl status [directory] [--json] [--watch]
 
 A table of all runs below a directory (default: outputs/): status, latest greedy evaluation, calls of its LLM, failed
-attempts and answers, cost, and the time since it last wrote something. * marks studies that mix versions of the code.
+attempts and answers, cost, hours left at its own speed, and the time since it last wrote something. * marks studies
+that mix versions of the code.
+
+  --json     the same as a list of objects
+  --watch    again every ten seconds, until ctrl-C
+
+Of runs that were submitted to a cluster the queue is asked as well (docs/clusters.md): QUEUED, and what for; LOST: in
+no queue any more, and why; SPECIAL_EXIT: held until the same submission is made again.
 """
 
 import argparse
 import json
 import os
 import sys
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +31,7 @@ from llmrl.runs.processor import processor_name
 DAMAGED, NO_STATUS = "DAMAGED", "NO STATUS"
 MARKS_OF_A_RUN = {"status.json", "config.json", "identity.json"}
 TAIL = 1 << 16  # bytes
+WATCH_S = 10.0
 
 
 @dataclass
@@ -40,6 +49,7 @@ class Row:
     failures: int | None  # attempts that brought no answer, and answers that could not be used
     usd: float | str | None  # "unknown" where a call has no known price
     updated: str
+    left_s: float | None  # seconds to its end, at its own speed, while it runs
     code: tuple[str, ...]  # the versions that have worked on it
     processors: tuple[str, ...] = ()  # that it was made on
 
@@ -52,17 +62,35 @@ class Row:
 def main(args: list[str]) -> int:
     parser = argparse.ArgumentParser("llmrl status", add_help=False)
     parser.add_argument("directory", type=Path, nargs="?", default=Path("outputs"))
-    root = parser.parse_args(args).directory
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--watch", action="store_true")
+    given = parser.parse_args(args)
+    root = given.directory
     if not root.is_dir():
         print(f"llmrl status: there is no directory {root}. Runs are kept in outputs/, or where compute.outputs says.",
               file=sys.stderr)  # fmt: skip
         return 2
-    rows = [row_of(path) for path in run_directories(root)]
-    if not rows:
-        print(f"No run below {root}/ yet.")
-        return 0
-    print(table(rows))
-    return 0
+    while True:
+        rows = rows_below(root)
+        if given.watch and sys.stdout.isatty():
+            print("\033[H\033[2J", end="")
+        if given.json:
+            print(json.dumps([asdict(row) | {"path": str(row.path)} for row in rows], indent=2))
+        else:
+            print(table(rows) if rows else f"No run below {root}/ yet.", flush=True)
+        if not given.watch:
+            return 0
+        time.sleep(WATCH_S)
+
+
+def rows_below(root: Path) -> list["Row"]:
+    """A row for each run, with what the clusters' queues say of them."""
+    paths = list(run_directories(root))
+    submitted = [status for path in paths if (status := _status_of(path)[0]).get("job")]
+    if submitted:
+        from llmrl.clusters.standing import queues
+    asked = queues(submitted) if submitted else {}
+    return [row_of(path, asked) for path in paths]
 
 
 def run_directories(root: Path) -> Iterator[Path]:
@@ -74,27 +102,44 @@ def run_directories(root: Path) -> Iterator[Path]:
         below[:] = sorted(name for name in below if not name.startswith("."))
 
 
-def row_of(path: Path) -> Row:
-    """Reads what little of a run the table needs. A damaged file is named as such."""
-    status: dict[str, Any] = {}
+def _status_of(path: Path) -> tuple[dict[str, Any], str]:
+    """(status.json, what is wrong with it)"""
     try:
-        status = RunDirectory(path).status()
-        if status:
-            name, reason = str(status["status"]), str(status.get("reason") or status.get("waiting_for") or "")
-        elif (path / "status.json").exists():
-            name, reason = DAMAGED, "status.json cannot be read"
-        else:
-            name, reason = NO_STATUS, ""
+        if status := RunDirectory(path).status():
+            return status, ""
+        return {}, "status.json cannot be read" if (path / "status.json").exists() else ""
     except (OSError, KeyError, AttributeError) as error:
-        status, name, reason = {}, DAMAGED, f"status.json: {error}"
+        return {}, f"status.json: {error}"
+
+
+def row_of(path: Path, asked: dict[str, Any] | None = None) -> Row:
+    """Reads what little of a run the table needs. A damaged file is named as such. `asked`: the clusters' queues."""
+    status, problem = _status_of(path)
+    if status.get("job"):
+        from llmrl.clusters.standing import standing
+
+        name, reason = standing(status, asked or {})
+    elif status:
+        name, reason = str(status["status"]), str(status.get("reason") or status.get("waiting_for") or "")
+    else:
+        name, reason = (DAMAGED, problem) if problem else (NO_STATUS, "")
     last = last_greedy(path / "eval.jsonl")
     calls, failures, usd = _llm(path, finished=name == "DONE")
     unit = unit_of(status)
-    steps = [s for s in (status.get(unit), last.get(unit)) if isinstance(s, int)]
+    steps = max((s for s in (status.get(unit), last.get(unit)) if isinstance(s, int)), default=None)
+    target = status.get(f"target_{unit}")
+    left_s = _left_s(path, steps, target) if name == "RUNNING" else None
     return Row(
-        path, name, reason, unit, max(steps, default=None), status.get(f"target_{unit}"), last.get("return_mean"),
-        calls, failures, usd, str(status.get("updated", "")), *_made_with(path),
+        path, name, reason, unit, steps, target, last.get("return_mean"), calls, failures, usd,
+        str(status.get("updated", "")), left_s, *_made_with(path),
     )  # fmt: skip
+
+
+def _left_s(path: Path, steps: Any, target: Any) -> float | None:
+    from llmrl.report.store.files import steps_per_s
+
+    rate = steps_per_s(path / "timing.jsonl")
+    return (target - steps) / rate if rate and isinstance(steps, int) and isinstance(target, int) else None
 
 
 def last_greedy(file: Path) -> dict[str, Any]:
@@ -155,9 +200,9 @@ def table(rows: list[Row]) -> str:
     for row in rows:
         versions[row.names[0]].update(row.code)
     head = ("study", "method-agent", "env", "run", "status", "env_steps", "of", "return", "calls", "failed", "usd",
-            "age", "code")  # fmt: skip
+            "left", "age", "code")  # fmt: skip
     cells = [_cells(row, versions[row.names[0]]) for row in rows]
-    right = range(5, 12)
+    right = range(5, 13)
     counts = Counter(row.status for row in rows)
     lines = [columns([head, *cells], right=tuple(right), indent=""), ""]
     lines.append(f"{len(rows)} runs: " + ", ".join(f"{n} {name}" for name, n in sorted(counts.items())))
@@ -181,7 +226,8 @@ def _cells(row: Row, versions: Counter[str]) -> tuple[str, ...]:
     return (
         *row.names, row.status, _number(row.steps), _number(row.target_steps, row.unit),
         "" if row.last_return is None else f"{row.last_return:,.1f}", _number(row.calls),
-        _number(row.failures), _dollars(row.usd), age(row.updated), (row.code[-1] if row.code else "") + mixed,
+        _number(row.failures), _dollars(row.usd), _duration(row.left_s), age(row.updated),
+        (row.code[-1] if row.code else "") + mixed,
     )  # fmt: skip
 
 
@@ -201,7 +247,13 @@ def age(updated: str) -> str:
         seconds = (datetime.now(UTC) - datetime.strptime(updated, "%Y-%m-%dT%H:%M:%S%z")).total_seconds()
     except ValueError:
         return ""
+    return _duration(max(seconds, 0))
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds // length:.0f} {unit}"
-    return f"{max(seconds, 0):.0f} s"
+    return f"{seconds:.0f} s"

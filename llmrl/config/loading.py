@@ -4,6 +4,7 @@ file and the nearest valid name."""
 import dataclasses
 import json
 from collections.abc import Iterable
+from functools import cache
 from typing import Any, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -103,8 +104,13 @@ def checked_at(key: str, cls: type, values: dict, choices: dict[str, str]) -> An
 def checked(cls: type, values: dict) -> Any:
     """Checks `values` against the dataclass; through json, so that lists become tuples and nothing is shared. The
     config.json of an older run lacks the keys that came later: these have their `neutral` value."""
+    return _adapter(cls).validate_json(json.dumps(_with_later(cls, values)), strict=True)
+
+
+@cache
+def _adapter(cls: type) -> TypeAdapter:
     _forbid_unknown(cls)
-    return TypeAdapter(cls).validate_json(json.dumps(_with_later(cls, values)), strict=True)
+    return TypeAdapter(cls)
 
 
 def _with_later(cls: type, values: dict) -> dict:

@@ -10,7 +10,7 @@ from typing import Any
 from llmrl.checks import LARGEST, ConfigError, nearest
 
 GROUPS = ("method", "agent", "env", "wrapper", "llm", "eval", "log", "compute", "budget")
-KEYS = (*GROUPS, "seed", "study", "rerun")
+KEYS = (*GROUPS, "seed", "study", "rerun", "objective")
 SHEETS = "sheets"  # texts that an environment's yaml chooses from by interpolation; nothing else reads them
 NAME_BYTES = 200  # of a study, so that a run's directory has a name that file systems take
 
@@ -77,12 +77,14 @@ def _encodes(text: str) -> bool:
 
 
 def complaints(node: dict[str, Any]) -> Iterator[str]:
-    """What is wrong with seed, study and rerun."""
+    """What is wrong with seed, study, rerun and objective."""
     seed, rerun = node["seed"], node.get("rerun", False)
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         yield f"seed: must be a whole number from 0 on, not {reprlib.repr(seed)} (a sweep over seeds needs -m)"
     if not isinstance(rerun, bool):
         yield f"rerun: must be true or false, not {reprlib.repr(rerun)}"
+    if not isinstance(objective := node.get("objective", ""), str):
+        yield f"objective: must be the name of a score, such as last, not {reprlib.repr(objective)}"
     if why := _no_study(node["study"]):
         yield f"study: {why}, not {reprlib.repr(node['study'])}"
 

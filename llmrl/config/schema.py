@@ -73,6 +73,8 @@ class Log:
     progress: bool
     wandb: Literal["off", "online", "offline"]
     wandb_project: str
+    wandb_group: str | None = field(metadata={"neutral": None})
+    wandb_tags: tuple[str, ...] = field(metadata={"neutral": ()})
     tensorboard: bool = field(metadata={"neutral": False})
     llm: bool = field(metadata={"neutral": False})
 

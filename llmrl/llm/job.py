@@ -11,6 +11,7 @@ from typing import Any
 
 from llmrl.llm.client import LLM
 from llmrl.llm.transcript import ReplayMismatch, ReplayMissing
+from llmrl.runs.lease import TakenOver
 from llmrl.runs.stop import Paused
 
 APPLIED, DROPPED = "applied", "dropped"  # how a job ends; dropped: training was over before it
@@ -27,7 +28,7 @@ class Job:
         """
         self._llm, self._name, self._work = llm, (purpose, index), work
         self._value: Any = None
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
         self._done = threading.Event()
         self._known = self._recorded_end()
         if self._known is None:
@@ -69,7 +70,7 @@ class Job:
     def _run(self) -> None:
         try:
             self._value = self._work()
-        except Exception as error:  # noqa: BLE001 (raised again where training can be left: raise_failure)
+        except (Exception, TakenOver) as error:  # raised again where training can be left: raise_failure
             self._error = error
         finally:
             self._done.set()

@@ -45,7 +45,7 @@ class EnvProcess(gym.Env):
     def __init__(self, process: BaseProcess, pipe: Connection) -> None:
         self._process, self._pipe = process, pipe
 
-    def reset(self, **how: Any) -> tuple[Any, dict]:  # type: ignore[override]  # seed and options, as they come
+    def reset(self, **how: Any) -> tuple[Any, dict]:
         return self.ask("reset", **how)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict]:

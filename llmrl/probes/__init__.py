@@ -7,9 +7,7 @@ result.json   the numbers
 """
 
 import csv
-import fcntl
 import io
-import os
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from importlib.util import find_spec
@@ -27,6 +25,7 @@ from llmrl.llm.client import LLM
 from llmrl.llm.transcript import Transcript
 from llmrl.probes import asking
 from llmrl.runs.files import read_json, read_jsonl, write_json, write_text, writing
+from llmrl.runs.lease import Held, Lease
 from llmrl.runs.log import JsonLines
 from llmrl.runs.stop import Stop
 
@@ -64,12 +63,11 @@ class Probe:
     def __enter__(self) -> "Probe":
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._lock)
-            raise Alive(f"another process asks this already, in {self.path}/. Wait for it, or stop it.") from None
+            self._lease = Lease(self.path)
+            try:
+                self._lease.acquire()
+            except Held as held:
+                raise Alive(f"{held} asks this already, in {self.path}/. Wait for it, or stop it.") from None
         write_json(self.path / "probe.json", self._who)
         for row in read_jsonl(self.path / "timing.jsonl") if (self.path / "timing.jsonl").exists() else ():
             self.seconds[row["purpose"], row["index"]] = row["seconds"]
@@ -80,7 +78,7 @@ class Probe:
     def __exit__(self, *exc: object) -> None:
         self.llm.close()
         self._timing.close()
-        os.close(self._lock)
+        self._lease.release()
 
     def ask(self, n: int, tell: asking.Tell) -> None:
         """Asks every question n times, as far as that was not done before. Raises what LLM.ask raises."""

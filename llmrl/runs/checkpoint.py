@@ -20,7 +20,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from llmrl.contracts.replay import Ring
-from llmrl.runs.files import fsync_directory, read_json, write_json, writing
+from llmrl.runs import lease
+from llmrl.runs.files import fsync_directory, read_json, temporary, write_json, writing
 
 KEPT = 2
 
@@ -63,8 +64,7 @@ class Checkpoints:
         named = self._named()
         known = read_json(named[0] / "manifest.json")["chunks"] if named else {}
         number = int(named[0].name) + 1 if named else 0
-        tmp = self.directory / f".{number}.tmp"
-        shutil.rmtree(tmp, ignore_errors=True)  # of a process that was killed while it wrote this one
+        tmp = temporary(self.directory / str(number))
         try:
             tmp.mkdir()
             chunks = {n: self._write_chunks(n, ring, known.get(n, [])) for n, ring in buffer.rings().items()}
@@ -76,6 +76,7 @@ class Checkpoints:
                 os.fsync(file.fileno())
             manifest = {"state": _hash(tmp / "state.pt"), "chunks": chunks, "offsets": offsets}
             write_json(tmp / "manifest.json", manifest)
+            lease.check(self.directory)  # gigabytes may have been written since
             os.rename(tmp, self.directory / str(number))
             fsync_directory(self.directory)
         except BaseException:
@@ -127,10 +128,12 @@ class Checkpoints:
         start = max(chunks[-1]["stop"] if chunks else 0, oldest)
         if start < ring.total:
             path = self.chunks / f"{name}-{start}-{ring.total}.npz"
-            with open(path, "wb") as file:
+            tmp = temporary(path)
+            with open(tmp, "wb") as file:
                 np.savez(file, **ring.rows(start, ring.total))  # type: ignore[arg-type]  # no ring has a column allow_pickle
                 file.flush()
                 os.fsync(file.fileno())
+            os.replace(tmp, path)
             chunks.append({"file": path.name, "start": start, "stop": ring.total, "sha256": _hash(path)})
         return chunks
 
@@ -145,7 +148,7 @@ class Checkpoints:
     def _prune(self) -> None:
         for directory in self._named()[KEPT:]:
             shutil.rmtree(directory, ignore_errors=True)
-        for leftover in self.directory.glob(".*.tmp"):
+        for leftover in self.directory.glob(".*.tmp"):  # of processes that were killed
             shutil.rmtree(leftover, ignore_errors=True)
         used = set()
         for directory in self._named():

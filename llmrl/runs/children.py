@@ -6,10 +6,12 @@ child's: politely where the parent is asked to stop, by the kernel's signal wher
 
 import dataclasses
 import os
+import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,7 +22,8 @@ from llmrl.runs.identity import DONE, FAILED, PAUSED, RunDirectory
 from llmrl.runs.stop import Stop, Stopped
 
 PARENT = "LLMRL_PARENT_PID"
-LOOK_EVERY_S = 0.1
+CANDIDATES = "candidates"  # the folder of a search's trainings, each a run that any node may carry out
+FIRST_LOOK_S, LAST_LOOK_S = 0.2, 10.0  # between looks at runs of other processes; each time half as long again
 OK, FAILURE, BAD_INPUT, TRY_LATER = 0, 1, 2, 75  # exit codes of `llmrl run`; 128 + n: stopped by signal n
 CODES = {DONE: OK, FAILED: FAILURE, PAUSED: TRY_LATER}  # where only the status is known
 
@@ -29,6 +32,8 @@ class Job(Protocol):
     """A run that was handed in. A cluster's executor (submitit) has jobs with the same verbs."""
 
     def done(self) -> bool: ...
+
+    def tell(self, stop: Stop) -> None: ...  # calls stop.wake() at its end
 
     def cancel(self) -> None: ...  # politely: it writes a checkpoint
 
@@ -71,6 +76,13 @@ class LocalJob:
 
     def done(self) -> bool:
         return self._process.poll() is not None
+
+    def tell(self, stop: Stop) -> None:
+        def wait() -> None:
+            self._process.wait()
+            stop.wake()
+
+        threading.Thread(target=wait, daemon=True, name="child").start()
 
     def cancel(self) -> None:
         if not self.done():
@@ -121,27 +133,35 @@ def run_all(directories: Sequence[Path], parallel: int, stop: Stop, executor: Ex
     """Runs all children that have not ended yet, `parallel` at a time, and tells how each ended.
 
     Where a child is alive already (an orphan that is about to end, or another process that wants the same), it is
-    waited for. Raises Stopped on a signal, after the children wrote their checkpoints.
+    waited for; of a search's candidates one is trained meanwhile, if nobody else does. Raises Stopped on a signal,
+    after the children wrote their checkpoints.
     """
     executor = executor or LocalExecutor()
     waiting = list(dict.fromkeys(directories))
     running: dict[Path, Job] = {}
     codes: dict[Path, int | None] = {}
+    look_s = FIRST_LOOK_S
     try:
         while waiting or running:
-            for directory in waiting[: parallel - len(running)]:
-                waiting.remove(directory)
+            for directory in list(waiting):
                 if _finished(directory):
-                    continue
-                if RunDirectory(directory).alive():
-                    waiting.append(directory)
-                    continue
-                running[directory] = executor.submit(directory)
+                    waiting.remove(directory)
+                elif len(running) < parallel:
+                    if RunDirectory(directory).alive():
+                        mine = claimable(directory)
+                    else:
+                        mine = directory
+                        waiting.remove(directory)
+                    if mine is not None:
+                        running[mine] = executor.submit(mine)
+                        running[mine].tell(stop)
             if waiting or running:
-                stop.wait(LOOK_EVERY_S)
+                stop.wait(look_s)
+                look_s = min(1.5 * look_s, LAST_LOOK_S)
             for directory in [d for d, job in running.items() if job.done()]:
                 codes[directory] = running.pop(directory).wait()
-                if outcome_of(directory) is None and RunDirectory(directory).alive():
+                look_s = FIRST_LOOK_S
+                if directory in directories and outcome_of(directory) is None and RunDirectory(directory).alive():
                     waiting.append(directory)  # somebody else was quicker
     except (Stopped, KeyboardInterrupt):
         for job in running.values():
@@ -150,6 +170,20 @@ def run_all(directories: Sequence[Path], parallel: int, stop: Stop, executor: Ex
             job.wait()
         raise
     return [_ended(directory, codes.get(directory)) for directory in directories]
+
+
+def claimable(search: Path) -> Path | None:
+    """A candidate of a search that waits to be trained; any of them, so that several nodes rarely choose the same."""
+    waiting = [file.parent for file in search.glob(f"{CANDIDATES}/*/config.json")
+               if outcome_of(file.parent) is None and not RunDirectory(file.parent).alive()]  # fmt: skip
+    return secrets.choice(waiting) if waiting else None
+
+
+def worst(directories: Iterable[Path]) -> int:
+    """The exit code of all of these runs together, by what their directories say: 0 all done, 1 one has failed, else
+    75."""
+    statuses = {RunDirectory(directory).status().get("status") for directory in directories}
+    return FAILURE if FAILED in statuses else OK if statuses <= {DONE} else TRY_LATER
 
 
 def _finished(directory: Path) -> bool:

@@ -2,10 +2,13 @@
 
 import json
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from llmrl.runs import lease
 
 
 class DiskError(OSError):
@@ -15,7 +18,9 @@ class DiskError(OSError):
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Makes whatever the system refuses meanwhile a DiskError of `path`."""
+    """Makes whatever the system refuses meanwhile a DiskError of `path`. Raises TakenOver where `path` belongs to a run
+    that another process has taken over."""
+    lease.check(path)
     try:
         yield
     except DiskError:
@@ -32,9 +37,15 @@ def fsync_directory(path: Path) -> None:
         os.close(fd)
 
 
+def temporary(path: Path) -> Path:
+    """A name beside `path` that nobody else has, on whatever machine. What a killed process left under such a name is
+    removed by the run's next start."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Replaces `path` whole or not at all."""
-    tmp = path.with_name(f".{path.name}.tmp")
+    tmp = temporary(path)
     with writing(path):
         try:
             with open(tmp, "wb") as file:

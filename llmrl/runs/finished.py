@@ -1,11 +1,14 @@
 """A run that is finished: found again by the command that made it, shown, and set aside for another one."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from llmrl.conf_files import folder_of
 from llmrl.runs.files import read_json
 from llmrl.runs.identity import DONE, RunDirectory, code_name, code_state
+
+NO_RESULT = ("log", "compute", "rerun", "objective")  # keys of a node that change none
 
 
 def finished_before(node: dict[str, Any], outputs: Path) -> RunDirectory | None:
@@ -31,7 +34,7 @@ def same_run(a: dict[str, Any], b: dict[str, Any]) -> bool:
     """Whether two nodes can only differ in what changes no result."""
 
     def relevant(node: dict[str, Any]) -> dict[str, Any]:
-        return {k: v for k, v in node.items() if k not in ("log", "compute")} | {"device": node["compute"]["device"]}
+        return {k: v for k, v in node.items() if k not in NO_RESULT} | {"device": node["compute"]["device"]}
 
     return relevant(a) == relevant(b)
 
@@ -39,10 +42,16 @@ def same_run(a: dict[str, Any], b: dict[str, Any]) -> bool:
 def tell_finished(directory: RunDirectory) -> None:
     """Shows its result, and whether other code made it."""
     made_by = read_json(directory / "versions.json")["starts"][-1]["code"]
-    now = code_state()
+    now = _code_now()
     show_result(directory, "Done before, nothing to do")
     if code_name(made_by) != code_name(now):
         print(f"It was made by other code ({code_name(made_by)}; this is {code_name(now)}): rerun=true makes it anew.")
+
+
+@cache
+def _code_now() -> dict[str, Any]:
+    """This process's code, asked of git once: a sweep over a thousand finished runs would ask a thousand times."""
+    return code_state()
 
 
 def show_result(directory: RunDirectory, title: str) -> None:

@@ -1,6 +1,5 @@
 """A run's directory: who owns it (lock), how it stands (status), what made it (config, versions, code)."""
 
-import fcntl
 import os
 import platform
 import socket
@@ -12,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from llmrl.runs.files import read_json, write_json, write_text, writing
+from llmrl.runs.lease import Held, Lease, owner_of
 
 RUNNING, DONE, FAILED, INTERRUPTED, PAUSED = "RUNNING", "DONE", "FAILED", "INTERRUPTED", "PAUSED"
+QUEUED = "QUEUED"  # handed in to a cluster's queue, and not begun
 WAITING = "WAITING"  # for another run, which makes what this one builds on
 PACKAGES = ["torch", "numpy", "gymnasium", "mujoco", "ale-py", "hydra-core", "omegaconf", "litellm", "wandb"]
 PACKAGES += ["opencv-python-headless"]
 
+CODE_FILE = "code.json"  # beside llmrl/ in a copy of the code (clusters/snapshot.py): what the original said of itself
 RAN = ("llmrl", "conf")  # what a run is made with; other files of a checkout are nobody's business (a .env, data)
 
 
@@ -34,26 +36,23 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock: int | None = None
+        self._lease: Lease | None = None
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
 
     def acquire(self, identity: dict) -> None:
-        """Takes the lock (flock: it dies with its process). Raises RunAlive or IdentityClash."""
+        """Makes it this process's. Raises RunAlive or IdentityClash."""
+        lease = Lease(self.path)
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            fd = os.open(self / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
-        for patience_s in (0.02, 0.1, 0.5, None):  # whoever looks whether we are alive holds the lock for a moment
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if patience_s is None:
-                    os.close(fd)
-                    raise RunAlive(self._alive_elsewhere()) from error
-            time.sleep(patience_s)
-        self._lock = fd
+                lease.acquire()
+            except Held as held:
+                raise RunAlive(self._alive_elsewhere(held.owner)) from None
+        self._lease = lease
+        for leftover in self.path.glob(".*.tmp"):  # of processes that were killed
+            leftover.unlink(missing_ok=True)
         known = self / "identity.json"
         if not known.exists():
             write_json(known, identity)
@@ -69,38 +68,33 @@ class RunDirectory:
                 )
             raise IdentityClash(f"{known} is damaged, or of another run than the one asked for; use another `study=`")
 
-    def _alive_elsewhere(self) -> str:
-        owner = self.status()
+    def _alive_elsewhere(self, owner: dict[str, Any]) -> str:
+        job = f" (Slurm job {owner['slurm']})" if owner.get("slurm") else ""
         return (
-            f"{self.path} is running elsewhere: pid {owner.get('pid', '?')} on {owner.get('host', '?')}, "
-            f"at {owner.get('env_steps', 0):,} env_steps. Wait for it, or stop it with SIGTERM: it checkpoints."
+            f"{self.path} is running elsewhere: pid {owner.get('pid', '?')} on {owner.get('host', '?')}{job}, "
+            f"at {self.status().get('env_steps', 0):,} env_steps. Wait for it, or stop it with SIGTERM: it checkpoints."
         )
 
-    def release(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+    def release(self, moved_to: Path | None = None) -> None:
+        """Gives it up; `moved_to`: where the directory is now, if not where it was."""
+        if self._lease is not None:
+            self._lease.directory = moved_to or self.path
+            self._lease.release()
+            self._lease = None
+
+    def owner(self) -> dict[str, Any] | None:
+        """Which process owns it (host, pid, slurm); None where none does. The truth about RUNNING."""
+        return owner_of(self.path)
 
     def alive(self) -> bool:
-        """Whether some process holds the lock, on whatever node: the truth about RUNNING."""
-        try:
-            fd = os.open(self / "lock", os.O_RDONLY | os.O_CLOEXEC)  # it may be a colleague's run
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return False
-        except OSError:
-            return True
-        finally:
-            os.close(fd)
+        return self.owner() is not None
 
     def status(self) -> dict[str, Any]:
         """status.json, with `status` corrected: a RUNNING or WAITING whose process is gone is INTERRUPTED (killed)."""
         status = _read_or_none(self / "status.json")
         if status is None or not isinstance(status.get("status"), str):
             return {}
-        if status["status"] in (RUNNING, WAITING) and self._lock is None and not self.alive():
+        if status["status"] in (RUNNING, WAITING) and self._lease is None and not self.alive():
             status |= {"status": INTERRUPTED, "reason": "killed"}
         return status
 
@@ -191,6 +185,8 @@ def code_state() -> dict[str, Any]:
 
     root = Path(llmrl.__file__).resolve().parents[1]
     state: dict[str, Any] = {"version": llmrl.__version__}
+    if (copied := _read_or_none(root / CODE_FILE)) is not None:
+        return copied
     if not (root / ".git").exists():
         return state
 

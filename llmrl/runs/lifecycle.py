@@ -19,6 +19,8 @@ from llmrl.checks import ConfigError
 from llmrl.config import Config, check_own, from_node, identity, method_of, run_path, shared
 from llmrl.contracts.explorer import Clock
 from llmrl.contracts.method import Method
+from llmrl.objective import LAST, check_objective
+from llmrl.runs import lease
 from llmrl.runs.children import BAD_INPUT, FAILURE, OK, TRY_LATER, ChildEnded, node_of
 from llmrl.runs.files import DiskError, read_json, remove_empty, topmost_missing, write_json, write_text
 from llmrl.runs.finished import finished_before, set_aside
@@ -34,6 +36,7 @@ from llmrl.runs.identity import (
     RunDirectory,
     run_with_other_weights,
 )
+from llmrl.runs.lease import TakenOver
 from llmrl.runs.log import RunLog, check_tensorboard, mirrors_of
 from llmrl.runs.processor import processor
 from llmrl.runs.stop import Paused, Stop, Stopped
@@ -94,8 +97,13 @@ def carry_out(
     life = _Life(node, tuple(overrides), place, stop or Stop(), tell, together, progress)
     try:
         return life.live()
-    except (Exception, Stopped) as error:
-        return life.ended_by(error)
+    except (Exception, Stopped, TakenOver) as error:
+        try:
+            if life.locked:
+                lease.check(life.directory.path)  # a file that its next owner has removed is no failure
+            return life.ended_by(error)
+        except TakenOver as lost:
+            return life.ended_by(lost)
     finally:
         life.close()
 
@@ -139,6 +147,7 @@ class _Life:
         self.above: Path | None = None  # the topmost directory that was made for it
         self.before: dict[str, Any] = {}  # its status
         self.log: RunLog | None = None
+        self.report: StatusReport | None = None
 
     def live(self) -> RunResult:
         if (finished := self._find()) is not None:
@@ -165,6 +174,7 @@ class _Life:
             from_node(self.node, self.overrides)  # says all that is wrong at once
             raise
         rerun = self.node.pop("rerun", False)
+        check_objective(self.node.pop("objective", LAST))
         if not rerun and not self.place and (finished := finished_before(self.node, outputs)):
             return finished
         self.config = shared(from_node(self.node, self.overrides))
@@ -176,8 +186,9 @@ class _Life:
         self.named = True
         directory.acquire(who)
         if rerun and directory.status().get("status") == DONE:
-            self.tell(f"The earlier run is kept in {set_aside(directory.path, outputs)}")
-            directory.release()  # the lock went with the old directory
+            aside = set_aside(directory.path, outputs)
+            self.tell(f"The earlier run is kept in {aside}")
+            directory.release(moved_to=aside)
             self.fresh = True
             directory.acquire(who)
         self.locked, self.before = True, directory.status()
@@ -199,10 +210,11 @@ class _Life:
             self.tell(f"agent.learning_starts={starts:,} and only {steps:,} env_steps: no update is made")
         with self.stop.installed():
             self._note_start()
-            self.log = RunLog(directory.path, *mirrors_of(config.log, directory.path, self.node, self.tell))
+            self.log = RunLog(directory.path, *mirrors_of(config.log, directory.path, self.tell))
             display, enabled = self.progress or TrainingProgress, config.log.progress
             with display(config.budget.length, config.budget.unit, enabled=enabled) as progress:
                 report, live = StatusReport(directory, progress), Live(progress.say)
+                self.report = report
                 live.follow(directory / "llm.jsonl", own=True)
 
                 def set_status(status: str, **facts: Any) -> None:
@@ -245,17 +257,18 @@ class _Life:
 
     # --- other ends than DONE -----------------------------------------------------------------------------------------
 
-    def ended_by(self, error: Exception | Stopped) -> RunResult:
+    def ended_by(self, error: BaseException) -> RunResult:
         """Writes down and tells how the run ended. Raises what is no end of a run."""
         match error:
             case ConfigError():
                 return self._refused(error)
-            case RunAlive():
+            case RunAlive() | TakenOver():
                 return self._ended(RUNNING, TRY_LATER, str(error))
             case IdentityClash():
                 return self._ended(REFUSED, TRY_LATER, str(error))
             case Stopped():
-                self.directory.set_status(INTERRUPTED, reason=str(error))
+                counts = self.report.counts if self.report else {}
+                self.directory.set_status(INTERRUPTED, reason=str(error), **counts)
                 text = f"Stopped by {error}; the checkpoint is in {self.path}. The same command goes on."
                 self.tell(End(f"\n{text}"))
                 self.stop.chain()
@@ -297,7 +310,7 @@ class _Life:
         self.directory.set_status(status, reason=str(error))
         return self._ended(status, BAD_INPUT, str(error))
 
-    def _failed(self, error: Exception) -> RunResult:
+    def _failed(self, error: BaseException) -> RunResult:
         """Writes error.txt and FAILED, as far as the disk allows, and says it in one line."""
         directory, where = self.directory, ""
         text, advice = f"{type(error).__name__}: {error}", "The same command tries again."
@@ -324,11 +337,13 @@ class StatusReport:
 
     def __init__(self, directory: RunDirectory, progress: Any) -> None:
         self._directory, self._progress, self._at = directory, progress, 0.0
+        self.counts: dict[str, int] = {}  # where training stands
 
     def __call__(self, clock: Clock, facts: dict) -> None:
+        self.counts = {"env_steps": clock.env_steps, "updates": clock.updates}
         if time.monotonic() - self._at > self.EVERY_S:
             self._at = time.monotonic()
-            self._directory.set_status(RUNNING, env_steps=clock.env_steps, updates=clock.updates)
+            self._directory.set_status(RUNNING, **self.counts)
         self._progress(clock, facts)
 
     def waiting(self, text: str, failed: bool) -> None:

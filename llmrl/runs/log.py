@@ -1,4 +1,5 @@
-"""Logs of a run: jsonl is the truth; wandb and TensorBoard are mirrors that read it, so that nothing is lost with them.
+"""Logs of a run: jsonl is the truth; wandb (wandb_mirror.py) and TensorBoard are mirrors that read it, so that nothing
+is lost with them.
 
 metrics.jsonl   training: one row per episode, one per `log.every` env_steps
 eval.jsonl      one row per evaluation, every episode's return and length
@@ -12,12 +13,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from llmrl.checks import ConfigError
 from llmrl.runs.files import write_text, writing
+from llmrl.runs.lease import TakenOver
+from llmrl.runs.wandb_mirror import WandbProcess
 
 CUT = ("metrics", "eval")  # cut back to the checkpoint on resume
+BUFFER = 1 << 13  # bytes
 
 
 class JsonLines:
@@ -25,8 +29,9 @@ class JsonLines:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._rows = bytearray()  # not in the file yet: a buffer of Python's would write without asking whose it is
         with writing(path):
-            self._file = open(path, "a+b")  # noqa: SIM115 (lives as long as the run)
+            self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 (lives as long as the run)
         self._drop_torn_line()
 
     def _drop_torn_line(self) -> None:
@@ -35,29 +40,33 @@ class JsonLines:
         self.cut(self._file.read().rfind(b"\n") + 1)
 
     def write(self, row: dict[str, Any]) -> None:
-        line = json.dumps(row, allow_nan=False).encode() + b"\n"
-        with writing(self._path):
-            self._file.write(line)
+        self._rows += json.dumps(row, allow_nan=False).encode() + b"\n"
+        if len(self._rows) > BUFFER:
+            self.flush()
 
     def flush(self) -> None:
         with writing(self._path):
-            self._file.flush()
+            while self._rows:
+                del self._rows[: self._file.write(self._rows)]
 
     def offset(self) -> int:
         """Bytes that are safely on disk, for the checkpoint's manifest."""
+        self.flush()
         with writing(self._path):
-            self._file.flush()
             os.fsync(self._file.fileno())
             return self._file.tell()
 
     def cut(self, offset: int) -> None:
+        self.flush()
         with writing(self._path):
-            self._file.flush()
             self._file.truncate(offset)
             self._file.seek(offset)
 
     def close(self) -> None:
-        """Closes the file; what a full disk does not take is lost, and done again by a resume."""
+        """Closes the file; what a full disk does not take is lost, and done again by a resume. What another process has
+        taken over is left alone."""
+        with suppress(OSError, TakenOver):
+            self.flush()
         with suppress(OSError):
             self._file.close()
 
@@ -65,7 +74,7 @@ class JsonLines:
 class RunLog:
     """The three files of a run and their mirrors."""
 
-    def __init__(self, directory: Path, *mirrors: "Mirror") -> None:
+    def __init__(self, directory: Path, *mirrors: "Mirror | WandbProcess") -> None:
         self._files = {name: JsonLines(directory / f"{name}.jsonl") for name in (*CUT, "timing")}
         self._mirrors = list(mirrors)
 
@@ -145,7 +154,8 @@ class Mirror(ABC):
     def _send(self, env_steps: int, numbers: dict[str, float]) -> None:
         """Hands one row's numbers on."""
 
-    def _flush(self) -> None:  # noqa: B027 (wandb has nothing to flush)
+    @abstractmethod
+    def _flush(self) -> None:
         """Makes sure that what was sent is kept; only then is it counted as sent."""
 
     @abstractmethod
@@ -158,41 +168,6 @@ def _numbers(prefix: str, row: dict[str, Any]) -> tuple[int, dict[str, float]]:
     label = row.get("policy", row.get("kind", ""))
     numbers = {k: v for k, v in row.items() if isinstance(v, int | float) and k != "env_steps"}
     return row["env_steps"], {f"{prefix}/{label}/{k}": v for k, v in numbers.items()}
-
-
-class WandbMirror(Mirror):
-    """Weights & Biases.
-
-    `env_steps` is a metric, not wandb's step: a resumed offline run starts its steps at 0 again and drops lower ones.
-    """
-
-    name = "wandb"
-
-    def __init__(self, directory: Path, *, mode: Literal["online", "offline"], project: str, config: dict) -> None:
-        from hashlib import sha256
-
-        import wandb
-
-        super().__init__(directory)
-        name = "/".join(directory.parts[-4:])
-        self._run = wandb.init(
-            project=project,
-            mode=mode,
-            dir=str(directory),
-            id=sha256(str(directory.resolve()).encode()).hexdigest()[:16],  # the run's own id repeats across studies
-            name=name,
-            resume="allow",
-            config=config,
-            settings=wandb.Settings(silent=True, disable_git=True, console="off"),
-        )
-        for prefix in ("train/*", "eval/*"):
-            self._run.define_metric(prefix, step_metric="env_steps")
-
-    def _send(self, env_steps: int, numbers: dict[str, float]) -> None:
-        self._run.log({"env_steps": env_steps} | numbers)
-
-    def close(self) -> None:
-        self._run.finish()
 
 
 class TensorBoardMirror(Mirror):
@@ -217,11 +192,11 @@ class TensorBoardMirror(Mirror):
         self._writer.close()
 
 
-def mirrors_of(config: Any, directory: Path, node: dict, tell: Callable[[str], None]) -> list[Mirror]:
+def mirrors_of(config: Any, directory: Path, tell: Callable[[str], None]) -> list["Mirror | WandbProcess"]:
     """The mirrors that conf/log asks for. One that cannot start is a warning: the jsonl files are the truth."""
-    asked: dict[str, Callable[[], Mirror]] = {}
+    asked: dict[str, Callable[[], Mirror | WandbProcess]] = {}
     if config.wandb != "off":
-        asked["wandb"] = lambda: WandbMirror(directory, mode=config.wandb, project=config.wandb_project, config=node)
+        asked["wandb"] = lambda: WandbProcess(directory, config.wandb)
     if config.tensorboard:
         asked["tensorboard"] = lambda: TensorBoardMirror(directory)
     mirrors = []

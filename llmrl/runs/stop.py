@@ -28,7 +28,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.signum: int | None = None
-        self._asked = threading.Event()
+        self._wake = threading.Event()
         self._regions = 0
         self.followers: list[Stop] = []  # runs in other threads, which are asked as well
         self._previous: dict[int, Any] = {}  # what signal.signal returned
@@ -61,7 +61,7 @@ class Stop:
     def ask(self, signum: int = signal.SIGTERM) -> None:
         """Asks the run to stop as the signal would, from any thread, at the next point where its state is whole."""
         self.signum = signum
-        self._asked.set()
+        self.wake()
         for follower in self.followers:
             follower.ask(signum)
 
@@ -81,9 +81,15 @@ class Stop:
             self._regions -= 1
 
     def wait(self, seconds: float) -> None:
+        """Waits, at the most until `wake` is called."""
         with self.interruptible():
-            self._asked.wait(seconds)
+            self._wake.wait(seconds)
+            self._wake.clear()
             self.poll()
+
+    def wake(self) -> None:
+        """Ends a `wait` that is under way, or the next one, from any thread."""
+        self._wake.set()
 
     def chain(self) -> None:
         """Hands the signal on to the handler that was there before ours (submitit requeues the job in its own)."""

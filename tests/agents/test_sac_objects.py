@@ -178,7 +178,7 @@ def test_the_critics_see_the_crop_of_the_object_that_the_action_names_and_of_the
         named = agent.named(action)
         assert named.tolist() == [[5]]
         index = torch.cat([named, seen.goal], dim=1)
-        x = agent.for_critic(seen, named, agent.features(seen, index))
+        x = agent.for_critic(seen, named, agent.encoded(seen, index))
         return agent.critic(x, agent.behind(action))
 
     before = value(obs)

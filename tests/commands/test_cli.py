@@ -1,10 +1,10 @@
 """The commands around `llmrl run`: help, list, check, status, doctor. test_cli_eval.py has eval."""
 
-import fcntl
 import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +14,7 @@ import pytest
 import torch
 from command_line import in_process  # noqa: F401 (the fixture llmrl)
 from conftest import CART_POLE, Done
+from leases import held
 
 from llmrl import cli
 from llmrl.commands import doctor, status
@@ -202,7 +203,6 @@ def a_run(root: Path, name: str, told: dict | str | None, *, commit: str = "aaaa
     path = root / "outputs" / study / "vanilla-td3" / "mujoco-hopper" / name
     path.mkdir(parents=True)
     (path / "identity.json").write_text("{}")
-    (path / "lock").touch()
     (path / "versions.json").write_text(json.dumps({"starts": [{"code": {"commit": commit, "version": "0.1"}}]}))
     if told is not None:
         (path / "status.json").write_text(told if isinstance(told, str) else json.dumps(told))
@@ -221,8 +221,7 @@ def test_status_shows_every_run_as_it_stands(llmrl: Callable[..., Done], tmp_pat
     call = {"kind": "call", "purpose": "p", "messages": [], "prompt_tokens": 1, "completion_tokens": 1}
     lines = [json.dumps(call | {"index": str(i), "usd": 0.5}) + "\n" for i in range(3)]
     (killed / "llm.jsonl").write_text("".join(lines))
-    with open(alive / "lock") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with held(alive):
         done = llmrl("status")
     assert done.code == 0, done.err
     rows = {line.split()[3]: line.split() for line in done.out.splitlines()[1:7]}
@@ -272,10 +271,10 @@ def test_doctor_tells_what_is_here_and_shows_no_key(
     monkeypatch.setattr(doctor, "packages", lambda: iter([(doctor.OK, "torch", "here")]))
     done = llmrl("doctor")
     assert done.code == 0, done.out
-    for word in ("torch", "CPU cores", "Atari ROMs", "MUJOCO_GL=egl", "wandb", "free space", "file locks"):
+    for word in ("torch", "CPU cores", "Atari ROMs", "MUJOCO_GL=egl", "wandb", "free space"):
         assert word in done.out
     assert "OPENAI_API_KEY             set" in done.out and "secret" not in done.out
-    assert "file locks                 work" in done.out
+    assert "clock of its server        +0.0 s" in done.out or "clock of its server        -0.0 s" in done.out
 
 
 def test_doctor_fails_where_something_required_is_missing(
@@ -306,10 +305,11 @@ def test_doctor_says_what_to_install_where_nothing_draws(monkeypatch: pytest.Mon
     assert "apt-get install libegl1" in advice[2]
 
 
-def test_doctor_says_where_locks_do_not_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "LOCK", "pass")  # the second process gets in
-    found = {what: (mark, told) for mark, what, told in doctor.files(tmp_path / "outputs")}
-    assert found["file locks"][0] == doctor.OPTIONAL and "never start the same run twice" in found["file locks"][1]
+def test_doctor_says_where_clocks_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time()
+    monkeypatch.setattr(doctor.time, "time", lambda: now + 3600)
+    found = {what: (mark, text) for mark, what, text in doctor.files(tmp_path / "outputs")}
+    assert found["clock of its server"][0] == doctor.OPTIONAL and "set the clocks" in found["clock of its server"][1]
     assert "will be made" in found["write access"][1] and not list(tmp_path.iterdir())
 
 

@@ -174,6 +174,15 @@ def test_commands_compose(page):
                 assert str(error) == below  # it shows what is said of a mistake
 
 
+def test_the_commands_for_clusters_are_run_by_a_test_or_say_what_they_need():
+    parts = text(ROOT / "docs" / "clusters.md").split("\n\n")
+    shown = [i for i, part in enumerate(parts) if part.startswith("    ")]
+    assert len(shown) >= 3
+    for i in shown:
+        around = parts[i - 1] + parts[i + 1]
+        assert "(Run by `tests/" in around or "not run by a test" in around, parts[i]
+
+
 def test_the_citation_has_the_papers_of_the_docs():
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["references"]
     pages = [" ".join(text(page).split()) for page in sorted((ROOT / "docs" / "papers").glob("*.md"))]

@@ -35,8 +35,13 @@ ALLOWED = {
     "runs": {"contracts", "explore", "papers", "replay", *LEAVES},
     "runs/artifacts": {"checks", "config"},
     "runs/kept_wrapper": {"config"},
-    "runs/lifecycle": {"build", "checks", "config", "context", "contracts", "llm", "report"},
+    "runs/lifecycle": {"build", "checks", "config", "context", "contracts", "llm", "objective", "report"},
     "runs/stacked": {"build", "checks", "config", "context", "loops"},  # the runs of a stack meet in their updates
+    "runs/wandb_mirror": {"llm"},  # it counts the calls
+    "objective": {"checks", "report"},
+    "tuning": {"checks", "conf_files", "config", "hydra_compose", "objective", "runs"},
+    "clusters": {"checks", "conf_files", "config", "hydra_compose", "llm", "runs"},
+    "clusters/task": set(),  # it runs where nothing else is imported yet
     "report": {"config", "contracts", "llm", "papers", "runs", *LEAVES},
     "config": {"contracts", "agents", "envs", "hydra_session", "llm", "methods", *LEAVES},
     "probes": {"build", "config", "contracts", "llm", "methods", "runs", *LEAVES},  # of methods the papers' probe.py
@@ -45,9 +50,21 @@ ALLOWED = {
     "context": {"build", "checks", "contracts", "config", "evaluation", "llm", "loops", "runs"},
 }
 ONLY_THERE = {
-    "hydra": {"run", "cli", "commands", "config", "api", "hydra_errors", "hydra_search", "hydra_session"},
+    "optuna": {"tuning"},
+    "hydra": {
+        "sweep",
+        "tuning",
+        "run",
+        "cli",
+        "commands",
+        "config",
+        "api",
+        "hydra_errors",
+        "hydra_search",
+        "hydra_session",
+    },
     "omegaconf": {"run", "cli", "commands", "config", "hydra_compose", "hydra_errors", "hydra_session"},
-    "wandb": {"runs/log"},
+    "wandb": {"runs/wandb_mirror"},
     "litellm": {"llm/client"},
 }
 HEAVY = {"torch", "litellm", "wandb", "mujoco", "ale_py", "matplotlib"}

@@ -1,6 +1,5 @@
 """Runs on disk become records: what is whole is read exactly, what is not is named and gives no number."""
 
-import fcntl
 import json
 import os
 import shutil
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import CART_POLE
+from leases import held
 
 from llmrl.report.store import index, reading
 from llmrl.report.store.files import DamagedFile
@@ -274,8 +274,7 @@ def test_a_torn_last_line_of_an_unfinished_run_is_left_out(tmp_path):
 def test_running_is_what_holds_the_lock_and_killed_what_does_not(tmp_path):
     path = make_run(tmp_path, status="RUNNING")
     age(tmp_path)
-    with open(path / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with held(path):
         assert only(tmp_path).status == "RUNNING"
         assert only(tmp_path).status == "RUNNING"
     record = only(tmp_path)  # no file has changed since
@@ -286,8 +285,7 @@ def test_a_run_that_just_starts_is_no_damage(tmp_path):
     path = make_run(tmp_path)
     for name in ("config.json", "status.json", "result.json"):
         (path / name).unlink()
-    with open(path / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with held(path):
         record = only(tmp_path)
         assert (record.status, record.reason, record.damage) == ("RUNNING", "starting", ())
     assert only(tmp_path).damaged
@@ -401,3 +399,26 @@ def test_many_runs_are_read_by_several_processes_in_order(tmp_path, monkeypatch)
     together = load(tmp_path)
     assert [r.seed for r in together] == list(range(6))
     assert all(told(a, b) for a, b in zip(alone, together, strict=True))
+
+
+def test_many_runs_that_end_at_once_leave_a_whole_index(tmp_path):
+    """200 of them, and eight readers that write the index meanwhile."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    first = make_run(tmp_path)
+
+    def end(seed: int) -> int:
+        path = first.with_name(f"s{seed}-{seed:08x}")
+        shutil.copytree(first, path)
+        for file in path.iterdir():
+            os.utime(file, (LONG_AGO, LONG_AGO))
+        return len(load(tmp_path))
+
+    age(tmp_path)
+    with ThreadPoolExecutor(8) as readers:
+        list(readers.map(end, range(1, 200)))
+    records = load(tmp_path)
+    known = index.read(index_of(tmp_path), tmp_path)
+    assert len(records) == len(known) == 200
+    assert all(told(record, known[str(record.path.relative_to(tmp_path))][1]) for record in records)
+    assert not list(index_of(tmp_path).parent.glob("*tmp*"))

@@ -137,8 +137,8 @@ def test_what_a_finished_run_leaves(llmrl_run, tmp_path):
     assert directory.relative_to(tmp_path).parts[:4] == ("outputs", "default", "vanilla-dqn", "classic-cart_pole")
     assert directory.name.startswith("s0-")
     left = {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
-    expected = {"config.json", "status.json", "metrics.jsonl", "eval.jsonl", "timing.jsonl", "versions.json", "lock",
-                "identity.json", "agent.pt", "result.json", "plots/curve.png"}  # fmt: skip
+    expected = {"config.json", "status.json", "metrics.jsonl", "eval.jsonl", "timing.jsonl", "versions.json",
+                "released.1", "identity.json", "agent.pt", "result.json", "plots/curve.png"}  # fmt: skip
     assert left - {"code.patch"} == expected  # the patch is there where the checkout differs from its commit
     (start,) = read_json(directory / "versions.json")["starts"]
     assert start["packages"]["torch"] and start["code"]["version"]

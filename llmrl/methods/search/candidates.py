@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from llmrl.config import Config as Run
 from llmrl.config import wrapped
 from llmrl.methods.plain import vanilla
-from llmrl.runs.children import outcome_of, prepare, result_of, run_all
+from llmrl.runs.children import CANDIDATES, outcome_of, prepare, result_of, run_all
 from llmrl.runs.files import read_jsonl, write_text
 from llmrl.runs.identity import DONE
 
@@ -32,8 +32,8 @@ def place(search: Run, directory: Path, name: str, wrapper: Any, seed: int) -> P
         run, method=vanilla.Config(), seed=seed, choices=run.choices | {"method": "vanilla"},
         log=dataclasses.replace(run.log, progress=False, wandb="off"),
     )  # fmt: skip
-    prepare(directory / "candidates" / name, run)
-    return directory / "candidates" / name
+    prepare(directory / CANDIDATES / name, run)
+    return directory / CANDIDATES / name
 
 
 def train(

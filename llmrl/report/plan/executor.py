@@ -1,14 +1,17 @@
-"""Runs a grid on this machine: one process per run, some side by side, one BLAS thread each, GPUs in turn.
+"""Runs a grid on this machine, some runs side by side, one BLAS thread each, GPUs in turn. On a CPU a process carries
+out one run after the other (llmrl/worker.py), until one fails; on a GPU, whose memory only its end frees, it has one.
 
-A run that fails stops no other. On SIGINT (ctrl-C) and SIGTERM each gets SIGTERM and writes a checkpoint; the same
-command goes on. The processes have groups of their own, so ctrl-C reaches them only from here.
+A run that fails, or is killed, stops no other. On SIGINT (ctrl-C) and SIGTERM each gets SIGTERM and writes a
+checkpoint; the same command goes on. The processes have groups of their own, so ctrl-C reaches them only from here.
 """
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -29,16 +32,20 @@ class Job:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process ended, and its last line."""
+    """How a run ended, and what it printed."""
 
     job: Job
     outcome: str
     last_line: str
+    output: str = ""
+
+
+LLMRL_RUN = (sys.executable, "-m", "llmrl", "run")
 
 
 def llmrl_run(args: Sequence[str]) -> tuple[str, ...]:
     """The process of a run, or of a sweep: `llmrl run <args>` without a display of progress."""
-    return (sys.executable, "-m", "llmrl", "run", *args, "log.progress=false")
+    return (*LLMRL_RUN, *args, "log.progress=false")
 
 
 def gpus() -> list[str]:
@@ -66,6 +73,7 @@ class _Pool:
         for slot in range(parallel):
             self.slots.put_nowait(slot)
         self.running: set[asyncio.subprocess.Process] = set()
+        self.workers: dict[int, _Worker] = {}  # by slot
         self.stopping = False
 
     async def run(self, jobs: Sequence[Job]) -> list[Ended]:
@@ -73,6 +81,8 @@ class _Pool:
         for signum in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(signum, self.stop)
         ended = await asyncio.gather(*(self.carry_out(job) for job in jobs))
+        for worker in self.workers.values():
+            await worker.end()
         return [end for end in ended if end is not None]
 
     def stop(self) -> None:
@@ -93,22 +103,40 @@ class _Pool:
         return ended
 
     async def one(self, job: Job, slot: int) -> Ended:
+        if not job.gpu and job.runs == 1 and job.argv[: len(LLMRL_RUN)] == LLMRL_RUN:
+            code, lines = await self.by_worker(job.argv[len(LLMRL_RUN) :], slot)
+        else:
+            process = await self.begin(job.argv, job.gpu, slot, stdin=subprocess.DEVNULL)
+            out, _ = await process.communicate()
+            self.running.discard(process)
+            code, lines = process.returncode or 0, out.decode(errors="replace").strip().splitlines()
+        return Ended(job, self.outcome(code), lines[-1] if lines else f"exit code {code}", "\n".join(lines))
+
+    async def begin(self, argv: Sequence[str], gpu: bool, slot: int, stdin: int) -> asyncio.subprocess.Process:
         env = os.environ | THREADS
-        if job.gpu and self.devices:
+        if gpu and self.devices:
             env["CUDA_VISIBLE_DEVICES"] = self.devices[slot % len(self.devices)]
         process = await asyncio.create_subprocess_exec(
-            *job.argv, env=env, process_group=0, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )  # fmt: skip
+            *argv, env=env, process_group=0, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
         self.running.add(process)
         if self.stopping:  # the signal came while it was being started
             process.terminate()
-        out, _ = await process.communicate()
-        self.running.discard(process)
-        lines = out.decode(errors="replace").strip().splitlines()
-        return Ended(
-            job, self.outcome(process.returncode or 0), lines[-1] if lines else f"exit code {process.returncode}"
-        )
+        return process
+
+    async def by_worker(self, args: Sequence[str], slot: int) -> tuple[int, list[str]]:
+        """The exit code of a run, and what it printed. After one that did not end well, the slot gets a new worker."""
+        if slot not in self.workers:
+            mark = uuid.uuid4().hex
+            argv = (sys.executable, "-m", "llmrl.worker", mark)
+            self.workers[slot] = _Worker(await self.begin(argv, False, slot, stdin=subprocess.PIPE), mark)
+        worker = self.workers[slot]
+        code, lines = await worker.carry_out(args)
+        if code != 0:
+            del self.workers[slot]
+            await worker.end()
+            self.running.discard(worker.process)
+        return code, lines
 
     def outcome(self, code: int) -> str:
         if code == 0:
@@ -116,3 +144,32 @@ class _Pool:
         if self.stopping and code in (128 + signal.SIGTERM, -signal.SIGTERM):
             return STOPPED
         return PAUSED if code == TRY_LATER else FAILED
+
+
+class _Worker:
+    """A process of llmrl/worker.py."""
+
+    def __init__(self, process: asyncio.subprocess.Process, mark: str) -> None:
+        self.process, self.mark = process, mark.encode()
+
+    async def carry_out(self, args: Sequence[str]) -> tuple[int, list[str]]:
+        """The exit code of one run, and what it printed; the signal's, negative, where that killed the process."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        said = b""
+        try:
+            self.process.stdin.write(json.dumps(list(args)).encode() + b"\n")
+            await self.process.stdin.drain()
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # it is gone: what follows says so
+        while block := await self.process.stdout.read(1 << 16):
+            said += block
+            head, found, rest = said.rpartition(b"\n" + self.mark + b" ")
+            if found and rest.endswith(b"\n"):
+                return int(rest), head.decode(errors="replace").strip().splitlines()
+        return await self.process.wait() or 1, said.decode(errors="replace").strip().splitlines()
+
+    async def end(self) -> None:
+        """Ends it, which has nothing to do any more."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        await self.process.communicate()

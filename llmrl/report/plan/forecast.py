@@ -1,12 +1,17 @@
-"""What the rest of a grid will cost, by the runs of the same kind that this machine has made."""
+"""What the rest of a grid will cost: by the runs of the same kind that this machine has made; where it has made none,
+by throughput.csv, measured on one core, and by what the paper says that a run cost."""
 
+import csv
 import socket
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 
+from llmrl.report.published import published
 from llmrl.report.store.record import RunRecord, dollars
 from llmrl.report.tables.grid import (
     DONE_RUN,
@@ -32,6 +37,7 @@ class Forecast:
     records: Sequence[RunRecord]
 
     def __post_init__(self) -> None:
+        self.shipped = self.published = False  # whether throughput.csv, or a paper's own cost, was needed
         self.records = [r for r in self.records if not r.damaged and r.steps]
         self.left = {run: steps for run in self.runs if (steps := self._left(run))}
         self.shared = {stage: stage.steps - stage_done(stage) for stage in stages_of(self.runs)
@@ -54,10 +60,15 @@ class Forecast:
             shared[stage.unit] += steps
         more = f", and {_amounts(shared)} of what they share ({len(self.shared)})" if shared else ""
         hours = [rate and rate * steps / 3600 for rate, steps in self._seconds()]
+        usd = list(self._dollars())
+        like = "from the throughput of runs like these on this machine"
+        like += "; where it made none, of one core of a Xeon, docs/speed.md" if self.shipped else ""
+        asked = "from runs with the same language model"
+        asked += "; where there are none, the paper's own cost of a run, with its model" if self.published else ""
         return (
             f"Left: {_amounts(own)} in {len(self.left)} runs{more}.\n"
-            f"Time: {_sum(hours, 'h')} (of one process; from the throughput of runs like these on this machine).\n"
-            f"LLM:  {_sum(self._dollars(), 'usd')} (from runs with the same language model)."
+            f"Time: {_sum(hours, 'h')} (of one process; {like}).\n"
+            f"LLM:  {_sum(usd, 'usd')} ({asked})."
         )
 
     def _seconds(self) -> Iterator[tuple[float | None, int]]:
@@ -84,7 +95,11 @@ class Forecast:
         """Of runs with the same method, agent (all its values) and suite; of the same task where there are such."""
         alike = [r for r in self.records if r.steps_per_s and self._alike(r, run)]
         near = [r for r in alike if r.env == run.names["env"]] or alike
-        return _mean(1 / r.steps_per_s for r in near if r.steps_per_s)
+        if near:
+            return _mean(1 / r.steps_per_s for r in near if r.steps_per_s)
+        rate = shipped_rates().get((run.names["agent"], run.names["env"].split("/")[0], run.unit, run.device))
+        self.shipped |= rate is not None
+        return 1 / rate if rate else None
 
     def _alike(self, record: RunRecord, run: PlannedRun) -> bool:
         suite = run.names["env"].split("/")[0]
@@ -101,7 +116,13 @@ class Forecast:
         """Of runs with the same model and method's values, on the same task where there are such."""
         if run.llm in (None, "scripted"):
             return 0.0
-        return _mean(r.llm["usd"] / r.steps for r in self._asked(run) if r.llm)
+        if asked := self._asked(run):
+            return _mean(r.llm["usd"] / r.steps for r in asked if r.llm)
+        cost = published_cost(run.names["method"])
+        if cost is None or any(r.llm and r.llm["model"] == run.llm for r in self.records):  # whose price nobody knows
+            return None
+        self.published = True
+        return cost / run.node["budget"][f"paper_{run.unit}"]
 
     def usd_of_stage(self, run: PlannedRun) -> float | None:
         """What a run builds on; a run's own transcript is that of what it builds on."""
@@ -112,6 +133,20 @@ class Forecast:
                  and identity_of(r).get("method") == run.identity.get("method")
                  and dollars(r.llm) is not None]  # fmt: skip
         return [r for r in asked if r.env == run.names["env"]] or asked
+
+
+@cache
+def shipped_rates() -> dict[tuple[str, ...], float]:
+    """{(agent, suite, unit, device): steps/s} of throughput.csv."""
+    with open(Path(__file__).with_name("throughput.csv"), encoding="utf-8", newline="") as file:
+        return {tuple(row[key] for key in ("agent", "suite", "unit", "device")): float(row["per_s"])
+                for row in csv.DictReader(file)}  # fmt: skip
+
+
+def published_cost(method: str) -> float | None:
+    """What a paper says that a run of the method cost its language model, in US dollars."""
+    return _mean(cell.value for cell in published().values()
+                 if cell.method == method and cell.unit == "usd" and cell.value is not None)  # fmt: skip
 
 
 def _sum(values: Iterable[float | None], unit: str) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from llmrl.report.store.files import Evals
 from llmrl.report.store.reading import READ
 from llmrl.report.store.record import RunRecord
+from llmrl.runs.files import temporary
 from llmrl.runs.identity import RUNNING, WAITING
 
 FORMAT = 3  # another one is made anew
@@ -56,15 +57,15 @@ def write(file: Path, index: Index) -> None:
     evals = [record.evals for _, record in index.values()]
     steps = np.concatenate([e.steps for e in evals] or [np.empty(0, np.int64)])
     returns = np.concatenate([e.returns.ravel() for e in evals] or [np.empty(0)])
-    temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
+    tmp = temporary(file)
     try:
         file.parent.mkdir(exist_ok=True)
-        with open(temporary, "wb") as out:
+        with open(tmp, "wb") as out:
             np.savez(out, head=np.frombuffer(head, np.uint8), env_steps=steps, returns=returns)
-        os.replace(temporary, file)
+        os.replace(tmp, file)
     except OSError:
         with suppress(OSError):
-            temporary.unlink()
+            tmp.unlink()
 
 
 def read(file: Path, outputs: Path) -> Index:

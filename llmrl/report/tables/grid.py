@@ -14,9 +14,9 @@ from llmrl.config.scaling import shortened
 from llmrl.report.store.loading import load_artifact
 from llmrl.report.store.record import RunRecord
 from llmrl.report.tables.definition import Table
-from llmrl.runs.identity import DONE, FAILED, RUNNING, WAITING, RunDirectory
+from llmrl.runs.identity import DONE, FAILED, QUEUED, RUNNING, WAITING, RunDirectory
 
-DONE_RUN, PARTIAL, RUNNING_RUN, FAILED_RUN = "done", "partial", "running", "failed"
+DONE_RUN, PARTIAL, RUNNING_RUN, FAILED_RUN, QUEUED_RUN = "done", "partial", "running", "failed", "queued"
 MISSING, DAMAGED = "missing", "damaged"
 
 
@@ -27,7 +27,9 @@ class Stage(NamedTuple):
     steps: int
     unit: str
     node: Mapping[str, Any]  # what `llmrl run --from` reads there
+    identity: Mapping[str, Any]
     asks: bool = False  # whether it asks an LLM
+    after: tuple[Path, ...] = ()  # the stages that it builds on itself
 
     def __hash__(self) -> int:
         return hash(self.path)
@@ -48,6 +50,7 @@ class PlannedRun:
     steps: int
     device: str
     llm: str | None  # the model, where the method reads one
+    node: Mapping[str, Any]  # what `llmrl run` composes, but for the seed
     stages: tuple[Stage, ...] = ()
 
     @property
@@ -123,9 +126,10 @@ def stage_done(stage: Stage) -> int:
 
 
 def stage_standing(stage: Stage) -> str:
-    """done, partial, running, failed or missing."""
+    """done, partial, running, queued, failed or missing."""
     status = RunDirectory(stage.path).status().get("status")
-    names = {None: MISSING, DONE: DONE_RUN, RUNNING: RUNNING_RUN, WAITING: RUNNING_RUN, FAILED: FAILED_RUN}
+    names = {None: MISSING, DONE: DONE_RUN, RUNNING: RUNNING_RUN, WAITING: RUNNING_RUN, FAILED: FAILED_RUN,
+             QUEUED: QUEUED_RUN}  # fmt: skip
     return names.get(status, PARTIAL)
 
 
@@ -162,10 +166,10 @@ def _rank(record: RunRecord) -> tuple[bool, bool, bool, int]:
 
 
 def standing(record: RunRecord | None) -> str:
-    """done, partial, running, failed, missing or damaged."""
+    """done, partial, running, queued, failed, missing or damaged."""
     if record is None:
         return MISSING
     if record.damaged:
         return DAMAGED
-    names = {DONE: DONE_RUN, RUNNING: RUNNING_RUN, WAITING: RUNNING_RUN, FAILED: FAILED_RUN}
+    names = {DONE: DONE_RUN, RUNNING: RUNNING_RUN, WAITING: RUNNING_RUN, FAILED: FAILED_RUN, QUEUED: QUEUED_RUN}
     return names.get(record.status, PARTIAL if record.steps else MISSING)

@@ -10,6 +10,8 @@ from llmrl.report.store.record import RunRecord
 from llmrl.report.tables import grid
 from llmrl.report.tables.metrics import Evaluated, Score
 
+MISSING = "missing"  # of a cell: it has no run
+STATES = (grid.RUNNING_RUN, grid.QUEUED_RUN, grid.DAMAGED)  # of runs, which a cell without a number counts
 Number = Callable[[str, Score, str | None], float | None]  # (metric, score, evaluation set), None: it has none
 
 
@@ -42,10 +44,11 @@ class CellRuns:
 
     @property
     def open(self) -> bool:
-        """Whether `llmrl plan --run` would make one of its runs, or go on with it."""
+        """Whether one of its runs is neither finished, nor under way, nor damaged."""
         if self.refused:
             return False
-        closed = sum(run.standing in (grid.DONE_RUN, grid.RUNNING_RUN, grid.DAMAGED) for run in self.runs)
+        settled = (grid.DONE_RUN, grid.RUNNING_RUN, grid.QUEUED_RUN, grid.DAMAGED)
+        closed = sum(run.standing in settled for run in self.runs)
         return closed < len(self.seeds)
 
 
@@ -89,10 +92,7 @@ def missing(cell: CellRuns, scored: int) -> str:
     if not cell.runs:
         return MISSING
     states = [run.standing for run in cell.runs]
-    parts = [f"{states.count(state)} {state}" for state in (grid.RUNNING_RUN, grid.DAMAGED) if state in states]
+    parts = [f"{states.count(state)} {state}" for state in STATES if state in states]
     if states.count(grid.DONE_RUN) > scored:
         parts.append(f"{states.count(grid.DONE_RUN) - scored} without this number")
     return f"{scored} of {len(cell.seeds)} runs" + (f" ({', '.join(parts)})" if parts else "")
-
-
-MISSING = "missing"  # of a cell: it has no run

@@ -1,0 +1,48 @@
+"""From composed nodes to what is submitted: checked, with their places, and what they build on before them."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from llmrl.checks import ConfigError
+from llmrl.clusters.submit import Work
+from llmrl.config import Config, from_node, identity, method_of, run_path, shared
+from llmrl.runs.children import node_of
+
+
+def works_of(jobs: Iterable[tuple[Mapping[str, Any], Sequence[str]]]) -> list[Work]:
+    """The runs of a sweep, (node, overrides) each, and what they build on. Raises ConfigError."""
+    found: dict[Any, Work] = {}
+    for node, overrides in jobs:
+        if node.get("rerun"):
+            raise ConfigError("rerun=true: is for runs on this machine; set the old run aside, then submit")
+        own = {key: value for key, value in node.items() if key != "rerun"}
+        config = shared(from_node(own, overrides))
+        for work in [*stages_of(config), _work(config, own)]:
+            found.setdefault(work.path, work)
+    return list(found.values())
+
+
+def stages_of(config: Config) -> list[Work]:
+    """What a run builds on, in the order in which it is made."""
+    return [_work(stage, node_of(stage)) for stage in method_of(config.choices["method"]).stages(config)]
+
+
+def _work(config: Config, node: Mapping[str, Any]) -> Work:
+    method = method_of(config.choices["method"])
+    who = identity(config, method.reads(config.method))
+    after = tuple(_work(stage, {}).path for stage in method.stages(config))
+    return Work(run_path(config, who), node, who, after, method.artifact is not None)
+
+
+def check_llms(works: Iterable[Work]) -> None:
+    """Raises ConfigError where a key or a model is missing here: jobs would find it out after hours in a queue."""
+    from llmrl.llm import client
+
+    asked = {}
+    for work in works:
+        config = from_node(json.loads(json.dumps(work.node)))
+        if "llm" in method_of(config.choices["method"]).reads(config.method):
+            asked[json.dumps(work.node["llm"], sort_keys=True)] = config.llm
+    for llm in asked.values():
+        client.preflight(llm)

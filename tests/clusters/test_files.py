@@ -1,0 +1,50 @@
+"""Runs handed to a queue that llmrl does not know: a file of commands, each of which may be started anywhere, again."""
+
+import os
+import shlex
+import subprocess
+import sys
+
+from command_line import in_process  # noqa: F401 (the fixture llmrl)
+from conftest import ROOT, status
+from lab_tables import written_lab  # noqa: F401 (the fixture lab)
+from own_directory import TINY as OWN
+from own_directory import own_directory  # noqa: F401 (the fixture own)
+from submitted_runs import below_tmp, equal_to_local, rows, submitted  # noqa: F401 (the fixture outputs)
+
+
+def test_each_line_is_a_run_that_goes_on(llmrl, own, outputs):
+    """Of an agent and an environment below LLMRL_PATH."""
+    done = llmrl("run", "-m", *OWN, "seed=0,1", "hydra/launcher=files")
+    assert done.code == 0 and "2 submitted" in done.out, done.err
+    assert {row["status"] for row in rows(llmrl, outputs).values()} == {"QUEUED"}
+    (commands,) = outputs.glob(".jobs/*/commands.txt")
+    lines = commands.read_text().splitlines()
+    assert len(lines) == 2
+    for line in lines:
+        _, *args = shlex.split(line)
+        started = subprocess.run([sys.executable, "-m", "llmrl", *args], cwd=outputs.parent, capture_output=True,
+                                 text=True, env=environment(own))  # fmt: skip
+        assert started.returncode == 0, started.stderr
+    assert [status(run) for run in submitted(outputs)] == ["DONE"] * 2
+    assert equal_to_local(llmrl, outputs, *OWN, "seed=0,1")
+
+
+def environment(own) -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(ROOT), "LLMRL_PATH": str(own), "OMP_NUM_THREADS": "1"}
+
+
+def test_a_tables_runs_and_nothing_to_wait_for(llmrl, lab, outputs):
+    lab()
+    row = ["lab/small", "--row", "CartPole"]
+    done = llmrl("plan", *row, "--submit", "files", "--set", "hydra.launcher.runs_per_task=2")
+    assert done.code == 0 and "6 submitted" in done.out, done.err
+    (commands,) = outputs.glob(".jobs/*/commands.txt")
+    assert [line.count("outputs/lab/") for line in commands.read_text().splitlines()] == [2, 2, 2]
+    assert "6 queued" in llmrl("plan", *row).out
+    refused = llmrl("plan", "lab/small", "--submit", "files", "--set", "hydra.launcher.wait=true")
+    assert refused.code == 2 and "hydra.launcher.wait" in refused.err
+    refused = llmrl("plan", "lab/small", "--submit", "slrum")
+    assert refused.code == 2 and "Did you mean `slurm`?" in refused.err
+    both = llmrl("plan", "lab/small", "--run", "--submit", "slurm")
+    assert both.code == 2 and "only one of them" in both.err

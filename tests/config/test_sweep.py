@@ -1,0 +1,42 @@
+"""The runs of a sweep: composed once per combination, and the same as Hydra composes each."""
+
+from conftest import CART_POLE
+
+from llmrl import hydra_compose, sweep
+
+SEEDS = "seed=range(0,6)"
+
+
+def counted(monkeypatch) -> list[tuple[str, ...]]:
+    composed = []
+
+    def compose(overrides):
+        composed.append(tuple(overrides))
+        return hydra_compose.compose(overrides)
+
+    monkeypatch.setattr(sweep, "compose", compose)
+    return composed
+
+
+def test_a_combination_is_composed_for_two_seeds_and_all_nodes_are_hydras(monkeypatch):
+    composed = counted(monkeypatch)
+    points = sweep.points_of(["--multirun", *CART_POLE, "agent.gamma=0.9,0.99", SEEDS])
+    jobs, wrong = sweep.jobs_of(points)
+    assert wrong == [] and len(jobs) == 12 and len(composed) == 4
+    assert [node["seed"] for node, _ in jobs] == [*range(6)] * 2
+    for node, overrides in jobs:
+        assert node == hydra_compose.compose(overrides)
+    assert jobs[2][0] is not jobs[3][0] and jobs[2][0]["agent"] is not jobs[3][0]["agent"]
+
+
+def test_what_follows_from_the_seed_is_composed_for_each(monkeypatch):
+    composed = counted(monkeypatch)
+    jobs, _ = sweep.jobs_of(sweep.points_of(["--multirun", *CART_POLE, "eval.seed=${seed}", SEEDS]))
+    assert [node["eval"]["seed"] for node, _ in jobs] == [*range(6)] and len(composed) == 6
+
+
+def test_what_is_no_plain_sweep_is_left_to_hydra():
+    sweeps = [["--package=x", SEEDS], ["hydra.job.name=x", SEEDS], [*CART_POLE, "agent.gama=0.9", SEEDS], ["seed=[["],
+              ["+hydra.sweeper.params.seed=1"]]  # fmt: skip
+    for args in (["--cfg=job", *CART_POLE], *(["--multirun", *one] for one in sweeps)):
+        assert sweep.points_of(args) is None
