@@ -87,7 +87,7 @@ def test_an_online_training_gets_its_lengths_seed_and_environments(tmp_path, mon
     monkeypatch.setattr(ctx, "env", lambda role, wrapper: roles.append(role) or SimpleNamespace(close=lambda: None))
     monkeypatch.setattr(context, "OnlineTraining", Loop)
     monkeypatch.setattr(context, "Evaluation", Evaluations)
-    assert ctx.train(AGENT, explorer := SimpleNamespace(close=lambda: None)) == {"env_steps": 60, "updates": 9, "episodes": 2}
+    assert ctx.train(AGENT, explorer := object()) == {"env_steps": 60, "updates": 9, "episodes": 2}
     agent, explorer_given, envs = Loop.last.args
     assert agent is AGENT and explorer_given is explorer and len({id(env) for env in envs}) == 3
     assert roles == ["train"] * 3 and Loop.last.kwargs["seed"] == 4
