@@ -84,7 +84,7 @@ def test_an_online_training_gets_its_lengths_seed_and_environments(tmp_path, mon
     keys = ["seed=4", "agent.n_envs=3", "eval.every=11", "log.every=13", "compute.checkpoint_every_s=17"]
     ctx = made(tmp_path, *keys)
     roles = []
-    monkeypatch.setattr(ctx, "env", lambda role, wrapper: roles.append(role) or object())
+    monkeypatch.setattr(ctx, "env", lambda role, wrapper: roles.append(role) or SimpleNamespace(close=lambda: None))
     monkeypatch.setattr(context, "OnlineTraining", Loop)
     monkeypatch.setattr(context, "Evaluation", Evaluations)
     assert ctx.train(AGENT, explorer := object()) == {"env_steps": 60, "updates": 9, "episodes": 2}

@@ -7,11 +7,9 @@ from conftest import run_directories, status
 from leases import held
 from test_lesr import SMALL, artifact
 
-from llmrl.runs import children
-from llmrl.runs.children import claimable, run_all
+from llmrl.runs.children import claimable
 from llmrl.runs.files import read_json, write_json
 from llmrl.runs.lease import Held, Lease
-from llmrl.runs.stop import Stop
 
 SEARCH = [*SMALL, "method.search.k=4", "method.search.iterations=1", "compute.workers=1"]
 
@@ -88,26 +86,3 @@ class Claimed:
 
     def wait(self):
         return 0 if self.lease else 75
-
-
-def test_forty_nodes_finish_a_search_in_three_waves(tmp_path, monkeypatch):
-    """No candidate of a wave ends before all of them are under way, on nodes that train one at a time."""
-    monkeypatch.setattr(children, "FIRST_LOOK_S", 0.2)
-    monkeypatch.setattr(children, "LAST_LOOK_S", 1.0)
-    wave, search = Wave(), tmp_path / "search"
-    search.mkdir()
-    with held(search):
-        nodes = [threading.Thread(target=run_all, args=([search], 1, Stop(), wave)) for _ in range(NODES - 1)]
-        for node in nodes:
-            node.start()
-        for iteration in range(WAVES):
-            candidates = [search / "candidates" / f"{iteration}-{k}" for k in range(K)]
-            for candidate in candidates:
-                candidate.mkdir(parents=True)
-                write_json(candidate / "config.json", {})
-            ended = run_all(candidates, 1, Stop(), wave)  # the node that makes the search
-            assert {outcome.status for outcome in ended} == {"DONE"}
-        write_json(search / "status.json", {"status": "DONE"})
-    for node in nodes:
-        node.join()
-    assert sorted(wave.trained) == sorted(f"{i}-{k}" for i in range(WAVES) for k in range(K))

@@ -202,7 +202,10 @@ def talkative():
             print(STRANGE, file=sys.stderr, flush=True)
             return np.zeros(1, np.float32), 1.0, False, False, {}
 
-    return Talkative(), Quiet(), lambda obs, rng: np.zeros(1, int), 3
+    def act(obs, rng):
+        return np.zeros(1, int)
+
+    return Talkative(), Quiet(), (act, act), 3
 
 
 @pytest.mark.parametrize("value", ["words", None, np.arange(3), "[/no markup]", {1: 2}])
@@ -400,10 +403,16 @@ class FullFile(io.BytesIO):
         full_disk()
 
 
+def _rows(path):
+    lines = JsonLines(path)
+    lines.write({})
+    return lines
+
+
 @pytest.mark.parametrize("write", [
     lambda path: write_text(path / "file", "text"),
-    lambda path: JsonLines(path / "file").write({}),
-    lambda path: JsonLines(path / "file").flush(),
+    lambda path: _rows(path / "file").flush(),
+    lambda path: _rows(path / "file").offset(),
 ])  # fmt: skip
 def test_a_full_disk_names_the_file_that_was_written(write, tmp_path, monkeypatch):
     monkeypatch.setattr("builtins.open", lambda *_, **__: FullFile())

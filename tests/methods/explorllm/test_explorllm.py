@@ -208,8 +208,6 @@ DIFFERENT = {
     "argmax": {"method.sampling": "argmax"},
     "whole_offset": {"method.offset_scale": 2.0},
     "decaying": {"method.epsilon_schedule": "linear"},
-    "without_residual": {"env.actions": "pixel"},
-    "authors_attention": {"agent.attention": "authors"},
 }
 
 BASES = {"poor_affordance": "whole_offset"}  # of the others: guided
