@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from plain_crops import RESIDUAL, crop_batch, crop_space, image_space
+from plain_crops import RESIDUAL, check_alone_and_among_others, check_restored, crop_batch, crop_space, image_space
 from small_agents import box, make, vectors
 from torch import nn
 from torch.nn import functional as F
@@ -232,28 +232,13 @@ def test_pixels_are_those_of_the_named_crops(make_encoder):
 
 @pytest.mark.parametrize("goal", [True, False], ids=["short", "long"])
 def test_a_restored_agent_goes_on_exactly_and_acting_changes_nothing(goal, tmp_path):
-    space, torch_state = crop_space(goal), torch.get_rng_state()
-    batches = [crop_batch(space, RESIDUAL, 8, seed=i) for i in range(4)]
-    agent, other = (make("sac_objects", space, RESIDUAL, seed=seed, **SMALL) for seed in (0, 9))
-    for batch in batches[:2]:
-        agent.update(batch)
-    torch.save(agent.state_dict(), tmp_path / "state.pt")
-    other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
-    obs = {key: part.numpy() for key, part in batches[0].obs.items()}
-    for explore in (False, True):
-        action = agent.act(obs, explore=explore, gen=torch.Generator().manual_seed(0))
-        assert action.shape == (8, 9) and all(RESIDUAL.contains(a) for a in action)
-        alone = agent.act({key: part[3:4] for key, part in obs.items()}, explore=False, gen=torch.Generator())
-        if not explore:
-            np.testing.assert_allclose(alone[0], action[3], atol=1e-5)
-    for batch in batches[2:]:
-        mine, its = agent.update(batch), other.update(batch)
-        assert all(torch.equal(mine[name], its[name]) for name in mine)
-    mine, its = agent.state_dict(), other.state_dict()
-    assert all(
-        torch.equal(mine[net][name], its[net][name]) for net in ("encoder", "actor", "critic") for name in mine[net]
-    )
-    assert torch.equal(torch.get_rng_state(), torch_state)
+    agent, other = (make("sac_objects", crop_space(goal), RESIDUAL, seed=seed, **SMALL) for seed in (0, 9))
+    check_restored(agent, other, ("encoder", "actor", "critic"), tmp_path / "state.pt")
+
+
+def test_one_observation_gets_the_same_action_alone_and_among_others():
+    agent = make("sac_objects", crop_space(), RESIDUAL, **SMALL)
+    check_alone_and_among_others(agent, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["sac_objects", "sac_crops", "sac"])
