@@ -48,5 +48,5 @@ def _parsed(text: str):
         return metrics["return"], Score.parse(first)
     except ConfigError as error:
         near = "" if slash else nearest(first, [*SCORES, *metrics])
-        told = f"there is no score or metric `{first}`.{near}" if near else str(error)
-        raise ConfigError(f"objective: {told}") from None
+        message = f"unknown score or metric `{first}`.{near}" if near else str(error)
+        raise ConfigError(f"objective: {message}") from None

@@ -126,3 +126,33 @@ def crop_steps(space, actions, n, rng, n_envs=1, changes=0.5, length=6):
 
 def stacked(observations):
     return {key: np.stack([obs[key] for obs in observations]) for key in observations[0]}
+
+
+def check_restored(agent, other, nets, file):
+    """`other` goes on from the state of `agent` as it does, also where one of them acts in between."""
+    space, actions, torch_state = agent.observation_space, agent.action_space, torch.get_rng_state()
+    batches = [crop_batch(space, actions, 8, seed=i) for i in range(4)]
+    for batch in batches[:2]:
+        agent.update(batch)
+    torch.save(agent.state_dict(), file)
+    other.load_state_dict(torch.load(file, weights_only=True))
+    obs = {key: part.numpy() for key, part in batches[0].obs.items()}
+    for explore in (False, True):
+        action = agent.act(obs, explore=explore, gen=torch.Generator().manual_seed(0))
+        assert action.shape == (8, *actions.shape) and all(actions.contains(a) for a in action)
+    for batch in batches[2:]:
+        mine, its = agent.update(batch), other.update(batch)
+        assert all(torch.equal(mine[name], its[name]) for name in mine)
+    mine, its = agent.state_dict(), other.state_dict()
+    assert all(torch.equal(mine[net][name], its[net][name]) for net in nets for name in mine[net])
+    assert torch.equal(torch.get_rng_state(), torch_state)
+
+
+def check_alone_and_among_others(agent, atol):
+    """An observation gets the same action whichever others are in the batch."""
+    space = agent.observation_space
+    agent.update(crop_batch(space, agent.action_space, 16, seed=0))
+    obs = {key: part.numpy() for key, part in crop_batch(space, agent.action_space, 16, seed=1).obs.items()}
+    together = agent.act(obs, explore=False, gen=torch.Generator())
+    alone = agent.act({key: part[3:4] for key, part in obs.items()}, explore=False, gen=torch.Generator())
+    np.testing.assert_allclose(alone[0], together[3], atol=atol)

@@ -19,7 +19,7 @@ from llmrl.contracts.env import Wrapper
 from llmrl.runs.stop import SIGNALS
 from llmrl.streams import Streams
 
-BESIDE = ("state_dict", "load_state_dict", "metrics", "facts")  # reset and step; not every environment has them
+OPTIONAL_METHODS = ("state_dict", "load_state_dict", "metrics", "facts")  # not every environment has them
 
 
 def env_process(make: Callable[[], gym.Env]) -> "EnvProcess":
@@ -30,23 +30,23 @@ def env_process(make: Callable[[], gym.Env]) -> "EnvProcess":
     process.start()
     theirs.close()
     env = EnvProcess(process, ours)
-    env.observation_space, env.action_space, env.beside, wraps = env.ask("spaces")
+    env.observation_space, env.action_space, env.optional_methods, wraps = env.call("spaces")
     if wraps:
         env.__class__ = WrapperProcess
     return env
 
 
 class EnvProcess(gym.Env):
-    """Passes on what it is asked. The process ends with `close`, and whenever the one that asks it ends. What the
+    """Calls the environment in its process, which ends with `close`, and whenever the calling process ends. What the
     environment raises is raised here; RuntimeError where its process has died."""
 
-    beside: tuple[str, ...] = ()  # the names of BESIDE that the environment has
+    optional_methods: tuple[str, ...] = ()  # those that the environment has
 
     def __init__(self, process: BaseProcess, pipe: Connection) -> None:
         self._process, self._pipe = process, pipe
 
     def reset(self, **how: Any) -> tuple[Any, dict]:
-        return self.ask("reset", **how)
+        return self.call("reset", **how)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict]:
         self.begin_step(action)
@@ -57,34 +57,34 @@ class EnvProcess(gym.Env):
         self._send("step", action)
 
     def end_step(self) -> tuple[Any, Any, bool, bool, dict]:
-        return self._answer()
+        return self._receive()
 
     def __getattr__(self, name: str) -> Any:
-        if name in self.beside:
-            return partial(self.ask, name)
+        if name in self.optional_methods:
+            return partial(self.call, name)
         raise AttributeError(f"an environment in a process of its own has no {name}")
 
     def close(self) -> None:
         self._pipe.close()
         self._process.join()
 
-    def ask(self, what: str, *args: Any, **how: Any) -> Any:
+    def call(self, what: str, *args: Any, **how: Any) -> Any:
         self._send(what, *args, **how)
-        return self._answer()
+        return self._receive()
 
     def _send(self, what: str, *args: Any, **how: Any) -> None:
-        with self._dies():
+        with self._or_died():
             self._pipe.send((what, args, how))
 
-    def _answer(self) -> Any:
-        with self._dies():
+    def _receive(self) -> Any:
+        with self._or_died():
             answer, error = self._pipe.recv()
         if error is not None:
             raise error
         return answer
 
     @contextmanager
-    def _dies(self) -> Iterator[None]:
+    def _or_died(self) -> Iterator[None]:
         try:
             yield
         except (EOFError, OSError) as closed:
@@ -101,23 +101,23 @@ class WrapperProcess(EnvProcess):
 def _serve(pipe: Connection, packed: bytes) -> None:
     """Answers in the other process: (answer, None), or (None, what was raised)."""
     Streams(patient=False)  # before anything is imported that could print
-    for signum in SIGNALS:  # those of a whole process group are for the one that asks, which still needs this one then
+    for signum in SIGNALS:  # those of a process group are for the calling process, which still needs this one then
         signal.signal(signum, signal.SIG_IGN)
     env: Any = None
     while True:
         try:
             what, args, how = pipe.recv()
-        except EOFError:  # nobody asks any more
+        except EOFError:  # the calling process has ended
             break
         try:
             if what == "spaces":
                 env = pickle.loads(packed)()
-                offered = tuple(name for name in BESIDE if hasattr(env, name))
+                offered = tuple(name for name in OPTIONAL_METHODS if hasattr(env, name))
                 answer = env.observation_space, env.action_space, offered, isinstance(env, Wrapper)
             else:
                 answer = getattr(env, what)(*args, **how)
             pipe.send((answer, None))
-        except Exception as error:  # noqa: BLE001 (raised again where it was asked)
+        except Exception as error:  # noqa: BLE001 (raised again by the caller)
             pipe.send((None, _sent(error)))
     if env is not None:
         env.close()

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from plain_crops import RESIDUAL, PlainEncoder, crop_batch, crop_space, image_space
+from plain_crops import (
+    RESIDUAL,
+    PlainEncoder,
+    check_alone_and_among_others,
+    check_restored,
+    crop_batch,
+    crop_space,
+    image_space,
+)
 from small_agents import box, make, vectors
 from stable_baselines3 import SAC
 from test_agents_sb3 import assert_same, copy_weights, own_global_generator, sb3_model, sb3_update  # noqa: F401
@@ -96,33 +104,12 @@ def test_what_is_seen_is_scaled_as_specified():
 @pytest.mark.parametrize("actions", [RESIDUAL, box([0] * 3, [1] * 3)], ids=["residual", "pixel"])
 @pytest.mark.parametrize("space", [crop_space(goal=False), image_space(32)], ids=["crops", "image"])
 def test_a_restored_agent_goes_on_exactly_and_acting_changes_nothing(space, actions, tmp_path):
-    torch_state = torch.get_rng_state()
-    batches = [crop_batch(space, actions, 8, seed=i) for i in range(4)]
     agent, other = (make("sac_crops", space, actions, seed=seed, **SMALL) for seed in (0, 9))
-    for batch in batches[:2]:
-        agent.update(batch)
-    torch.save(agent.state_dict(), tmp_path / "state.pt")
-    other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
-    obs = {key: part.numpy() for key, part in batches[0].obs.items()}
-    for explore in (False, True):
-        action = agent.act(obs, explore=explore, gen=torch.Generator().manual_seed(0))
-        assert action.shape == (8, *actions.shape) and all(actions.contains(a) for a in action)
-    for batch in batches[2:]:
-        mine, its = agent.update(batch), other.update(batch)
-        assert all(torch.equal(mine[name], its[name]) for name in mine)
-    for net in ("actor", "critic"):
-        mine, its = getattr(agent, net).state_dict(), getattr(other, net).state_dict()
-        assert all(torch.equal(mine[name], its[name]) for name in mine)
-    assert torch.equal(torch.get_rng_state(), torch_state)
+    check_restored(agent, other, ("actor", "critic"), tmp_path / "state.pt")
 
 
 def test_one_observation_gets_the_same_action_alone_and_among_others():
-    agent = make("sac_crops", crop_space(), RESIDUAL)
-    agent.update(crop_batch(crop_space(), RESIDUAL, 16, seed=0))
-    obs = {key: part.numpy() for key, part in crop_batch(crop_space(), RESIDUAL, 16, seed=1).obs.items()}
-    together = agent.act(obs, explore=False, gen=torch.Generator())
-    alone = agent.act({key: part[3:4] for key, part in obs.items()}, explore=False, gen=torch.Generator())
-    np.testing.assert_allclose(alone[0], together[3], atol=1e-6)
+    check_alone_and_among_others(make("sac_crops", crop_space(), RESIDUAL), atol=1e-6)
 
 
 def test_settings_are_the_papers_and_the_command_line_may_say_true():

@@ -7,9 +7,11 @@ from conftest import run_directories, status
 from leases import held
 from test_lesr import SMALL, artifact
 
-from llmrl.runs.children import claimable
+from llmrl.runs import children
+from llmrl.runs.children import claimable, outcome_of, run_all
 from llmrl.runs.files import read_json, write_json
 from llmrl.runs.lease import Held, Lease
+from llmrl.runs.stop import Stop
 
 SEARCH = [*SMALL, "method.search.k=4", "method.search.iterations=1", "compute.workers=1"]
 
@@ -68,10 +70,14 @@ class Claimed:
         except Held:
             self.lease = None
             self.ended.set()
+        else:
+            if outcome_of(directory) is not None:  # another node was quicker: as a run, it is done before it begins
+                self.lease.release()
+                self.ended.set()
 
     def tell(self, stop):
         def train():
-            if self.lease is not None:
+            if not self.ended.is_set():
                 self.wave.barrier.wait(timeout=60)
                 self.wave.trained.append(self.directory.name)
                 write_json(self.directory / "status.json", {"status": "DONE"})
@@ -86,3 +92,26 @@ class Claimed:
 
     def wait(self):
         return 0 if self.lease else 75
+
+
+def test_forty_nodes_finish_a_search_in_three_waves(tmp_path, monkeypatch):
+    """No candidate of a wave ends before all of them are under way, on nodes that train one at a time."""
+    monkeypatch.setattr(children, "FIRST_LOOK_S", 0.2)
+    monkeypatch.setattr(children, "LAST_LOOK_S", 1.0)
+    wave, search = Wave(), tmp_path / "search"
+    search.mkdir()
+    with held(search):
+        nodes = [threading.Thread(target=run_all, args=([search], 1, Stop(), wave)) for _ in range(NODES - 1)]
+        for node in nodes:
+            node.start()
+        for iteration in range(WAVES):
+            candidates = [search / "candidates" / f"{iteration}-{k}" for k in range(K)]
+            for candidate in candidates:
+                candidate.mkdir(parents=True)
+                write_json(candidate / "config.json", {})
+            ended = run_all(candidates, 1, Stop(), wave)  # the node that makes the search
+            assert {outcome.status for outcome in ended} == {"DONE"}
+        write_json(search / "status.json", {"status": "DONE"})
+    for node in nodes:
+        node.join()
+    assert sorted(wave.trained) == sorted(f"{i}-{k}" for i in range(WAVES) for k in range(K))

@@ -207,10 +207,11 @@ DIFFERENT = {
     "poor_affordance": {"method.affordance": "worst"},  # of whole_offset
     "argmax": {"method.sampling": "argmax"},
     "whole_offset": {"method.offset_scale": 2.0},
+    "without_residual": {"env.actions": "pixel"},  # of all_crops
     "decaying": {"method.epsilon_schedule": "linear"},
 }
 
-BASES = {"poor_affordance": "whole_offset"}  # of the others: guided
+BASES = {"poor_affordance": "whole_offset", "without_residual": "all_crops"}  # of the others: guided
 
 
 @pytest.mark.parametrize("horizon", ["short", "long"])
