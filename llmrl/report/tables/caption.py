@@ -21,6 +21,7 @@ EXPLAINED = {
     MIXED: "runs of different versions of the code in one cell",
     OTHER_CPU: "runs of different processors in one cell, where equal commands may differ in bits",
 }
+SHORT_UNIT = 9  # letters: env_steps
 SAMPLED = "sampled"  # an evaluation set's name: `sampled`, `sampled on <set>`
 
 
@@ -52,12 +53,19 @@ def _numbers(
 ) -> str:  # fmt: skip
     """Units, those of columns that show something else by name, and which number of a run counts."""
     columns = dict.fromkeys(cell.column for cell in cells)
-    units = [metrics[table.metric].unit] if any(table.metric_of(c) == table.metric for c in columns) else []
-    for metric in dict.fromkeys(map(table.metric_of, columns)):
+    unnamed = [c for c in columns if not in_head(table, c, metrics[table.metric_of(c)].unit)]
+    units = [metrics[table.metric].unit] if any(table.metric_of(c) == table.metric for c in unnamed) else []
+    for metric in dict.fromkeys(map(table.metric_of, unnamed)):
         if metric != table.metric:
-            units.append(f"{_quoted([c for c in columns if table.metric_of(c) == metric])}: {metrics[metric].unit}")
+            units.append(f"{_quoted([c for c in unnamed if table.metric_of(c) == metric])}: {metrics[metric].unit}")
     of_runs = {table.measured(metric) for metric in displayed} & set(EVALUATED)
-    return f"Numbers: {'; '.join(units)}" + (f". Of a run: {score.text}." if of_runs else ".")
+    numbers = f"Numbers: {'; '.join(units)}." if units else "Units: as the columns are named."
+    return numbers + f" Of a run: {score.text}." * bool(of_runs)
+
+
+def in_head(table: Table, column: str, unit: str) -> bool:
+    """Whether the column's name, with [unit] behind it where that is short, says what its numbers are."""
+    return table.columns[column].metric is not None and (len(unit) <= SHORT_UNIT or unit in column)
 
 
 def _evaluations(
@@ -94,12 +102,20 @@ def _seeds(cells: Sequence[CellRuns], bootstrapped: bool) -> list[str]:
     lengths: dict[str, set[int]] = {}
     for n, unit in {(n, unit) for cell in cells for n, unit in cell.lengths if n > 1}:  # 1: it is evaluated alone
         lengths.setdefault(unit, set()).add(n)
-    texts = [f"{' or '.join(f'{n:,}' for n in sorted(ns))} {unit}" for unit, ns in sorted(lengths.items())]
-    a_run = f"; {' or '.join(texts)} a run" if lengths else ""
-    return [
-        f"Seed{'s' * (',' in seeds)} {seeds}{a_run}. Means over runs; intervals and ±: 95 % "
-        f"(Student's t{BOOTSTRAPPED * bootstrapped}; none below {MIN_N} runs)."
-    ]
+    texts = [f"{_either([f'{n:,}' for n in sorted(ns)])} {unit}" for unit, ns in sorted(lengths.items())]
+    a_run = f"; {_either(texts)} a run" if lengths else ""
+    means = (f"Means over runs; intervals and ±: 95 % (Student's t{BOOTSTRAPPED * bootstrapped}; "
+             f"none below {MIN_N} runs).")  # fmt: skip
+    if all(len(cell.seeds) < MIN_N for cell in cells):
+        several = any(len(cell.seeds) > 1 for cell in cells)
+        means = f"{'Means over runs' if several else 'Single runs'}; no intervals, which need {MIN_N} runs."
+    return [f"Seed{'s' * (',' in seeds)} {seeds}{a_run}. {means}"]
+
+
+def _either(texts: Sequence[str]) -> str:
+    """a, b or c"""
+    *most, last = texts
+    return f"{', '.join(most)} or {last}" if most else last
 
 
 def _normalised(

@@ -57,7 +57,8 @@ def judge(
     if reasons := [f"{', '.join(place)}: {undefined[place]}" for place in places if place in undefined]:
         return Verdict(claim, UNDECIDED, reasons[0], rule)
     counts = {place: means[place].n if place in means else 0 for place in places}
-    if few := [f"{', '.join(place)} has {n}" for place, n in counts.items() if n < MIN_N]:
+    few = [f"{f'{row}, ' * (len(rows) > 1)}“{column}” has {n}" for (row, column), n in counts.items() if n < MIN_N]
+    if few:
         text = "; ".join(few[:3]) + (f"; and so on, {len(few)} cells" if len(few) > 3 else "")
         return Verdict(claim, UNDECIDED, f"too few finished runs ({text})", rule)
     pairs = [(means[row, claim.better], means[row, claim.than]) for row in rows]

@@ -36,5 +36,6 @@ TEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#"
 
 
 def escaped(text: str) -> str:
-    """Special letters as TeX writes them, and a minus before a number."""
+    """Special letters as TeX writes them, quotes in pairs, and a minus before a number."""
+    text = re.sub(r'"([^"]*)"', r"“\1”", text)
     return re.sub(r"(?<![\w.$-])-(?=\d)", "$-$", "".join(TEX.get(letter, letter) for letter in text))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from llmrl.report.stats import Estimate
 from llmrl.report.tables import digits as form
-from llmrl.report.tables.caption import MIXED, OTHER_CPU, SCRIPTED, SEEN_MARKS
+from llmrl.report.tables.caption import MIXED, OTHER_CPU, SCRIPTED, SEEN_MARKS, in_head
 from llmrl.report.tables.claims import UNTESTED, Verdict
 from llmrl.report.tables.fill import CellResult, FilledTable
 from llmrl.report.tables.measured import MISSING
@@ -14,7 +14,6 @@ from llmrl.report.tables.measured import MISSING
 HEAD = ("row", "column", "ours", "95 % interval", "n", "published", "difference", "last evaluation", "last tenth",
         "env_steps_total", "USD")  # fmt: skip
 ALWAYS = 3  # columns that are there even if no cell has content
-SHORT_UNIT = 9  # letters: env_steps
 NOTHING, NO_RUN = "", "–"
 WIDTH = 110  # letters; a compact form that is wider has its rows as columns if that is narrower
 Rows = list[tuple[str, ...]]
@@ -66,8 +65,8 @@ def legend(filled: FilledTable) -> str:
 def _unit(cell: CellResult, filled: FilledTable) -> str:
     """[USD], of a column that shows something else than the table; a long one is in the caption alone."""
     unit = filled.units[cell.metric]
-    own = filled.table.columns[cell.column].metric is not None
-    return f" [{unit}]" if own and len(unit) <= SHORT_UNIT and unit not in cell.column else ""
+    shown = in_head(filled.table, cell.column, unit) and unit not in cell.column
+    return f" [{unit}]" if shown else ""
 
 
 def _short(cell: CellResult, filled: FilledTable) -> str:
