@@ -10,6 +10,7 @@ import sys
 
 from llmrl.commands import COMMANDS
 from llmrl.streams import Streams
+from llmrl.waiting import WAITING
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy is loaded; torch's threads are compute.threads
 
@@ -25,12 +26,15 @@ def main(args: list[str] | None = None) -> int:
     args = sys.argv[1:] if args is None else args
     prints = _prints(args)
     streams = Streams(patient=prints)
+    if own_process and args:
+        WAITING.begin(args[0])
     try:
         code = _dispatch(args)
         if prints and code == 0 and (error := streams.lost()):
             print(f"llmrl: not all of it could be written to stdout: {error.strerror}", file=sys.stderr)
             code = FAILURE
         if own_process and code >= 128:  # an LLM call may still be waiting in its thread, and would hold up the exit
+            WAITING.end()
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
@@ -38,6 +42,7 @@ def main(args: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return CTRL_C
     finally:
+        WAITING.end()
         if not own_process:  # else they stay to the very end, for what is printed at exit
             streams.give_back()
 

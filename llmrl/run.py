@@ -29,6 +29,7 @@ from llmrl.runs.identity import DONE, RUNNING, RunDirectory
 from llmrl.runs.lifecycle import RunResult, carry_out
 from llmrl.runs.stacked import Job, carry_out_together, groups_of, refusals
 from llmrl.runs.stop import Stop, Stopped
+from llmrl.runs.sweep_progress import SweepProgress
 from llmrl.sweep import jobs_of, points_of
 
 
@@ -132,12 +133,16 @@ def unusable(jobs: Sequence[Job]) -> list[str]:
 def run_jobs(jobs: Sequence[Job]) -> list[int]:
     """The exit codes of the runs, one group after the other. One that fails does not end the sweep; a signal is meant
     for the whole of it."""
+    sweep = SweepProgress([overrides for _, overrides in jobs])
     codes: list[int] = []
     for group in groups_of(jobs):
+        sweep.begun(group)
         if len(group) == 1:
-            codes.append(run_node(*jobs[group[0]]))
+            ended = [carry_out(*jobs[group[0]], tell=say)]
         else:
-            codes.extend(shown(ended) for ended in carry_out_together([jobs[i] for i in group], say))
+            ended = carry_out_together([jobs[i] for i in group], say)
+        codes += [shown(one) for one in ended]
+        sweep.ended(group, ended)
         if any(code >= 128 for code in codes):
             break
     return codes
@@ -214,11 +219,6 @@ def join(search: Path) -> int:
         return 128 + stopped.signum
     say(f"{search}: {outcome.status}{outcome.reason and f', {outcome.reason}'}")
     return outcome.code
-
-
-def run_node(node: dict[str, Any], overrides: list[str], place: Path | None = None) -> int:
-    """One run, in `place` or where its identity says; its exit code."""
-    return shown(carry_out(node, overrides, place=place, tell=say))
 
 
 def shown(ended: RunResult) -> int:

@@ -3,14 +3,16 @@ Joblib itself is not asked: with it, one worker that is killed ends the whole sw
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from llmrl.checks import Count
 from llmrl.clusters.works import works_of
-from llmrl.config import checked_at
+from llmrl.config import checked_at, from_node, identity, method_of, run_path, shared
 from llmrl.hydra_compose import launcher
 from llmrl.report.plan import executor
+from llmrl.report.plan.progress import GridProgress
 from llmrl.runs.children import worst
 from llmrl.runs.stacked import Job
 
@@ -30,19 +32,29 @@ def side_by_side(jobs: Sequence[Job], launching: Sequence[str]) -> int:
     directories have it. Raises ConfigError."""
     settings = checked_at("hydra.launcher", Settings, launcher(launching), {})
     paths = [work.path for work in works_of(jobs)]
-    processes = [
-        executor.Job(
-            f"llmrl run {shlex.join(texts)}", executor.llmrl_run(texts), gpu=node["compute"]["device"] == "cuda"
-        )
-        for node, texts in jobs
-    ]
+    processes = [process_of(node, texts) for node, texts in jobs]
     gpus = executor.gpus() if any(process.gpu for process in processes) else []
-    ended = executor.execute(processes, settings.n_jobs, gpus, _tell)
+    with GridProgress(processes, settings.n_jobs) as progress:
+
+        def tell(ended: executor.Ended) -> None:
+            progress.ended(ended)
+            print(ended.output, flush=True)
+
+        ended = executor.execute(processes, settings.n_jobs, gpus, tell, progress.begun, progress.tick)
+    print(progress.summary())
     if len(ended) < len(processes) or any(end.outcome == executor.STOPPED for end in ended):
         print("Stopped. The same command goes on.", file=sys.stderr)
         return CTRL_C
     return worst(paths)
 
 
-def _tell(ended: executor.Ended) -> None:
-    print(f"{ended.outcome}: {ended.job.name}\n{ended.output}", flush=True)
+def process_of(node: Mapping[str, Any], overrides: Sequence[str]) -> executor.Job:
+    """The process of one run."""
+    config = shared(from_node({key: value for key, value in node.items() if key != "rerun"}, overrides))
+    method = method_of(config.choices["method"])
+    kind = tuple(config.choices[key] for key in ("method", "agent", "env"))
+    length, unit = method.work(config)
+    place = run_path(config, identity(config, method.reads(config.method)))
+    part = executor.Part(f"{' · '.join(kind)} · seed {config.seed}", place, length, unit, kind)
+    command = f"llmrl run {shlex.join(overrides)}"
+    return executor.Job(command, executor.llmrl_run(overrides), config.compute.device == "cuda", parts=(part,))

@@ -14,6 +14,8 @@ import sys
 from contextlib import suppress
 from typing import Any
 
+from llmrl.waiting import WAITING
+
 PATIENCE_MS = 10_000  # for a reader that does not read, such as a stopped terminal
 TOTAL = ("backslashreplace", "ignore", "namereplace", "replace", "xmlcharrefreplace")  # they know every character
 
@@ -27,12 +29,15 @@ class Descriptor(io.RawIOBase):
     def __init__(self, fd: int, name: str, *, patient: bool, error: OSError | None = None) -> None:
         self.name, self.mode, self.error = name, "w", error
         self._fd, self._patient, self._stalled = fd, patient, False
+        self._terminal = os.isatty(fd)
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
 
     def write(self, data: Any) -> int:
         left = memoryview(data).cast("B")
         size = len(left)
+        if self._terminal:
+            WAITING.written(left)
         try:
             while left and self._ready():
                 with suppress(BlockingIOError):

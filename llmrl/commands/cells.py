@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from llmrl.checks import ConfigError
 from llmrl.conf_files import group_file, options
 from llmrl.report.tables import definition, grid
+from llmrl.waiting import on
 
 if TYPE_CHECKING:
     from llmrl.config import Config
@@ -53,7 +54,8 @@ def chosen(table: definition.Table, args: argparse.Namespace) -> tuple[list[str]
 def cells_of(table: definition.Table, args: argparse.Namespace, *more: str, whole: bool = True) -> list[grid.Cell]:
     """The cells that the arguments choose, composed. Raises ConfigError; `whole` is of `grid.cells`."""
     rows, columns = chosen(table, args)
-    return grid.cells(table, rows, columns, args.seeds or table.seeds, [*args.set, *more], identify, whole=whole)
+    with on(f"composing {len(rows) * len(columns)} cells"):
+        return grid.cells(table, rows, columns, args.seeds or table.seeds, [*args.set, *more], identify, whole=whole)
 
 
 def identify(overrides: Sequence[str], seeds: Sequence[int]) -> tuple[grid.PlannedRun, ...]:

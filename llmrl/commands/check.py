@@ -44,6 +44,7 @@ def check(node: dict[str, Any], overrides: list[str]) -> Any:
     from llmrl import build
     from llmrl.config import from_node, identity, method_of, run_path
     from llmrl.llm import client
+    from llmrl.runs.children_here import children_here
 
     node.pop("rerun", None)
     config = from_node(node, overrides)
@@ -55,7 +56,7 @@ def check(node: dict[str, Any], overrides: list[str]) -> Any:
     if "llm" in method.reads(config.method):
         client.preflight(config.llm)
         yield f"llm={names['llm']}: {_llm(config.llm)}"
-    with tempfile.TemporaryDirectory(prefix="llmrl-check-") as folder:
+    with children_here(), tempfile.TemporaryDirectory(prefix="llmrl-check-") as folder:
         yield from _rehearse(method, _small(config, folder), Path(folder) / "run")
     yield f"arrays: {_arrays(config)}"
     yield f"the run's directory: {path}/{' (exists)' if path.exists() else ''}"
@@ -154,6 +155,7 @@ def _small(config: Any, outputs: str) -> Any:
     return dataclasses.replace(
         config,
         method=method.small(config.method, env_steps),
+        env=method.small_env(config.env),
         agent=dataclasses.replace(config.agent, **{k: v for k, v in agent.items() if k in known}),
         budget=dataclasses.replace(config.budget, **{config.budget.unit: env_steps}),
         eval=dataclasses.replace(

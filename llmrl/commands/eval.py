@@ -4,8 +4,8 @@ Plays greedy evaluation episodes with what a run has learned: agent.pt of a fini
 Without --episodes the episodes are the run's own evaluation cases, so its last evaluation is repeated. --episodes N
 plays N new cases, numbered on from those of its training (with --same the first N of these); --seed S those of another
 evaluation seed. They are the same for every run, so runs can be compared. Prints the returns and appends them to
-<run>/evaluations.jsonl; the run's own eval.jsonl stays as it is. --video films the first episode:
-<run>/video/episode-0.mp4.
+<run>/evaluations.jsonl; the run's own eval.jsonl stays as it is. --video films the first episode, as fast as its
+environment says and with seed, step and return on each frame: <run>/video/episode-0.mp4.
 """
 
 import argparse
@@ -16,10 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
-
 from llmrl.checks import ConfigError
 from llmrl.runs.files import DiskError, writing
+from llmrl.waiting import on
 
 
 def main(args: list[str]) -> int:
@@ -42,7 +41,9 @@ def evaluate_run(run: Path, episodes: int | None, seed: int | None, *, same: boo
     from llmrl.loaded import Loaded, check_run_directory
 
     check_run_directory(run)
-    writer = _video_writer() if video else None
+    from llmrl.commands.film import FirstEpisodeFilm, video_writer
+
+    writer = video_writer() if video else None
 
     from llmrl.intervals import mean_and_interval, over_episodes, share_and_interval
     from llmrl.runs.evaluate import cases
@@ -54,16 +55,19 @@ def evaluate_run(run: Path, episodes: int | None, seed: int | None, *, same: boo
     seed = config.eval.seed if seed is None else seed
     evaluation_set = cases(seed, "eval", episodes or config.eval.episodes, first)
     env = loaded.env(render=video)
+    film, n = run / "video" / "episode-0.mp4", len(evaluation_set)
     if writer is not None:
-        env = FirstEpisodeFilm(env, run / "video" / "episode-0.mp4", writer)
-    scores = loaded.play_cases(env, evaluation_set)
-    env.close()
+        env = FirstEpisodeFilm(env, film, writer, f"seed {config.seed} · case {first}")
+    filmed = f"; the first goes to {film}" * video
+    print(f"Playing {n} greedy episodes of {config.choices['env']}{filmed}", file=sys.stderr, flush=True)
+    with on(f"playing {n} greedy episodes"):
+        scores = loaded.play_cases(env, evaluation_set)
+        env.close()
     row = {"policy": "greedy", "source": source, "seed": seed, "first_case": first, **clock, **scores.row()}
     kept = keep(run / "evaluations.jsonl", {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **row})
     unit = config.budget.unit
     which = f"cases {first} to {first + len(evaluation_set) - 1} of evaluation seed {seed}"
     seen = "as in training" if own and not first else "new ones"
-    n = len(evaluation_set)
     what = f"{n} greedy episodes at {clock[unit]:,} {unit}, from {source}; {over_episodes(n)}"
     print(f"return  {mean_and_interval(scores.returns)}   ({what})")
     for rule, successes in scores.successes.items():
@@ -75,7 +79,7 @@ def evaluate_run(run: Path, episodes: int | None, seed: int | None, *, same: boo
     if kept:
         print(f"file    {run / 'evaluations.jsonl'}")
     if video:
-        print(f"video   {run / 'video' / 'episode-0.mp4'}")
+        print(f"video   {film}   (the first of these episodes)")
     return 0 if kept else 1
 
 
@@ -88,54 +92,6 @@ def keep(file: Path, row: dict[str, Any]) -> bool:
     except DiskError as error:
         print(f"llmrl eval: {file} cannot be written, so this is not kept: {error.strerror}", file=sys.stderr)
         return False
-
-
-class FirstEpisodeFilm(gym.Wrapper):
-    """Films the first episode, frame by frame straight into the file, so that its length costs no memory."""
-
-    def __init__(self, env: gym.Env, path: Path, open_writer: Callable[[Path, float], Any]) -> None:
-        super().__init__(env)
-        path.parent.mkdir(exist_ok=True)
-        self._film: Any = open_writer(path, env.metadata.get("render_fps", 30))
-        self._begun = False
-
-    def reset(self, **kwargs: Any) -> tuple[Any, dict]:
-        if self._begun:
-            self._end()
-        self._begun = True
-        result = super().reset(**kwargs)
-        self._add_frame()
-        return result
-
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict]:
-        result = super().step(action)
-        self._add_frame()
-        return result
-
-    def close(self) -> None:
-        self._end()
-        super().close()
-
-    def _add_frame(self) -> None:
-        if self._film is not None:
-            frames = self.env.render()
-            for frame in frames if isinstance(frames, list) else [frames]:
-                self._film.append_data(frame)
-
-    def _end(self) -> None:
-        if self._film is not None:
-            self._film.close()
-            self._film = None
-
-
-def _video_writer() -> Callable[[Path, float], Any]:
-    try:
-        import imageio.v2 as imageio
-        import imageio_ffmpeg  # noqa: F401 (imageio asks for it only when the first frame is there)
-    except ImportError as error:
-        raise ConfigError(f'--video needs imageio with ffmpeg ({error}): pip install "llmrl[video]"') from error
-    # frames need even sides for the usual colour format, no more
-    return lambda path, fps: imageio.get_writer(path, fps=fps, macro_block_size=2)
 
 
 def _from(least: int) -> Callable[[str], int]:

@@ -82,7 +82,8 @@ def _plan(given, launching: Sequence[str]) -> int:
     if stages:
         print(f"\nShared by them:\n{stage_listing(stages)}")
     print()
-    print(Forecast(runs, found, records).text())
+    forecast = Forecast(runs, found, records)
+    print(forecast.text())
     if given.submit:
         from llmrl.clusters.commands import submit
 
@@ -90,7 +91,7 @@ def _plan(given, launching: Sequence[str]) -> int:
                       runs[0].outputs)  # fmt: skip
     if not given.run:
         return 0
-    return _make(stages, given.j) or _run(runs, found, given.j)
+    return _make(stages, given.j) or _run(runs, found, given.j, forecast)
 
 
 def listing(cells, found) -> str:
@@ -131,16 +132,23 @@ def _make(stages: Sequence, parallel: int) -> int:
     for stage in todo:
         prepare_node(stage.path, stage.node)
     jobs = [executor.Job(f"llmrl run --from {stage.path}", (sys.executable, "-m", "llmrl", "run", "--from",
-                                                            str(stage.path))) for stage in todo]  # fmt: skip
+                                                            str(stage.path)), parts=(_stage_part(stage),))
+            for stage in todo]  # fmt: skip
     return _carry_out(jobs, parallel) if jobs else 0
 
 
-def _run(runs: Sequence, found: dict, parallel: int) -> int:
+def _stage_part(stage):
+    from llmrl.report.plan.executor import Part
+
+    return Part("/".join(stage.path.parts[-2:]), stage.path, stage.steps, stage.unit)
+
+
+def _run(runs: Sequence, found: dict, parallel: int, forecast) -> int:
     todo = _todo(runs, found)
     if not todo:
         print("\nNothing to run.")
         return 0
-    return _carry_out(jobs_of(todo, found), parallel)
+    return _carry_out(jobs_of(todo, found, forecast), parallel)
 
 
 def _todo(runs: Sequence, found: dict) -> list:
@@ -171,12 +179,15 @@ def _works(stages: Sequence, runs: Sequence, found: dict) -> list:
 def _carry_out(jobs: list, parallel: int) -> int:
     """The exit code of all of them together."""
     from llmrl.report.plan import executor
+    from llmrl.report.plan.progress import GridProgress
 
     n = sum(job.runs for job in jobs)
     processes = "1 process" if len(jobs) == 1 else f"{len(jobs)} processes"
     what = f"{n} runs in {processes}" if n > len(jobs) else str(n)
     print(f"\nRunning {what}, {parallel} at a time.", flush=True)
-    ended = executor.execute(jobs, parallel, executor.gpus() if any(job.gpu for job in jobs) else [], _print_end)
+    with GridProgress(jobs, parallel) as progress:
+        gpus = executor.gpus() if any(job.gpu for job in jobs) else []
+        ended = executor.execute(jobs, parallel, gpus, progress.ended, progress.begun, progress.tick)
     outcomes = Counter(end.outcome for end in ended)
     if len(ended) < len(jobs) or outcomes[executor.STOPPED]:
         print(f"Stopped: {outcomes[executor.DONE]} of {len(jobs)} done. The same command goes on.", file=sys.stderr)
@@ -185,7 +196,7 @@ def _carry_out(jobs: list, parallel: int) -> int:
     return FAILURE if outcomes[executor.FAILED] else TRY_LATER if outcomes[executor.PAUSED] else 0
 
 
-def jobs_of(runs: Sequence, found: dict) -> list:
+def jobs_of(runs: Sequence, found: dict, forecast=None) -> list:
     """The processes that make the runs, or go on with them in the studies in which they were begun: one for each, or
     for seeds that differ in nothing else where they are to be stacked."""
     from llmrl.report.tables.grid import merged
@@ -197,17 +208,23 @@ def jobs_of(runs: Sequence, found: dict) -> list:
     jobs = []
     for overrides, group in groups.items():
         if len(group) > 1 and to_stack(group[0], overrides):
-            seeds = ",".join(str(run.seed) for run in group)
-            jobs.append(_job(["-m", *merged(*overrides, f"seed={seeds}", "compute.stack=true")], group))
+            seeds = f"seed={','.join(str(run.seed) for run in group)}"
+            jobs.append(_job(["-m", *merged(*overrides, seeds, "compute.stack=true")], group, found, forecast))
         else:
-            jobs += [_job(merged(*overrides, f"seed={run.seed}"), [run]) for run in group]
+            jobs += [_job(merged(*overrides, f"seed={run.seed}"), [run], found, forecast) for run in group]
     return jobs
 
 
-def _job(args: Sequence[str], runs: Sequence):
-    from llmrl.report.plan.executor import Job, llmrl_run
+def _job(args: Sequence[str], runs: Sequence, found: dict, forecast):
+    from llmrl.report.plan.executor import Job, Part, llmrl_run
 
-    return Job(f"llmrl run {shlex.join(args)}", llmrl_run(args), gpu=runs[0].device == "cuda", runs=len(runs))
+    parts = []
+    for run in runs:
+        kind = (run.names["method"], run.names["agent"], run.names["env"])
+        place = found[run.key].path if run.key in found else run.path
+        rate = forecast.seconds_per_step(run) if forecast else None
+        parts.append(Part(f"{' · '.join(kind)} · seed {run.seed}", place, run.steps, run.unit, kind, rate and 1 / rate))
+    return Job(f"llmrl run {shlex.join(args)}", llmrl_run(args), runs[0].device == "cuda", len(runs), tuple(parts))
 
 
 def to_stack(run, overrides: Sequence[str]) -> bool:
@@ -235,9 +252,3 @@ def _of_study(name: str | None) -> list[str]:
     from hydra.core.override_parser.types import Quote, QuotedString
 
     return [f"study={QuotedString(name, Quote.single).with_quotes()}"]
-
-
-def _print_end(ended) -> None:
-    print(f"{ended.outcome}: {ended.job.name}", flush=True)
-    if ended.outcome not in ("done", "stopped"):
-        print(f"    {ended.last_line}", flush=True)

@@ -53,6 +53,11 @@ class Method(ABC, Generic[Own]):
         """The same with the smallest numbers that touch everything, for `llmrl check`; `env_steps`: its budget."""
         return config
 
+    @classmethod
+    def small_env(cls, env: Any) -> Any:
+        """The environment's configuration for the same, where the run's own would take long."""
+        return env
+
     @abstractmethod
     def run(self, ctx: "RunContext") -> dict[str, Any]:
         """Carries the run to its end and returns its result: env_steps, updates, episodes, and the method's own facts

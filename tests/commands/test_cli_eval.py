@@ -11,7 +11,7 @@ from conftest import CART_POLE, SHORT, TINY, Done, only_run
 from hydra.core.global_hydra import GlobalHydra
 
 from llmrl import cli
-from llmrl.commands import eval as eval_command
+from llmrl.commands import film
 from llmrl.runs.files import read_jsonl
 
 KEEP_CHECKPOINTS = "compute.checkpoint_every_s=0"
@@ -116,43 +116,53 @@ def test_video_shows_the_first_episode_of_a_game(llmrl: Callable[..., Done], tmp
     assert done.code == 0, done.err
     frames = [frame for frame in imageio.get_reader(run / "video" / "episode-0.mp4")]  # noqa: C416 (its len is inf)
     (row,) = read_jsonl(run / "evaluations.jsonl")
-    assert len(frames) == row["lengths"][0] + 1  # the picture after the reset, and one after every step
-    assert frames[0].shape == (210, 160, 3) and frames[0].std() > 10
+    assert len(frames) == row["lengths"][0] + 1 + 15  # after the reset and every step, and the last for a second
+    assert frames[0].shape == (2 * 210 + film.BAND, 2 * 160, 3) and frames[0].std() > 10
 
 
-def test_the_film_is_of_the_first_episode_alone(tmp_path: Path) -> None:
+def test_the_film_is_of_the_first_episode_alone_and_can_be_watched(tmp_path: Path) -> None:
     import gymnasium as gym
+    import numpy as np
 
     class Counting(gym.Env):
-        """Every picture is the number of steps made in all."""
+        """Every frame's grey is the number of steps made in all; a hundred frames are a second."""
 
-        steps = 0
+        steps, metadata = 0, {"render_fps": 100}
 
         def reset(self, **kwargs: object) -> tuple[int, dict]:
             return 0, {}
 
         def step(self, action: int) -> tuple[int, float, bool, bool, dict]:
             self.steps += 1
-            return 0, 0.0, False, False, {}
+            return 0, 0.5, False, False, {}
 
-        def render(self) -> int:
-            return self.steps
+        def render(self) -> np.ndarray:
+            return np.full((101, 321, 3), self.steps, np.uint8)
 
     class Film(list):
         append_data = list.append
-        closed = 0
+        closed = fps = 0
 
         def close(self) -> None:
             self.closed += 1
 
-    film = Film()
-    env = eval_command.FirstEpisodeFilm(Counting(), tmp_path / "video" / "episode-0.mp4", lambda path, fps: film)
+    kept = Film()
+
+    def writer(path: Path, fps: float) -> Film:
+        kept.fps = fps
+        return kept
+
+    env = film.FirstEpisodeFilm(Counting(), tmp_path / "video" / "episode-0.mp4", writer, "seed 3")
     for _ in range(2):
         env.reset()
-        env.step(0)
-        env.step(0)
+        for _ in range(6):
+            env.step(0)
     env.close()
-    assert film == [0, 1, 2] and film.closed == 1
+    assert kept.closed == 1 and kept.fps == 25  # every fourth frame
+    assert [int(frame[-2, 0, 0]) for frame in kept] == [0, 4] + [6] * 26  # the last one stays for a second
+    assert kept[0].shape == (126, 322, 3)
+    words = [frame[: film.BAND] for frame in kept[:3]]
+    assert all(band.max() == 255 for band in words) and (words[0] != words[1]).any()  # step and return have changed
 
 
 def test_status_of_a_real_run_from_any_directory(

@@ -15,7 +15,7 @@ from conftest import CART_POLE, compose, only_run, run_directories, status
 from llmrl import conf_files
 from llmrl.checks import ConfigError
 from llmrl.config import from_node
-from llmrl.run import run_node
+from llmrl.run import run_jobs
 from llmrl.run_flags import arranged
 
 NUMBERS = [math.inf, -math.inf, math.nan, -1, True, "1", [1], {"a": 1}, None, 10**400]
@@ -72,7 +72,7 @@ def test_a_value_that_cannot_be(key, value, composed, tmp_path, monkeypatch, cap
         place[parent] = place[parent] if isinstance(place[parent], dict) else {}
         place = place[parent]
     place[last] = value
-    assert run_node(node, [f"{key}=…"]) == 2
+    assert run_jobs([(node, [f"{key}=…"])]) == [2]
     err = capsys.readouterr().err
     assert str(key).removesuffix(".artifact") in err.replace("choices", "choice") or key == "choices"
     assert "Traceback" not in err and len(err) < 1_000
@@ -88,7 +88,7 @@ def test_a_key_that_is_not_there(key, composed, tmp_path, monkeypatch, capsys):
     for parent in parents:
         place = place[parent]
     del place[last]
-    assert run_node(node, []) == 2
+    assert run_jobs([(node, [])]) == [2]
     assert key in capsys.readouterr().err and list(tmp_path.iterdir()) == []
 
 
@@ -177,7 +177,7 @@ def test_spaces_that_no_agent_can_bear(observations, actions, agent, tmp_path, m
     monkeypatch.setitem(gym.registry, "Odd-v0", gym.envs.registration.EnvSpec(
         "Odd-v0", entry_point=lambda **_: Odd(observations, actions)))  # fmt: skip
     node = compose([f"agent={agent}", "env=classic/cart_pole", "env.id=Odd-v0", "budget.env_steps=60"])
-    assert run_node(node, []) == 2
+    assert run_jobs([(node, [])]) == [2]
     err = capsys.readouterr().err
     assert "env=classic/cart_pole: " in err and "wrap the environment" in err and list(tmp_path.iterdir()) == []
 
@@ -189,7 +189,7 @@ def test_an_environment_whose_constructor_raises_is_told_with_the_place(composed
     monkeypatch.chdir(tmp_path)
     spec = gym.envs.registration.EnvSpec("Odd-v0", entry_point=make)
     monkeypatch.setitem(gym.registry, "Odd-v0", spec)
-    assert run_node(composed | {"env": composed["env"] | {"id": "Odd-v0"}}, []) == 2
+    assert run_jobs([(composed | {"env": composed["env"] | {"id": "Odd-v0"}}, [])]) == [2]
     err = capsys.readouterr().err
     assert "env.id=Odd-v0" in err and "KeyError" in err and "test_malformed.py:" in err
     assert list(tmp_path.iterdir()) == []

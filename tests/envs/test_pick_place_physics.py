@@ -13,7 +13,7 @@ from gymnasium.utils.env_checker import check_env
 from test_pick_place import PLACES, SAFE, at, episode, returns, scene
 
 from llmrl.checks import ConfigError
-from llmrl.commands.eval import FirstEpisodeFilm
+from llmrl.commands.film import BAND, FirstEpisodeFilm
 from llmrl.config import from_node
 from llmrl.envs import pick_place
 from llmrl.envs.pick_place import oracle, physics
@@ -170,7 +170,8 @@ def test_eval_films_what_a_list_holds(tmp_path):
     watched = FirstEpisodeFilm(made(render=True), tmp_path / "video" / "x.mp4", lambda path, fps: film)
     watched.reset(seed=0)
     watched.step(at(0, True))  # a place of nothing moves nothing
-    assert [frame.shape for frame in film] == [(480, 480, 3)] * 2
+    assert {frame.shape for frame in film} == {(480 + BAND, 480, 3)}
+    assert len(film) == 2 + 25  # the last one stays for a second
 
 
 def test_tables_do_not_disturb_each_other():

@@ -20,7 +20,7 @@ MAX_FILE, MAX_FUNCTION = 400, 60  # lines
 
 # A part of the package may import these other parts. No arrow points back: agents know no environment and no logger,
 # report/ no training and no paper. (A method derives the configuration of what it builds on.)
-LEAVES = {"checks", "conf_files", "global_generator", "intervals", "registered", "streams"}
+LEAVES = {"checks", "conf_files", "global_generator", "intervals", "registered", "streams", "waiting"}
 ALLOWED = {
     "contracts": {"checks"},
     "explore": {"contracts", "checks"},

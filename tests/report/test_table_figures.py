@@ -32,24 +32,35 @@ def found(cells):
     return grid.find(grid.runs_of(cells), load(cells[0].runs[0].outputs))
 
 
-def test_ours_and_the_published_curves_stand_side_by_side(lab):
+def test_ours_and_the_published_curves_stand_in_one_panel(lab):
     table = lab(**EXPLORLLM)
     cells = cells_of(table)
     for cell in cells:
         for run in cell.runs:
             with_evaluations(make_run(run), 0.0, 1.0 + run.seed, 4.0, 4.0)
-    ours, theirs = curves(table, "explorllm", cells, found(cells)).axes
-    assert [axes.get_title(loc="left") for axes in (ours, theirs)] == [
-        "short horizon, ours",
-        "short horizon, published",
-    ]
-    (line,) = [line for line in ours.lines if line.get_label() == "0.2"]
+    figure = curves(table, "explorllm", cells, found(cells))
+    (axes,) = figure.axes
+    assert axes.get_title(loc="left") == "short horizon"
+    (line,) = [line for line in axes.lines if line.get_label() == "0.2"]
     assert list(line.get_xdata()) == [0, 20, 40, 60] and list(line.get_ydata()) == [0.0, 1.5, 4.0, 4.0]
-    (other,) = [line for line in theirs.lines if line.get_label() == "0.2"]
-    assert other.get_color() == line.get_color()
+    (theirs,) = [other for other in axes.lines if other.get_color() == line.get_color() and other is not line]
     known = published()["explorllm", "curves_short_horizon", "epsilon 20 %", "10000"]
-    assert dict(zip(other.get_xdata(), other.get_ydata()))[10000] == known.value
-    assert ours.get_xlim() == theirs.get_xlim() and ours.get_ylim() == theirs.get_ylim()
+    assert dict(zip(theirs.get_xdata(), theirs.get_ydata()))[10000] == known.value
+    labels = [text.get_text().split(",")[0] for text in figure.legends[0].get_texts()]
+    assert labels == ["0", "0.2", "published"]  # in the table's order
+
+
+def test_a_published_number_is_a_point_at_the_end_and_a_row_without_anything_has_no_panel(lab):
+    table = lab(**EXPLORLLM | {"published": "development_100", "metric": "success", "seeds": [0],
+                               "columns": {"seen": {"set": [], "published": "success, seen colours"}},
+                               "rows": {"RL": [], "nothing": ["agent.gamma=0.5"]}})  # fmt: skip
+    cells = cells_of(table)
+    rows = [{"env_steps": 60, "policy": "greedy", "return_mean": 1.0, "returns": [1.0], "success": [True]}]
+    (make_run(cells[0].runs[0]) / "eval.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (axes,) = curves(table, "explorllm", cells, found(cells)).axes
+    points = [list(zip(line.get_xdata(), line.get_ydata())) for line in axes.lines if line.get_marker() == "D"]
+    known = published()["explorllm", "development_100", "RL", "success, seen colours"]
+    assert [(60.0, known.value)] in points
 
 
 def test_what_learns_nothing_is_a_level(lab):
@@ -61,12 +72,12 @@ def test_what_learns_nothing_is_a_level(lab):
             with_evaluations(path, 0.5, *([1.0, 1.0, 1.0] if cell.column == "learns" else []))
             if cell.column == "explore policy":
                 write_json(path / "status.json", {"status": "DONE", "env_steps": 0, "target_env_steps": 1})
-    ours, theirs = curves(table, "explorllm", cells, found(cells)).axes
-    level, curve = (next(x for x in ours.lines if x.get_label() == name) for name in ("explore policy", "learns"))
+    (axes,) = curves(table, "explorllm", cells, found(cells)).axes
+    level, curve = (next(x for x in axes.lines if x.get_label() == name) for name in ("explore policy", "learns"))
     assert list(level.get_ydata()) == [0.5, 0.5] and level.get_linestyle() == "--"
     assert list(curve.get_xdata()) == [0, 20, 40, 60]
-    (other,) = [line for line in theirs.lines if line.get_label() == "explore policy"]
-    assert set(other.get_ydata()) == {0.53}
+    (theirs,) = [line for line in axes.lines if line.get_color() == level.get_color() and line is not level]
+    assert set(theirs.get_ydata()) == {0.53}
 
 
 def test_curves_are_of_what_the_table_measures(lab):
@@ -81,7 +92,8 @@ def test_curves_are_of_what_the_table_measures(lab):
     (make_run(cells[0].runs[0]) / "eval.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     figure = curves(table, None, cells, found(cells))
     drawn = {axes.get_title(loc="left"): list(axes.lines[0].get_ydata()) for axes in figure.axes}
-    assert drawn == {"common, ours": rates["greedy"], "strange, ours": rates["greedy on strange"]}
+    assert drawn == {"common": rates["greedy"], "strange": rates["greedy on strange"]}
+    assert len({axes.get_ylim() for axes in figure.axes}) == 1
     assert figure.axes[0].get_ylabel() == "success rate, greedy evaluation"
 
 

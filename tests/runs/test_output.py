@@ -297,7 +297,7 @@ def test_who_is_ended_after_done_is_done(end, llmrl_run, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(llmrl.report.figures.run_curve, "draw_curve", raising(end))
         with pytest.raises(type(end)):
-            llmrl.run.run_node(llmrl_node(tmp_path), [])
+            llmrl.run.run_jobs([(llmrl_node(tmp_path), [])])
     directory = only_run(tmp_path)
     assert status(directory) == "DONE" and not (directory / "checkpoint").exists()
     assert "nothing to do" in llmrl_run(*CART_POLE).out

@@ -62,15 +62,24 @@ def panels_for(
 
 
 def legend(figure: "Figure", panels: Mapping[str, "Axes"], title: str, counts: Mapping[str, str]) -> None:
-    """One legend for all panels, below them; its title explains line and band. Labels in `counts` stand first."""
+    """One legend for all panels, below them; its title explains line and band. Labels stand in the order of `counts`,
+    then those that have none."""
     handles = {k: h for axes in panels.values() for h, k in zip(*axes.get_legend_handles_labels())}
-    handles = {k: handles[k] for k in sorted(handles, key=lambda k: (k not in counts, k))}
+    handles = {k: handles[k] for k in sorted(handles, key=lambda k: (k not in counts, [*counts, k].index(k), k))}
     labels = [wrapped(label + counts.get(label, ""), 60) for label in handles]
     wide = figure.get_figwidth() > 8 and max(map(len, labels)) < 60
     inches = 0.2 + sum(0.19 + 0.135 * label.count("\n") for label in labels) / (2 if wide else 1)
     figure.set_figheight(figure.get_figheight() + max(0, inches - 0.6))  # the panels keep their room
     figure.legend(list(handles.values()), labels, loc="outside lower left", ncols=2 if wide else 1, fontsize=8,
                   frameon=False, title=title, title_fontsize=8, alignment="left")  # fmt: skip
+
+
+def same_range(panels: Iterable["Axes"]) -> None:
+    """All of them show the same range of y, so that the eye can compare."""
+    panels = list(panels)
+    low, high = zip(*(axes.get_ylim() for axes in panels))
+    for axes in panels:
+        axes.set_ylim(min(low), max(high))
 
 
 def name_left(panels: Mapping[str, "Axes"], label: str) -> None:
@@ -107,7 +116,7 @@ def styles_of(groups: Sequence[Group]) -> dict[str, dict[str, Any]]:
 def counts_of(groups: Sequence[Group], *, finished: bool = False) -> dict[str, str]:
     """What `counted` says of each label."""
     texts = {}
-    for label in {g.label for g in groups}:
+    for label in sorted({g.label for g in groups}):
         mine = [g for g in groups if g.label == label]
         sizes = [len(g.finished) if finished else sum(len(r.evals.steps) > 0 for r in g.runs) for g in mine]
         unfinished = 0 if finished else sum(len(g.runs) - len(g.finished) for g in mine)

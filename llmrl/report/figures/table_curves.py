@@ -1,4 +1,4 @@
-"""A table's learning curves beside the paper's: a panel of ours and one of theirs for each row, a line per column."""
+"""A table's learning curves: a panel for each row, a line per column, and in its colour the paper's points."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING
 
 from llmrl.checks import ConfigError
 from llmrl.report.figures.curves import draw_runs
-from llmrl.report.figures.style import INTERVAL, legend, name_left, panels_for, styles_for, thousands, units
+from llmrl.report.figures.style import (
+    GREY,
+    INTERVAL,
+    legend,
+    name_left,
+    panels_for,
+    same_range,
+    styles_for,
+    thousands,
+    units,
+)
 from llmrl.report.published import published
 from llmrl.report.store.files import evaluations
 from llmrl.report.store.groups import counted
@@ -16,8 +26,9 @@ from llmrl.report.tables.grid import DONE_RUN, Cell, standing
 from llmrl.report.tables.metrics import EVALUATED, RATES, known
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+PUBLISHED = {"linestyle": (0, (1, 2)), "linewidth": 1.0, "marker": "D", "markersize": 3.5, "markerfacecolor": "white"}
 
 
 def curves(
@@ -34,29 +45,44 @@ def curves(
         runs[cell.row, cell.column] = [run for run in there if len(run.evals.steps)]
     if not any(runs.values()):
         raise ConfigError("no run of this table has an evaluation yet")
-    rows = list(dict.fromkeys(cell.row for cell in cells))
     columns = list(dict.fromkeys(cell.column for cell in cells))
     styles = styles_for(columns)
-    theirs = {row: _published(table, paper, row, columns) for row in rows}
-    names = [f"{row}, {whose}" for row in rows for whose in (("ours", "published") if theirs[row] else ("ours",))]
-    figure, panels = panels_for(names, width=4.8, height=3.4, columns=2 if any(theirs.values()) else 3)
-    for row in rows:
-        ours = panels[f"{row}, ours"]
+    theirs = {cell.row: _published(table, paper, cell.row, columns) for cell in cells}
+    ends = {} if any(theirs.values()) else _ends(table, paper, cells, metric)
+    rows = [row for row in theirs if theirs[row] or any(runs[row, c] for c in columns if (row, c) in runs)]
+    figure, panels = panels_for(rows, width=4.8, height=3.4)
+    for row, axes in panels.items():
         for column in columns:
             if mine := runs.get((row, column)):
-                draw_runs(ours, mine, styles[column], column)
-        if theirs[row]:
-            other = panels[f"{row}, published"]
-            for column, points in theirs[row].items():
-                other.plot(*zip(*points), **styles[column], linewidth=1.4, label=column)
-            _same_axes(ours, other)
-    for name, axes in panels.items():
-        axes.set_title(name, loc="left", fontsize=10)
+                draw_runs(axes, mine, styles[column], column)
+            if points := theirs[row].get(column) or ends.get((row, column)):
+                axes.plot(*zip(*points), **PUBLISHED, color=styles[column]["color"])
+        axes.set_title(row, loc="left", fontsize=10)
         axes.set_xlabel(units(run for found in runs.values() for run in found) or "env_steps")
         axes.xaxis.set_major_formatter(lambda x, _: thousands(x))
+    if any(theirs.values()) or ends:
+        next(iter(panels.values())).plot([], [], **PUBLISHED, color=GREY, label="published")
+    if metric in RATES:  # of all rows on one scale
+        same_range(panels.values())
     name_left(panels, f"{known()[metric].unit}, greedy evaluation")
     legend(figure, panels, f"ours: mean over runs; band: {INTERVAL}", _counts(cells, runs))
     return figure
+
+
+def _ends(
+    table: Table, paper: str | None, cells: Sequence[Cell], metric: str
+) -> dict[tuple[str, str], list[tuple[float, float]]]:
+    """(row, column) -> the published number of the table at the end of training, where it is of evaluations and of what
+    is drawn."""
+    if not table.published or table.score.startswith("train_") or table.metric != metric:
+        return {}
+    found = {}
+    for cell in cells:
+        names = table.rows[cell.row].published or cell.row, table.columns[cell.column].published or cell.column
+        theirs = published().get((paper or "", table.published, *names))
+        if theirs is not None and theirs.value is not None and cell.runs and table.metric_of(cell.column) == metric:
+            found[cell.row, cell.column] = [(float(cell.runs[0].steps), theirs.value)]
+    return found
 
 
 def _measured(record: RunRecord, metric: str, evaluation_set: str | None) -> RunRecord:
@@ -81,15 +107,6 @@ def _published(
         if (cell.paper, cell.table) == (paper, name) and cell.row in labels and cell.value is not None:
             points.setdefault(labels[cell.row], []).append((float(cell.column), cell.value))
     return {column: sorted(p) for column, p in points.items()}
-
-
-def _same_axes(ours: "Axes", theirs: "Axes") -> None:
-    """Both show the same range, so that the eye can compare."""
-    for side in ("x", "y"):
-        limits = [getattr(axes, f"get_{side}lim")() for axes in (ours, theirs)]
-        both = min(low for low, _ in limits), max(high for _, high in limits)
-        for axes in (ours, theirs):
-            getattr(axes, f"set_{side}lim")(both)
 
 
 def _counts(cells: Sequence[Cell], runs: Mapping[tuple[str, str], Sequence[RunRecord]]) -> dict[str, str]:

@@ -14,13 +14,27 @@ import sys
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 DONE, PAUSED, FAILED, STOPPED = "done", "paused", "failed", "stopped"
 TRY_LATER = 75  # exit code of a run that is alive elsewhere, or whose LLM cannot be reached
+TICK_S = 1.0
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
 @dataclass(frozen=True)
+class Part:
+    """A run that a job makes."""
+
+    name: str
+    path: Path  # of its directory
+    length: int
+    unit: str  # of its length
+    kind: tuple[str, ...] = ()  # runs of one kind are equally fast
+    rate: float | None = None  # steps/s, as forecast; None where nobody knows
+
+
+@dataclass(frozen=True, eq=False)
 class Job:
     """What one process does."""
 
@@ -28,6 +42,7 @@ class Job:
     argv: tuple[str, ...]
     gpu: bool = False  # whether it needs one
     runs: int = 1  # how many it makes
+    parts: tuple[Part, ...] = ()  # these, as far as they can be watched
 
 
 @dataclass(frozen=True)
@@ -60,15 +75,24 @@ def gpus() -> list[str]:
     return [str(number) for number, line in enumerate(listed.splitlines()) if line.startswith("GPU ")]
 
 
-def execute(jobs: Sequence[Job], parallel: int, devices: Sequence[str], report: Callable[[Ended], None]) -> list[Ended]:
-    """Carries out all jobs, `parallel` at a time, and reports each end. Jobs that a signal kept from starting are not
-    in what is returned."""
-    return asyncio.run(_Pool(parallel, devices, report).run(jobs))
+def nothing(*_: Job) -> None: ...
+
+
+def execute(
+    jobs: Sequence[Job], parallel: int, devices: Sequence[str], report: Callable[[Ended], None],
+    begun: Callable[[Job], None] = nothing, tick: Callable[[], None] = nothing,
+) -> list[Ended]:  # fmt: skip
+    """Carries out all jobs, `parallel` at a time, and reports each begin, end and second. Jobs that a signal kept from
+    starting are not in what is returned."""
+    return asyncio.run(_Pool(parallel, devices, report, begun, tick).run(jobs))
 
 
 class _Pool:
-    def __init__(self, parallel: int, devices: Sequence[str], report: Callable[[Ended], None]) -> None:
-        self.devices, self.report = devices, report
+    def __init__(
+        self, parallel: int, devices: Sequence[str], report: Callable[[Ended], None], begun: Callable[[Job], None],
+        tick: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self.devices, self.report, self.begun, self.tick = devices, report, begun, tick
         self.slots: asyncio.Queue[int] = asyncio.Queue()
         for slot in range(parallel):
             self.slots.put_nowait(slot)
@@ -80,10 +104,17 @@ class _Pool:
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(signum, self.stop)
+        ticking = asyncio.create_task(self.tick_on())
         ended = await asyncio.gather(*(self.carry_out(job) for job in jobs))
+        ticking.cancel()
         for worker in self.workers.values():
             await worker.end()
         return [end for end in ended if end is not None]
+
+    async def tick_on(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self.tick()
 
     def stop(self) -> None:
         self.stopping = True
@@ -96,6 +127,7 @@ class _Pool:
         try:
             if self.stopping:
                 return None
+            self.begun(job)
             ended = await self.one(job, slot)
         finally:
             self.slots.put_nowait(slot)

@@ -8,6 +8,7 @@ from urllib.parse import quote
 from llmrl.report.store import index
 from llmrl.report.store.reading import RUN_NAME, read_run, read_runs
 from llmrl.report.store.record import RunRecord
+from llmrl.waiting import on
 
 
 def load(outputs: Path, *, studies: Iterable[str] | None = None) -> list[RunRecord]:
@@ -34,7 +35,8 @@ def _load_top(outputs: Path, top: Path) -> list[RunRecord]:
     stamps = {str(path.relative_to(outputs)): index.stamp_of(path) for path in _runs(top)}
     same = {name: known[name][1] for name, stamp in stamps.items() if name in known and known[name][0] == stamp}
     changed = [name for name in stamps if name not in same]
-    read = dict(zip(changed, read_runs([outputs / name for name in changed], outputs)))
+    with on(f"reading {len(changed)} runs of {top}"):
+        read = dict(zip(changed, read_runs([outputs / name for name in changed], outputs)))
     found = {name: same.get(name) or read[name] for name in stamps}
     keep = {
         name: (stamps[name], record)
