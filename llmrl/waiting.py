@@ -57,12 +57,15 @@ class Waiting:
 
     def _watch(self) -> None:
         while not self._ended.wait(EVERY_S):
-            with self._lock:
-                now = time.monotonic()
-                if now - self._last >= SILENT_S and self._whole and not self._ended.is_set():
-                    self._shown = True
-                    text = f"llmrl {self._name}: {self._what}, {now - self._began:.0f} s"
-                    self._write(CLEAR + text[: shutil.get_terminal_size().columns - 1])
+            self.look(time.monotonic())
+
+    def look(self, now: float) -> None:
+        """Shows the line where nothing was printed for so long."""
+        with self._lock:
+            if now - self._last >= SILENT_S and self._whole and not self._ended.is_set():
+                self._shown = True
+                text = f"llmrl {self._name}: {self._what}, {now - self._began:.0f} s"
+                self._write(CLEAR + text[: shutil.get_terminal_size().columns - 1])
 
     def _write(self, text: str) -> None:
         with suppress(OSError):  # a terminal that went away is nobody's trouble

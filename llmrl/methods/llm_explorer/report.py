@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from llmrl.checks import ConfigError
 from llmrl.contracts.report import Column, Details, FigureKind, PaperReport, Value
 from llmrl.llm.transcript import Transcript
-from llmrl.report.figures.style import GREY, many_colours, panels_for, shortened, thousands, wrapped
+from llmrl.report.figures.style import GREY, many_colours, panels_for, same_range, shortened, thousands, wrapped
 from llmrl.report.store import files
 from llmrl.report.store.groups import Group
 from llmrl.report.store.record import RunRecord
@@ -125,6 +125,8 @@ def exploration(groups: Sequence[Group]) -> "Figure":
     for (name, axes), title in zip(panels.items(), names):
         draw_exploration(axes, unique[name])
         axes.set_title(wrapped(title, 72), loc="left", fontsize=8)
+    if biased := [panels[name] for name, run in unique.items() if vector_name(run) == "bias"]:
+        same_range(biased)
     if len(runs) > MAX_PANELS:
         figure.supxlabel(f"the first {MAX_PANELS} of {len(runs)} runs", fontsize=9)
     return figure
