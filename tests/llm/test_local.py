@@ -225,6 +225,20 @@ def test_weights_that_are_not_there_name_what_brings_some(llmrl_run):
     assert "llm.weights: outputs/models/" in done.err and "make local-model" in done.err
 
 
+def test_the_id_of_pinned_weights_is_known_before_they_are_there(monkeypatch, tmp_path):
+    """So that a table of runs with them can be shown and planned; a file with another content is other weights."""
+    monkeypatch.chdir(tmp_path)
+    name = next(iter(weights_file.PINNED))
+    asked = [*LOCAL, f"llm.weights=models/{name}"]
+    before = identity(from_node(compose(asked)), ("llm",))["llm"]["weights"]
+    assert before == weights_file.PINNED[name]
+    (tmp_path / "models").mkdir()
+    gguf(tmp_path / "models" / name)
+    assert identity(from_node(compose(asked)), ("llm",))["llm"]["weights"] not in (None, before)
+    with pytest.raises(ConfigError, match="does not exist"):
+        weights_file.digest("models/other.gguf")
+
+
 def test_the_extra_is_named_where_it_is_missing(monkeypatch, llmrl_run, tmp_path):
     monkeypatch.setattr(server, "find_spec", lambda name: None)
     gguf(tmp_path / "w.gguf")
