@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 import torch
@@ -85,7 +86,7 @@ def calls(root: Path) -> int:
 
 @needs_llama_cpp
 def test_a_server_is_shared_survives_a_run_and_ends_with_the_last(weights, runtime, process, tmp_path):
-    args = [*EXPLORER, f"llm.weights={weights}", "budget.env_steps=5000"]
+    args = [*EXPLORER, f"llm.weights={weights}", "budget.env_steps=5000", "llm.parallel=2"]
     first = process(*args, "study=a")
     assert first.until(lambda: calls(tmp_path) > 0), first.end()
     about = greeted(runtime)
@@ -93,6 +94,10 @@ def test_a_server_is_shared_survives_a_run_and_ends_with_the_last(weights, runti
     assert second.until(lambda: calls(tmp_path / "outputs" / "b") > 0), second.end()
     assert greeted(runtime) == about
     assert len(list(runtime.glob("*.sock"))) == 1
+    root, key = about["api_base"].removesuffix("/v1"), about["key"]
+    with urlopen(Request(f"{root}/props", headers={"Authorization": f"Bearer {key}"}), timeout=60) as answer:
+        served = json.load(answer)
+    assert (served["total_slots"], served["default_generation_settings"]["n_ctx"]) == (2, 1024)
 
     second.send(signal.SIGKILL)
     had = calls(tmp_path / "outputs" / "a")
@@ -251,6 +256,8 @@ def test_more_memory_than_the_machine_has(llama_cpp_is_here, llmrl_run, tmp_path
     done = llmrl_run(*LOCAL, "llm.weights=w.gguf", "llm.context=100000000")
     assert done.code == 2
     assert "needs" in done.err and "this machine has" in done.err and "llm.context" in done.err
+    done = llmrl_run(*LOCAL, "llm.weights=w.gguf", "llm.context=10000", "llm.parallel=64", "compute.outputs=elsewhere")
+    assert done.code == 2 and "each of llm.parallel=64 calls" in done.err
 
 
 def test_more_memory_than_is_free_pauses(llama_cpp_is_here, runtime, monkeypatch, llmrl_run, tmp_path):
@@ -307,24 +314,23 @@ def test_a_name_is_no_part_of_the_id_and_a_settings_file_is_not_hashed_twice(mon
     assert weights_file.digest(str(tmp_path / "a.gguf")) == whats[0]["weights"]
 
 
-def test_threads_and_gpu_layers_are_no_part_of_the_id_context_and_seed_are(tmp_path):
+def test_threads_gpu_layers_and_parallel_calls_are_no_part_of_the_id_context_and_seed_are(tmp_path):
     file = gguf(tmp_path / "w.gguf")
 
     def of(*changes: str) -> dict:
         return identity(from_node(compose([*LOCAL, f"llm.weights={file}", *changes])), ("llm",))["llm"]
 
-    assert of() == of("llm.threads=2", "llm.gpu_layers=5")
+    assert of() == of("llm.threads=2", "llm.gpu_layers=5", "llm.parallel=3")
     assert of() != of("llm.context=4096")
     assert of() != of("llm.seed=1")
 
 
 def test_settings_reach_the_server(monkeypatch, tmp_path):
     file = gguf(tmp_path / "w.gguf")
-    config = from_node(compose([*LOCAL, f"llm.weights={file}", "llm.threads=2", "llm.gpu_layers=5", "llm.context=99"]))
+    asked = {"threads": 2, "gpu_layers": 5, "context": 99, "parallel": 3}
+    config = from_node(compose([*LOCAL, f"llm.weights={file}", *(f"llm.{key}={value}" for key, value in asked.items())]))
     settings = server.settings_of(config.llm, file, "abc")
-    assert {key: settings[key] for key in ("threads", "gpu_layers", "context")} == {
-        "threads": 2, "gpu_layers": 5, "context": 99,
-    }  # fmt: skip
+    assert {key: settings[key] for key in asked} == asked
 
 
 @pytest.mark.parametrize("name", ["hf:one", "hf:owner/repository", "hf:owner//file"])
