@@ -328,7 +328,9 @@ def test_threads_gpu_layers_and_parallel_calls_are_no_part_of_the_id_context_and
 def test_settings_reach_the_server(monkeypatch, tmp_path):
     file = gguf(tmp_path / "w.gguf")
     asked = {"threads": 2, "gpu_layers": 5, "context": 99, "parallel": 3}
-    config = from_node(compose([*LOCAL, f"llm.weights={file}", *(f"llm.{key}={value}" for key, value in asked.items())]))
+    config = from_node(
+        compose([*LOCAL, f"llm.weights={file}", *(f"llm.{key}={value}" for key, value in asked.items())])
+    )
     settings = server.settings_of(config.llm, file, "abc")
     assert {key: settings[key] for key in asked} == asked
 
