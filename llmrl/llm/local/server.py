@@ -96,7 +96,8 @@ class LocalServer:
         place = Place(settings_of(self.config, path, hashed))
         with place.locked(stop):
             if (found := place.connect()) is None:
-                weights.check_memory(path, self.config, now=True)
+                asked = self.config
+                weights.check_memory(path, asked.context, asked.gpu_layers, asked.parallel, now=True)
                 found = place.start()
         self._connection, self._about = found
 
@@ -122,7 +123,7 @@ def check(config: Config) -> None:
             "llm=scripted, llm=ollama, llm=openai_compatible (a server of your own)"
         )
     path = weights.find(str(config.weights))
-    weights.check_memory(path, config, now=False)
+    weights.check_memory(path, config.context, config.gpu_layers, config.parallel, now=False)
     if config.gpu_layers and not _has_gpu():
         raise ConfigError(
             f"llm.gpu_layers={config.gpu_layers}: this build of {PACKAGE} sees no GPU. Install a build for yours "
