@@ -155,7 +155,7 @@ def test_a_batch_holds_every_task_and_every_rollout_is_as_likely():
     assert generation.states.weight.sum() == pytest.approx(3 / 5) and dynamics.states.weight.sum() == pytest.approx(0.4)
     assert generation.actions.weight.sum() == pytest.approx(1) and explanation.tokens.weight.sum() == pytest.approx(1)
     assert all(torch.equal(a.sequences.states, b.sequences.states) for a, b in zip(batch[0], draw()[0]))
-    pairs._write = lambda task, rollouts, which, *rest: which
+    pairs._write = lambda task, rollouts, which, *rest, read: which
     rng = np.random.default_rng(0)
     drawn = np.concatenate([pairs._group(EXPLANATION, 4, (1, 1, 1), rng) for _ in range(8000)])
     counts = np.bincount(drawn, minlength=40)
