@@ -63,6 +63,16 @@ def test_a_published_number_is_a_point_at_the_end_and_a_row_without_anything_has
     assert [(60.0, known.value)] in points
 
 
+def test_a_column_that_is_of_no_evaluation_has_no_curve(lab):
+    columns = {"plain": {"set": ["seed=0"]}, "training": {"set": ["seed=0"], "metric": "training_return"}}
+    table = lab(**EXPLORLLM | {"columns": columns})
+    cells = cells_of(table)
+    for run in cells[0].runs:
+        with_evaluations(make_run(run), 0.0, 1.0, 2.0, 2.0)
+    ours = curves(table, None, cells, found(cells)).axes[0]
+    assert [line.get_label() for line in ours.lines if not line.get_label().startswith("_")] == ["plain"]
+
+
 def test_what_learns_nothing_is_a_level(lab):
     table = lab(**EXPLORLLM | {"columns": {"explore policy": ["method=vanilla"], "learns": ["agent.gamma=0.5"]}})
     cells = cells_of(table)

@@ -115,6 +115,19 @@ def test_the_score_is_a_choice_that_the_caption_names(lab, score, value):
     assert Score.parse(score).text in shown.caption[1]
 
 
+def test_a_column_of_training_returns_stands_beside_that_of_evaluations(lab):
+    """Of the same runs, whatever the table's score is of."""
+    table = lab(seeds=[0, 1], score="last", columns={
+        "greedy": {"set": ["method=vanilla"]}, "training": {"set": ["method=vanilla"], "metric": "training_return"},
+    })  # fmt: skip
+    cells = cells_of(table)
+    for run, value in zip(cells[0].runs, (2.0, 4.0)):
+        make_run(run, [100.0] * 20 + [value] * 100, greedy=7.0)
+    shown = made(table, cells)
+    assert at(shown, "CartPole", "greedy").ours.value == 7
+    assert at(shown, "CartPole", "training").ours.value == 3 and at(shown, "CartPole", "training").n == 2
+
+
 def test_an_unknown_score_is_refused(lab):
     with pytest.raises(ConfigError, match="no `mean`.*mean_last_<k>"):
         Score.parse("mean")

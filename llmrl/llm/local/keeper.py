@@ -36,8 +36,8 @@ def main() -> None:
     with listening(Path(settings["socket"])) as listener:
         print(json.dumps({"ready": True}), flush=True)
         serve(listener, json.dumps(about).encode() + b"\n", Path(settings["lock"]))
-        Path(settings["socket"]).unlink(missing_ok=True)
-        Path(settings["log"]).unlink(missing_ok=True)
+        for file in ("socket", "log", "lock"):  # the lock last, and while it is held
+            Path(settings[file]).unlink(missing_ok=True)
     os._exit(0)  # at once: nobody waits for llama.cpp to tidy up
 
 
@@ -50,7 +50,7 @@ def load(settings: dict[str, Any], key: str) -> Any:
     params.model_alias = {settings["alias"]}
     params.hostnames, params.port = ["127.0.0.1"], 0
     params.api_keys = [key]
-    params.n_ctx, params.n_parallel = settings["context"], 1
+    params.n_ctx, params.n_parallel = settings["context"] * settings["parallel"], settings["parallel"]
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings["threads"]
     params.n_gpu_layers = settings["gpu_layers"]
     params.fit_params = False  # what was asked for, or nothing
