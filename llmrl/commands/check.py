@@ -44,7 +44,6 @@ def check(node: dict[str, Any], overrides: list[str]) -> Any:
     from llmrl import build
     from llmrl.config import from_node, identity, method_of, run_path
     from llmrl.llm import client
-    from llmrl.runs.children_here import children_here
 
     node.pop("rerun", None)
     config = from_node(node, overrides)
@@ -56,7 +55,7 @@ def check(node: dict[str, Any], overrides: list[str]) -> Any:
     if "llm" in method.reads(config.method):
         client.preflight(config.llm)
         yield f"llm={names['llm']}: {_llm(config.llm)}"
-    with children_here(), tempfile.TemporaryDirectory(prefix="llmrl-check-") as folder:
+    with tempfile.TemporaryDirectory(prefix="llmrl-check-") as folder:
         yield from _rehearse(method, _small(config, folder), Path(folder) / "run")
     yield f"arrays: {_arrays(config)}"
     yield f"the run's directory: {path}/{' (exists)' if path.exists() else ''}"

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -102,9 +101,6 @@ class LocalExecutor:
         return LocalJob(directory)
 
 
-EXECUTOR: ContextVar[Executor | None] = ContextVar("executor", default=None)  # instead of LocalExecutor
-
-
 def prepare(directory: Path, config: Any) -> None:
     """Writes what the child is to run. `config` is its checked Config; nothing is scaled a second time."""
     prepare_node(directory, node_of(config))
@@ -140,7 +136,7 @@ def run_all(directories: Sequence[Path], parallel: int, stop: Stop, executor: Ex
     waited for; of a search's candidates one is trained meanwhile, if nobody else does. Raises Stopped on a signal,
     after the children wrote their checkpoints.
     """
-    executor = executor or EXECUTOR.get() or LocalExecutor()
+    executor = executor or LocalExecutor()
     waiting = list(dict.fromkeys(directories))
     running: dict[Path, Job] = {}
     codes: dict[Path, int | None] = {}
