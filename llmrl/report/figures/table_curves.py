@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmrl.checks import ConfigError
 from llmrl.report.figures.curves import draw_runs
@@ -28,7 +28,13 @@ from llmrl.report.tables.metrics import EVALUATED, RATES, known
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PUBLISHED = {"linestyle": (0, (1, 2)), "linewidth": 1.0, "marker": "D", "markersize": 3.5, "markerfacecolor": "white"}
+PUBLISHED: dict[str, Any] = {
+    "linestyle": (0, (1, 2)),
+    "linewidth": 1.0,
+    "marker": "D",
+    "markersize": 3.5,
+    "markerfacecolor": "white",
+}
 
 
 def curves(
