@@ -11,7 +11,7 @@ from llmrl.clusters.works import works_of
 from llmrl.config import checked_at
 from llmrl.hydra_compose import launcher
 from llmrl.report.plan import executor
-from llmrl.runs.children import worst
+from llmrl.runs.children import FAILURE, worst
 from llmrl.runs.stacked import Job
 
 NAME = "hydra/launcher=joblib"
@@ -26,8 +26,8 @@ class Settings:
 
 
 def side_by_side(jobs: Sequence[Job], launching: Sequence[str]) -> int:
-    """Carries out the runs, and prints each one's output when it has ended. Returns the worst exit code, as the run
-    directories have it. Raises ConfigError."""
+    """Carries out the runs, and prints each one's output when it has ended. Returns the worst exit code; a
+    process that was killed, or refused, has failed. Raises ConfigError."""
     settings = checked_at("hydra.launcher", Settings, launcher(launching), {})
     paths = [work.path for work in works_of(jobs)]
     processes = [
@@ -41,7 +41,7 @@ def side_by_side(jobs: Sequence[Job], launching: Sequence[str]) -> int:
     if len(ended) < len(processes) or any(end.outcome == executor.STOPPED for end in ended):
         print("Stopped. The same command goes on.", file=sys.stderr)
         return CTRL_C
-    return worst(paths)
+    return FAILURE if any(end.outcome == executor.FAILED for end in ended) else worst(paths)
 
 
 def _tell(ended: executor.Ended) -> None:

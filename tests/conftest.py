@@ -5,8 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,6 +13,8 @@ from pathlib import Path
 import gymnasium  # noqa: F401 (before llmrl, so that our environments have their ids)
 import hydra
 import pytest
+from forked import Forked
+from here import Here
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
@@ -94,32 +95,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-class Here:
-    """What runs build on is made in this process: one of its own takes seconds to start."""
-
-    @dataclass
-    class Ended:
-        code: int
-
-        def done(self) -> bool:
-            return True
-
-        def tell(self, stop) -> None:
-            stop.wake()
-
-        def cancel(self) -> None:
-            """Nothing is under way any more."""
-
-        def wait(self) -> int:
-            return self.code
-
-    def submit(self, directory: Path) -> Ended:
-        from llmrl.run import main
-
-        with (directory / "said.txt").open("w") as said, redirect_stdout(said), redirect_stderr(said):
-            return self.Ended(main(["--from", str(directory)]))
-
-
 @pytest.fixture
 def children_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests of what runs make of each other, not of how their processes live and die."""
@@ -127,17 +102,21 @@ def children_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Process:
-    """A real `llmrl run` in `cwd`, watched through the files that it writes."""
+    """A real `llmrl run` (or another command) in `cwd`, watched through the files that it writes."""
 
     def __init__(
-        self, args: list[str], cwd: Path, env: dict[str, str] | None = None, argv: Sequence[str] = LLMRL_RUN
+        self, args: list[str], cwd: Path, env: dict[str, str] | None = None, before: str = "", command: str = "run"
     ) -> None:
+        """`before`: Python that it carries out first, such as here.CHILDREN."""
         variables = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | (env or {})
         self.cwd = cwd
-        self.popen = subprocess.Popen(
-            [*argv, *args], cwd=cwd, env=variables, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+        self.popen: subprocess.Popen | Forked
+        if variables["PYTHONPATH"] == str(ROOT):
+            self.popen = Forked([command, *args], cwd, variables, before)
+        else:  # what Python itself imports at its start
+            self.popen = subprocess.Popen(
+                [*LLMRL_RUN, *args], cwd=cwd, env=variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
 
     @property
     def pid(self) -> int:
@@ -153,10 +132,10 @@ class Process:
                 pass
         return True
 
-    def send(self, signum: int) -> Done:
+    def send(self, signum: int, timeout: float = 20) -> Done:
         """Sends the signal, and returns how the process ended within 20 s."""
         self.popen.send_signal(signum)
-        return self.end(timeout=20)
+        return self.end(timeout)
 
     def end(self, timeout: float = 250) -> Done:
         try:
@@ -173,8 +152,8 @@ def process(tmp_path: Path):
     """Starts `llmrl run` processes in tmp_path; none survives the test."""
     started: list[Process] = []
 
-    def start(*args: str, env: dict[str, str] | None = None) -> Process:
-        started.append(Process(list(args), tmp_path, env))
+    def start(*args: str, env: dict[str, str] | None = None, before: str = "") -> Process:
+        started.append(Process(list(args), tmp_path, env, before))
         return started[-1]
 
     yield start
