@@ -83,7 +83,7 @@ def _server() -> socket.socket:
     if not _started:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         argv = [sys.executable, str(Path(__file__)), str(theirs.fileno())]
-        variables = os.environ | THREADS | {"PYTHONPATH": str(ROOT)}
+        variables = os.environ | THREADS | {"PYTHONPATH": str(ROOT), "LLMRL_PATH": ""}
         _started.append((ours, subprocess.Popen(argv, env=variables, pass_fds=[theirs.fileno()])))
         theirs.close()
         atexit.register(_end)
@@ -136,6 +136,10 @@ def become(args: list[str], cwd: str, env: dict[str, str], before: str) -> None:
     os.environ.update(env)
     os.chdir(cwd)
     sys.argv = ["llmrl", *args]
+    from llmrl import conf_files
+
+    conf_files.extra_roots.cache_clear()  # what importing llmrl does with LLMRL_PATH
+    conf_files.extend_packages()
     exec(before, {})
     from llmrl.cli import main
 

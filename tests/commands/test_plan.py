@@ -279,7 +279,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on(llmrl, lab, tmp
     begun = plan(tmp_path)
     outputs = tmp_path / "outputs"
     assert begun.until(lambda: any((path / "metrics.jsonl").exists() and (path / "metrics.jsonl").stat().st_size
-                                   for path in run_directories(outputs)))  # fmt: skip
+                                   for path in run_directories(outputs))), begun.end()  # fmt: skip
     done = begun.send(signal.SIGINT, timeout=60)
     assert done.code == 130 and "The same command goes on" in done.err, done.out + done.err
     (one,) = run_directories(outputs)  # the second was not begun

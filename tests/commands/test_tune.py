@@ -145,8 +145,7 @@ def test_killed_at_a_trial_it_goes_on_with_it(llmrl, tmp_path):
     here.mkdir()
     there.mkdir()
     process = started(here, *search, "--trials", "2")
-    while not any(status(run) == "RUNNING" for run in run_directories(here)):
-        assert process.popen.poll() is None, process.end().err
+    assert process.until(lambda: any(status(run) == "RUNNING" for run in run_directories(here))), process.end().err
     process.send(signal.SIGKILL)
     (left,) = run_directories(here)
     assert trials(here)[0][0] == "RUNNING" and RunDirectory(left).status()["status"] == INTERRUPTED
@@ -175,8 +174,8 @@ def test_several_workers_share_a_study(tmp_path):
 
 def test_a_signal_ends_the_search_with_a_checkpoint(tmp_path):
     process = started(tmp_path, *SEARCH, "budget.env_steps=100000", "eval.every=500", "-j", "2")
-    while sum(status(run) == "RUNNING" for run in run_directories(tmp_path)) < 2:
-        assert process.popen.poll() is None, process.end().err
+    both = lambda: sum(status(run) == "RUNNING" for run in run_directories(tmp_path)) == 2  # noqa: E731
+    assert process.until(both), process.end().err
     done = process.send(signal.SIGTERM, timeout=60)
     assert done.code == 128 + signal.SIGTERM, done.err
     assert [status(run) for run in run_directories(tmp_path)] == [INTERRUPTED] * 2
