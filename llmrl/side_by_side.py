@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llmrl.checks import Count
-from llmrl.clusters.works import works_of
+from llmrl.clusters.works import check_unstacked, works_of
 from llmrl.config import checked_at
 from llmrl.hydra_compose import launcher
 from llmrl.report.plan import executor
@@ -29,7 +29,8 @@ def side_by_side(jobs: Sequence[Job], launching: Sequence[str]) -> int:
     """Carries out the runs, and prints each one's output when it has ended. Returns the worst exit code; a
     process that was killed, or refused, has failed. Raises ConfigError."""
     settings = checked_at("hydra.launcher", Settings, launcher(launching), {})
-    paths = [work.path for work in works_of(jobs)]
+    check_unstacked(works := works_of(jobs))
+    paths = [work.path for work in works]
     processes = [
         executor.Job(
             f"llmrl run {shlex.join(texts)}", executor.llmrl_run(texts), gpu=node["compute"]["device"] == "cuda"
