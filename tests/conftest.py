@@ -15,8 +15,9 @@ import pytest
 from forked import Forked
 from here import Here
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
 
-from llmrl import hydra_compose
+from llmrl import hydra_session
 from llmrl.runs.files import read_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,7 +41,11 @@ def compose(overrides: list[str]) -> dict:
 
 @cache
 def _composed(overrides: tuple[str, ...]) -> dict:
-    return {key: value for key, value in hydra_compose.compose(overrides).items() if key != "rerun"}
+    node, chosen = hydra_session.composed(overrides)
+    values = OmegaConf.to_container(node, resolve=True)  # with "???" where a value is missing
+    values.pop("rerun")
+    values["choices"] = {k: v for k, v in chosen.items() if not k.startswith("hydra") and v is not None}
+    return values
 
 
 @dataclass
