@@ -28,6 +28,7 @@ TINY = ["method=vanilla", "agent=dqn", "agent.hidden=[16]", "agent.hidden_after_
         "agent.batch_size=8", "agent.learning_starts=10", "agent.random_steps=5", "env=classic/cart_pole",
         "budget.env_steps=60", "eval.every=30", "eval.episodes=2", "eval.max_steps=20",
         "log.progress=false"]  # fmt: skip
+MANY = 500
 OPENED = """
 import os, sys
 opened, root = [], sys.argv[1]
@@ -42,6 +43,7 @@ print("FILES", len(ours), len(opened) - len(ours))
 def measured(command: list[str], cwd: Path) -> tuple[float, float, str]:
     """CPU seconds of a process and its children, wall-clock seconds, and what it printed."""
     variables = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)  # else every process compiles all of llmrl
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(command, cwd=cwd, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -93,15 +95,23 @@ def run(folder: Path, n: int) -> None:
         "title": "tiny", "base": TINY[:-1], "rows": {"a": []}, "columns": {"b": []}, "seeds": [0], "score": "last",
         "metric": "return"}))  # fmt: skip
     os.environ["LLMRL_PATH"] = str(folder / "lab")
-    alone, wall, _ = measured([*LLMRL, "run", "-m", *TINY, f"seed=range(0,{n})", "study=alone"], folder)
-    others = f"{n}-{2 * n - 1}"  # else it would find those of before
-    side, wall_side, out = measured([*LLMRL, "plan", "lab/tiny", "--seeds", others, "--run", "-j", "2"], folder)
-    assert f"{n} done" in out, out[-1000:]
-    print(f"{n} tiny runs: {alone:.1f} s of CPU in one process ({wall:.1f} s), {side:.1f} s with plan --run -j 2 "
-          f"({wall_side:.1f} s): ratio {side / alone:.2f}")  # fmt: skip
+    begin, cost = 0, {}
+    for size in (n // 4, n):
+        seeds, others = f"seed=range({begin},{begin + size})", f"{begin + size}-{begin + 2 * size - 1}"
+        begin += 2 * size  # no run is there before
+        alone, wall, _ = measured([*LLMRL, "run", "-m", *TINY, seeds, f"study=alone{size}"], folder)
+        side, wall_side, out = measured([*LLMRL, "plan", "lab/tiny", "--seeds", others, "--run", "-j", "2"], folder)
+        assert f"{size} done" in out, out[-1000:]
+        print(f"{size} tiny runs: {alone:.1f} s of CPU in one process ({wall:.1f} s), {side:.1f} s with plan --run -j 2 "
+              f"({wall_side:.1f} s): ratio {side / alone:.2f}", flush=True)  # fmt: skip
+        cost[size] = alone, side
+    # what is paid once, imports and composing, is a large part of so few
+    alone, side = (b + (b - a) / (n - n // 4) * (MANY - n) for a, b in zip(cost[n // 4], cost[n]))
+    print(f"{MANY} by what a further run costs: {alone:.0f} s and {side:.0f} s: ratio {side / alone:.2f}")
 
 
 def files(folder: Path) -> None:
+    measured([sys.executable, "-c", OPENED, str(ROOT), *TINY, "seed=1"], folder)  # compiles what nobody has yet
     _, _, out = measured([sys.executable, "-c", OPENED, str(ROOT), *TINY], folder)
     ours, others = out.splitlines()[-1].split()[1:]
     print(f"one run opens {ours} files of ours, {others} of others")

@@ -21,6 +21,7 @@ from llmrl import hydra_session
 from llmrl.runs.files import read_json
 
 ROOT = Path(__file__).resolve().parents[1]
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else every process that a test starts compiles all of llmrl
 LLMRL_RUN = (sys.executable, "-m", "llmrl", "run")
 
 # A training of seconds: small networks, episodes and evaluations.
