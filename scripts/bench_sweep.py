@@ -102,8 +102,8 @@ def run(folder: Path, n: int) -> None:
         alone, wall, _ = measured([*LLMRL, "run", "-m", *TINY, seeds, f"study=alone{size}"], folder)
         side, wall_side, out = measured([*LLMRL, "plan", "lab/tiny", "--seeds", others, "--run", "-j", "2"], folder)
         assert f"{size} done" in out, out[-1000:]
-        print(f"{size} tiny runs: {alone:.1f} s of CPU in one process ({wall:.1f} s), {side:.1f} s with plan --run -j 2 "
-              f"({wall_side:.1f} s): ratio {side / alone:.2f}", flush=True)  # fmt: skip
+        print(f"{size} tiny runs: {alone:.1f} s of CPU in one process ({wall:.1f} s), {side:.1f} s with "
+              f"plan --run -j 2 ({wall_side:.1f} s): ratio {side / alone:.2f}", flush=True)  # fmt: skip
         cost[size] = alone, side
     # what is paid once, imports and composing, is a large part of so few
     alone, side = (b + (b - a) / (n - n // 4) * (MANY - n) for a, b in zip(cost[n // 4], cost[n]))
