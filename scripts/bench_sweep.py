@@ -1,9 +1,10 @@
 """What many runs cost beside their training.
 
-    python scripts/bench_sweep.py [--finished 1000] [--runs 40] [--only finished|plan|run|files]
+    python scripts/bench_sweep.py [--finished 1000] [--runs 40] [--only files|compose|plan|finished|run]
 
 finished  `llmrl run -m` over runs that are all finished, made as copies of one: seconds for 1,000 (aim: 60)
 plan      `llmrl plan` of the table with the most runs: seconds (aim: 3)
+compose   a run of each of six presets, by hydra.compose and by ours, which keeps what it has read
 run       `plan --run -j 2` of tiny runs: CPU seconds beside those of the same runs in one process (aim: 1.5 times)
 files     files that one run opens, ours (llmrl/, conf/, its directory) and all others (aim: 300 of ours)
 
@@ -88,6 +89,29 @@ def plan(folder: Path) -> None:
     print(f"plan {name} ({sizes[name]} runs): {cpu:.2f} s of CPU ({wall:.2f} s)")
 
 
+def compose(folder: Path) -> None:
+    import hydra
+
+    from llmrl.hydra_session import composed, session
+
+    def by_hydra(overrides: list[str]) -> None:
+        with session():
+            hydra.compose("run", overrides, return_hydra_config=True)
+
+    presets = ("quickstart", "lesr/hopper", "eureka/half_cheetah", "kalm/clevr", "explorllm/guided",
+               "llm_explorer/mujoco_ddpg")  # fmt: skip
+    spent = {}
+    for way in (by_hydra, composed):
+        way([f"experiment={presets[0]}"])
+        begin = time.process_time()
+        for seed in range(3):
+            for preset in presets:
+                way([f"experiment={preset}", f"seed={seed}"])
+        spent[way] = (time.process_time() - begin) / (3 * len(presets))
+    print(f"composing a run: {1000 * spent[by_hydra]:.0f} ms of CPU by hydra.compose, {1000 * spent[composed]:.0f} ms "
+          f"by ours: ratio {spent[composed] / spent[by_hydra]:.2f}")  # fmt: skip
+
+
 def run(folder: Path, n: int) -> None:
     lab = folder / "lab" / "conf" / "table" / "lab"
     lab.mkdir(parents=True)
@@ -121,9 +145,15 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--finished", type=int, default=1000)
     parser.add_argument("--runs", type=int, default=40)
-    parser.add_argument("--only", choices=("finished", "plan", "run", "files"))
+    parser.add_argument("--only", choices=("files", "compose", "plan", "finished", "run"))
     given = parser.parse_args()
-    parts = {"files": (files,), "plan": (plan,), "finished": (finished, given.finished), "run": (run, given.runs)}
+    parts = {
+        "files": (files,),
+        "compose": (compose,),
+        "plan": (plan,),
+        "finished": (finished, given.finished),
+        "run": (run, given.runs),
+    }
     for name, (part, *arguments) in parts.items():
         if given.only in (None, name):
             with tempfile.TemporaryDirectory() as folder:

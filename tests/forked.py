@@ -11,6 +11,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -140,6 +141,7 @@ def become(args: list[str], cwd: str, env: dict[str, str], before: str) -> None:
 
     conf_files.extra_roots.cache_clear()  # what importing llmrl does with LLMRL_PATH
     conf_files.extend_packages()
+    tempfile.tempdir = None  # TMPDIR may be another
     exec(before, {})
     from llmrl.cli import main
 
