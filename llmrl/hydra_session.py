@@ -70,7 +70,7 @@ def with_hydras(overrides: Sequence[str]) -> Any:
 
 def _quickly(loader: ConfigLoaderImpl, overrides: list[str]) -> tuple[Any, dict[str, Any]]:
     """As hydra.compose does, without what belongs to Hydra itself, and without reading a file again that is the same:
-    in 0.4 of the time (scripts/bench_sweep.py)."""
+    in 0.4 to 0.5 of the time (scripts/bench_sweep.py)."""
     parsed = OverridesParser.create().parse_overrides(overrides)
     loader.validate_sweep_overrides_legal(parsed, RunMode.RUN, from_shell=False)
     repository = Repository(loader.config_search_path)
