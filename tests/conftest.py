@@ -18,7 +18,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from llmrl import hydra_session
-from llmrl.runs.files import read_json
+from llmrl.runs.files import read_json, read_jsonl
 
 ROOT = Path(__file__).resolve().parents[1]
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else every process that a test starts compiles all of llmrl
@@ -77,6 +77,27 @@ def llmrl_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Cap
         return Done(code, captured.out, captured.err)
 
     return call
+
+
+@pytest.fixture
+def drawn() -> None:
+    """For tests of a run's curve."""
+
+
+@pytest.fixture(autouse=True)
+def curves_are_empty_files(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing its curve is more than half of a small run's time. Runs in processes of their own draw theirs."""
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr("llmrl.report.figures.run_curve.draw_curve", empty_curve)
+
+
+def empty_curve(directory: Path) -> Path | None:
+    if not any(row["policy"] == "greedy" for row in read_jsonl(directory / "eval.jsonl")):
+        return None
+    path = directory / "plots" / "curve.png"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"")
+    return path
 
 
 @pytest.fixture
