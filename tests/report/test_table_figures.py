@@ -52,6 +52,16 @@ def test_ours_and_the_published_curves_stand_side_by_side(lab):
     assert ours.get_xlim() == theirs.get_xlim() and ours.get_ylim() == theirs.get_ylim()
 
 
+def test_a_column_that_is_of_no_evaluation_has_no_curve(lab):
+    columns = {"plain": {"set": ["seed=0"]}, "training": {"set": ["seed=0"], "metric": "training_return"}}
+    table = lab(**EXPLORLLM | {"columns": columns})
+    cells = cells_of(table)
+    for run in cells[0].runs:
+        with_evaluations(make_run(run), 0.0, 1.0, 2.0, 2.0)
+    ours = curves(table, None, cells, found(cells)).axes[0]
+    assert [line.get_label() for line in ours.lines if not line.get_label().startswith("_")] == ["plain"]
+
+
 def test_what_learns_nothing_is_a_level(lab):
     table = lab(**EXPLORLLM | {"columns": {"explore policy": ["method=vanilla"], "learns": ["agent.gamma=0.5"]}})
     cells = cells_of(table)

@@ -8,6 +8,7 @@ import pytest
 from conftest import CART_POLE, only_run, run_directories
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
+from made_runs import make_run
 
 from llmrl.agents.dqn import DQN
 from llmrl.objective import objective_of
@@ -71,3 +72,11 @@ def test_the_objective_is_no_part_of_a_run(llmrl_run, tmp_path):
     run = only_run(tmp_path)
     assert objective_of(run, "env_steps_total") == 60 and objective_of(run, "return/best") >= objective_of(run)
     assert llmrl_run("-m", *CART_POLE, "objective=best", "seed=0,1").code == 0 and len(run_directories(tmp_path)) == 2
+
+
+def test_an_objective_is_a_score_a_metric_or_both(tmp_path):
+    run = make_run(tmp_path / "outputs", returns=(1.0, 9.0, 2.0, 4.0))
+    asked = {"last": 4, "best": 9, "mean_last_2": 3, "return": 4, "return/best": 9, "return/mean_last_3": 5,
+             "training_return": 5.5, "env_steps_total": 300}  # fmt: skip
+    assert {text: objective_of(run, text) for text in asked} == asked
+    assert objective_of(make_run(tmp_path / "outputs", seed=1, status="RUNNING"), "training_return") is None

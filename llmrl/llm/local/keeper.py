@@ -50,7 +50,7 @@ def load(settings: dict[str, Any], key: str) -> Any:
     params.model_alias = {settings["alias"]}
     params.hostnames, params.port = ["127.0.0.1"], 0
     params.api_keys = [key]
-    params.n_ctx, params.n_parallel = settings["context"], 1
+    params.n_ctx, params.n_parallel = settings["context"] * settings["parallel"], settings["parallel"]
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings["threads"]
     params.n_gpu_layers = settings["gpu_layers"]
     params.fit_params = False  # what was asked for, or nothing

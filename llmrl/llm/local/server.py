@@ -96,7 +96,8 @@ class LocalServer:
         place = Place(settings_of(self.config, path, hashed))
         with place.locked(stop):
             if (found := place.connect()) is None:
-                weights.check_memory(path, self.config.context, self.config.gpu_layers, now=True)
+                asked = self.config
+                weights.check_memory(path, asked.context, asked.gpu_layers, asked.parallel, now=True)
                 found = place.start()
         self._connection, self._about = found
 
@@ -122,7 +123,7 @@ def check(config: Config) -> None:
             "llm=scripted, llm=ollama, llm=openai_compatible (a server of your own)"
         )
     path = weights.find(str(config.weights))
-    weights.check_memory(path, config.context, config.gpu_layers, now=False)
+    weights.check_memory(path, config.context, config.gpu_layers, config.parallel, now=False)
     if config.gpu_layers and not _has_gpu():
         raise ConfigError(
             f"llm.gpu_layers={config.gpu_layers}: this build of {PACKAGE} sees no GPU. Install a build for yours "
@@ -140,7 +141,7 @@ def settings_of(config: Config, path: Path, hashed: str) -> dict[str, Any]:
     """What the server is started with; runs that agree in it share one."""
     return {
         "path": str(path), "sha256": hashed, "alias": f"{config.model} sha256:{hashed[:12]}", "context": config.context,
-        "threads": config.threads, "gpu_layers": config.gpu_layers, "version": _version(),
+        "threads": config.threads, "gpu_layers": config.gpu_layers, "parallel": config.parallel, "version": _version(),
     }  # fmt: skip
 
 

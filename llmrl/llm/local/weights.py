@@ -13,6 +13,11 @@ from llmrl.checks import ConfigError
 from llmrl.runs.stop import Paused
 
 HUB = "hf:"  # hf:<owner>/<repository>/<file>, of huggingface.co
+# the sha256 of what `make local-model` brings, by the file's name: tables with it can be shown before it is there
+PINNED = {
+    "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf": "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+    "smollm2-135m-instruct-q4_1.gguf": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+}
 MISSING_EXTRA = "pip install 'llmrl[local]'"
 GGUF_VERSIONS = (2, 3)
 SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
@@ -65,11 +70,14 @@ def find(weights: str) -> Path:
 
 
 def digest(weights: str) -> str:
-    """The sha256 of the weights, in hex. A file on the hub is not brought for it. Raises as `find`."""
+    """The sha256 of the weights, in hex. A file on the hub is not brought for it, and of a pinned one that is not there
+    it is known. Raises as `find`."""
     if weights.startswith(HUB) and _cached(weights) is None:
         etag = _about_hub_file(weights).etag or ""
         if len(etag) == 64:  # the hub's name for a large file is its sha256
             return etag
+    if (pinned := PINNED.get(Path(weights).name)) is not None and not Path(weights).exists():
+        return pinned
     return digest_of(find(weights))
 
 
@@ -136,15 +144,17 @@ def memory() -> tuple[int, int]:
     return min(all_), max(0, min(free))
 
 
-def check_memory(path: Path, context: int, gpu_layers: int, *, now: bool) -> None:
+def check_memory(path: Path, context: int, gpu_layers: int, parallel: int = 1, *, now: bool) -> None:
     """Raises ConfigError where this machine cannot serve the weights, WeightsUnavailable where it cannot `now`."""
     model = read(path)
     there, free = memory()
-    needed = model.memory(context, gpu_layers)
-    kv = 2 * model.blocks * model.kv_width * context
+    tokens = context * parallel
+    needed = model.memory(tokens, gpu_layers)
+    kv = 2 * model.blocks * model.kv_width * tokens
+    many = f" for each of llm.parallel={parallel} calls" if parallel > 1 else ""
     parts = (
         f"llm.weights: serving {path.name} needs {needed / 1e9:.1f} GB of memory (weights {model.size / 1e9:.1f} GB, "
-        f"llm.context={context:,} tokens {kv / 1e9:.1f} GB, the rest for buffers and what is on no GPU)"
+        f"llm.context={context:,} tokens{many} {kv / 1e9:.1f} GB, the rest for buffers and what is on no GPU)"
     )
     smaller = "Take a smaller file (fewer parameters, Q4 in place of Q8), or a smaller llm.context"
     if needed > there:

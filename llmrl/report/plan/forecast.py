@@ -114,7 +114,7 @@ class Forecast:
 
     def usd_per_step(self, run: PlannedRun) -> float | None:
         """Of runs with the same model and method's values, on the same task where there are such."""
-        if run.llm in (None, "scripted"):
+        if _free(run):
             return 0.0
         if asked := self._asked(run):
             return _mean(r.llm["usd"] / r.steps for r in asked if r.llm)
@@ -126,7 +126,7 @@ class Forecast:
 
     def usd_of_stage(self, run: PlannedRun) -> float | None:
         """What a run builds on; a run's own transcript is that of what it builds on."""
-        return 0.0 if run.llm in (None, "scripted") else _mean(r.llm["usd"] for r in self._asked(run) if r.llm)
+        return 0.0 if _free(run) else _mean(r.llm["usd"] for r in self._asked(run) if r.llm)
 
     def _asked(self, run: PlannedRun) -> list[RunRecord]:
         asked = [r for r in self.records if r.llm and r.llm["model"] == run.llm and r.method == run.names["method"]
@@ -147,6 +147,11 @@ def published_cost(method: str) -> float | None:
     """What a paper says that a run of the method cost its language model, in US dollars."""
     return _mean(cell.value for cell in published().values()
                  if cell.method == method and cell.unit == "usd" and cell.value is not None)  # fmt: skip
+
+
+def _free(run: PlannedRun) -> bool:
+    """Whether nobody is paid: no LLM, the scripted one, or one whose tokens cost nothing, as on one's own machine."""
+    return run.llm in (None, "scripted") or not any(run.node["llm"]["usd_per_million_tokens"] or [1])
 
 
 def _sum(values: Iterable[float | None], unit: str) -> str:
