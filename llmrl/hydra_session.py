@@ -96,7 +96,7 @@ def _maps_where_needed() -> Iterator[None]:
             return made(overrides, defaults, self_added)
         return None
 
-    defaults_list._create_interpolation_map = make
+    defaults_list._create_interpolation_map = make  # type: ignore[assignment]
     try:
         yield
     finally:
