@@ -1,5 +1,6 @@
 """llm=local with real weights, those of SmolLM2-135M."""
 
+import fcntl
 import importlib.util
 import json
 import os
@@ -10,6 +11,7 @@ import struct
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.request import Request, urlopen
 
 import pytest
@@ -93,7 +95,7 @@ def test_a_server_is_shared_survives_a_run_and_ends_with_the_last(smollm2, runti
     assert first.until(lambda: calls(tmp_path / "outputs" / "a") > had), first.end()  # it goes on being served
     first.send(signal.SIGKILL)
     assert ended(about["pid"])
-    assert not list(runtime.glob("*.sock")) + list(runtime.glob("*.log"))
+    assert not list(runtime.iterdir())
 
 
 @needs_llama_cpp
@@ -322,6 +324,20 @@ def test_settings_reach_the_server(monkeypatch, tmp_path):
     )
     settings = server.settings_of(config.llm, file, "abc")
     assert {key: settings[key] for key in asked} == asked
+
+
+def test_a_lock_that_was_removed_while_it_was_waited_for_is_not_taken(runtime):
+    """Whoever held it has ended its server, and another run makes the lock anew."""
+    place = server.Place({"path": "w.gguf"})
+    held = os.open(place.lock, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(held, fcntl.LOCK_EX)
+
+    def wait(seconds):
+        place.lock.unlink(missing_ok=True)
+        os.close(held)
+
+    with place.locked(SimpleNamespace(wait=wait)), place.lock.open() as other, pytest.raises(BlockingIOError):
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @pytest.mark.parametrize("name", ["hf:one", "hf:owner/repository", "hf:owner//file"])
