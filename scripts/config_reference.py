@@ -119,17 +119,24 @@ def takes_over(text: str) -> list[str]:
     return [name if value is None else f"{name}: {value}" for name, value in flat if name != "_self_"]
 
 
+def files(conf: Path, group: str) -> list[Path]:
+    """The yaml files of a group, without those that only hold text for a language model."""
+    if group == "run":
+        return [conf / "run.yaml"]
+    return [file for file in sorted((conf / group).rglob("*.yaml")) if "_sheets" not in file.parts]
+
+
 def page(conf: Path, group: str) -> str:
     """The page of a group, in markdown."""
-    files = [conf / "run.yaml"] if group == "run" else sorted((conf / group).rglob("*.yaml"))
+    found = files(conf, group)
     parts = [f"# {group}", f"{PAGES[group]}."]
     if group == "run":
-        parts += [_table(explained(files[0])), _defaults(files[0])]
+        parts += [_table(explained(found[0])), _defaults(found[0])]
     elif group in LISTED:
-        parts += ["| name | |\n|---|---|\n" + "\n".join(_line(conf / group, file) for file in files)]
+        parts += ["| name | |\n|---|---|\n" + "\n".join(_line(conf / group, file) for file in found)]
     else:
         parts += [f"`llmrl list {group}` lists the choices." if "/" not in group else ""]
-        parts += [_section(conf, group, file) for file in files if "_sheets" not in file.parts]
+        parts += [_section(conf, group, file) for file in found]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
