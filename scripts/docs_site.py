@@ -49,6 +49,17 @@ def section(text: str, name: str) -> str:
     raise LookupError(f"there is no heading #{name}")
 
 
+def indented(text: str) -> str:
+    """What belongs to an item of a list, indented by four spaces as Python-Markdown wants it; GitHub takes two."""
+    lines, fenced, item = [], False, False
+    for line in text.splitlines():
+        if not line.startswith(" ") and line.strip():
+            fenced ^= line.startswith("```")
+            item = not fenced and re.match(r"- |\d+\. ", line) is not None
+        lines.append(f"  {line}" if item and line.startswith("  ") else line)
+    return "\n".join(lines) + "\n"
+
+
 def staged(source: Path) -> Path:
     """Where a file of the repository is staged, from build/docs."""
     inside = source.relative_to(ROOT)
@@ -84,7 +95,7 @@ def rendered(source: Path) -> str:
         except LookupError as error:
             raise LookupError(f"{source.relative_to(ROOT)}: include {found[1]}: {error}") from None
 
-    return INCLUDE.sub(included, linked(source.read_text(encoding="utf-8"), source, page))
+    return indented(INCLUDE.sub(included, linked(source.read_text(encoding="utf-8"), source, page)))
 
 
 def stage() -> None:

@@ -73,6 +73,12 @@ def test_what_cannot_be_included_or_linked_is_named(site, tmp_path, monkeypatch)
         site.linked("[x](docs/gone.md)", ROOT / "README.md", Path("index.md"))
 
 
+def test_what_belongs_to_a_list_is_indented_further(site):
+    text = "- a\n  b\n\n      code\n\n  | t |\n- c\n\nd\n  e\n```\n- f\n  g\n```\n"
+    moved = "- a\n    b\n\n        code\n\n    | t |\n- c\n\nd\n  e\n```\n- f\n  g\n```\n"
+    assert site.indented(text) == moved
+
+
 def test_a_page_that_fetches_from_another_host_is_found(site, tmp_path, monkeypatch):
     monkeypatch.setattr(site, "SITE", tmp_path)
     (tmp_path / "a.html").write_text('<a href="https://arxiv.org/x">ok</a><script src="app.js"></script>')
