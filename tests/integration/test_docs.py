@@ -45,8 +45,9 @@ def blocks(page: Path) -> list[str]:
 
 
 def inline(page: Path) -> list[str]:
-    """What stands between single backticks."""
-    return [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", BLOCK.sub("", text(page)))]
+    """What stands between backticks: single ones, or double ones where it holds single ones."""
+    spans = re.findall(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)", BLOCK.sub("", text(page)), re.DOTALL)
+    return [" ".join(code.split()) for _, code in spans]
 
 
 def commands(page: Path) -> list[tuple[list[str], str]]:
