@@ -128,8 +128,7 @@ def main() -> int:
     if foreign := fetches():
         print("Pages fetch from other hosts:", *foreign, sep="\n", file=sys.stderr)
         return 1
-    print(f"The site is in {SITE.relative_to(ROOT)}/; open {SITE.relative_to(ROOT)}/index.html, or serve it: "
-          f"python -m http.server -d {SITE.relative_to(ROOT)}")  # fmt: skip
+    print(f"The site is in {SITE.relative_to(ROOT)}/. With its search: python -m http.server -d {SITE.relative_to(ROOT)}")
     return 0
 
 
