@@ -128,7 +128,8 @@ def main() -> int:
     if foreign := fetches():
         print("Pages fetch from other hosts:", *foreign, sep="\n", file=sys.stderr)
         return 1
-    print(f"The site is in {SITE.relative_to(ROOT)}/. With its search: python -m http.server -d {SITE.relative_to(ROOT)}")
+    built = SITE.relative_to(ROOT)
+    print(f"The site is in {built}/. With its search: python -m http.server -d {built}")
     return 0
 
 
