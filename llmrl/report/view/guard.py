@@ -45,8 +45,9 @@ class Guard:
         """A guard with a new token, where the address is not this machine's alone, or where one is asked for."""
         return cls(host, None if is_loopback(host) and not ask else secrets.token_urlsafe(24))
 
-    async def __call__(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """A middleware of aiohttp."""
+    @web.middleware
+    async def check(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """The middleware: hands the request on, or refuses it."""
         if request.method not in ("GET", "HEAD"):
             answer: web.StreamResponse = refusal(405, "this page can only be read", Allow="GET, HEAD")
         elif not self._known(request.host):

@@ -129,8 +129,9 @@ def _names(record: RunRecord, outputs: Path) -> Row:
             changed = max(changed, os.stat(record.path / name).st_mtime)
         except OSError:
             continue
+    path = record.path.relative_to(outputs)
     return {
-        "path": record.path.relative_to(outputs).as_posix(), "study": record.study, "method": record.method,
+        "path": path.as_posix(), "study": record.study or path.parent.as_posix(), "method": record.method,
         "agent": record.agent, "env": record.env, "seed": record.seed, "changed": round(changed),
     }  # fmt: skip
 

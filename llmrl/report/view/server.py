@@ -49,7 +49,7 @@ class Server:
 
     def application(self, guard: Guard) -> web.Application:
         """What aiohttp serves."""
-        app = web.Application(middlewares=[web.middleware(guard.__call__)])
+        app = web.Application(middlewares=[guard.check])
         app.cleanup_ctx.append(self._watching)
         answers: dict[str, Callable[[web.Request], Any]] = {
             "run": self.run, "calls": self.calls, "call": self.call, "programs": self.programs,

@@ -1,5 +1,5 @@
 // The list of runs: filter, sort, choose some to compare. Rows change in place, so that nothing jumps while one reads.
-import { address, age, bar, cell, dollars, duration, link, nameOf, progress, rounded, scrolling, status, table, whole }
+import { address, age, bar, cell, dollars, duration, link, nameOf, progress, rounded, scrolling, share, status, table, whole }
   from "./parts.js";
 
 const HEADS = [
@@ -72,9 +72,8 @@ export function list(place, params, known) {
     const state = element("td"), far = element("td", "number");
     state.append(status(row));
     if (row.reason) state.append(element("span", "reason quiet", row.reason.split("\n")[0]));
-    const share = row.target ? row.steps / row.target : row.status === "DONE" ? 1 : 0;
-    far.dataset.value = share;
-    far.append(progress(row), bar(share));
+    far.dataset.value = share(row);
+    far.append(progress(row), bar(row));
     const llm = row.llm;
     return [
       state, far, cell(duration(row.left_s), row.left_s, "number"), cell(rounded(row.last), row.last, "number"),

@@ -49,12 +49,16 @@ export const titleOf = (row) => `${nameOf(row)} · ${row.env} · seed ${row.seed
 
 export function progress(row) {
   const unit = row.unit === "env_steps" ? "" : ` ${row.unit}`;
-  return row.target ? `${whole(row.steps)} of ${whole(row.target)}${unit}` : `${whole(row.steps)}${unit}`;
+  if (row.status === "DONE") return row.steps ? `${whole(row.steps)}${unit}` : "";
+  // a search counts the steps of all its trainings, its target is of one
+  return row.target > row.steps ? `${whole(row.steps)} of ${whole(row.target)}${unit}` : `${whole(row.steps)}${unit}`;
 }
 
-export function bar(share) {
+export const share = (row) => (row.status === "DONE" ? 1 : row.target ? Math.min(1, row.steps / row.target) : 0);
+
+export function bar(row) {
   const track = element("span", "track"), fill = element("span", "fill");
-  fill.style.width = `${100 * Math.min(1, share)}%`;
+  fill.style.width = `${100 * share(row)}%`;
   track.append(fill);
   return track;
 }

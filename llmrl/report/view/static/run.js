@@ -22,7 +22,7 @@ export async function run(place, params) {
   function head() {
     const { row } = data, state = element("dd"), far = element("dd");
     state.append(status(row));
-    far.append(progress(row), bar(row.target ? row.steps / row.target : row.status === "DONE" ? 1 : 0));
+    far.append(progress(row), bar(row));
     const known = [["status", state], ["progress", far]];
     for (const [name, text] of [
       ["left", duration(row.left_s)], ["return", rounded(row.last)], ["best", rounded(row.best)],
