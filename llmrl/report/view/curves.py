@@ -10,7 +10,7 @@ from llmrl.report.store import files
 from llmrl.report.store.record import RunRecord
 from llmrl.runs.identity import DONE
 
-MOST = 600  # points of a curve; of more, neighbours are averaged
+MOST = 300  # points of a curve; of more, neighbours are averaged
 COUNTERS = ("kind", "env_steps", "updates", "episodes", "number", "length", "lengths")
 EVALUATED, TRAINED = "evaluation return, greedy", "training return"
 Points = tuple[list[float], list[float | None]]

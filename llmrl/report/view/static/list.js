@@ -1,5 +1,5 @@
 // The list of runs: filter, sort, choose some to compare. Rows change in place, so that nothing jumps while one reads.
-import { address, age, bar, cell, dollars, duration, link, nameOf, progress, rounded, scrolling, share, status, table, whole }
+import { address, age, bar, breakable, cell, dollars, duration, link, nameOf, progress, rounded, scrolling, share, status, table, whole }
   from "./parts.js";
 
 const HEADS = [
@@ -65,7 +65,7 @@ export function list(place, params, known) {
   function fixed(row) {
     const name = element("td");
     name.append(link(nameOf(row), "run", [["run", row.path]]));
-    return [pick(row), name, cell(row.env), cell(whole(row.seed), row.seed, "number"), cell(row.study, undefined, "less")];
+    return [pick(row), name, breakable(row.env), cell(whole(row.seed), row.seed, "number"), cell(row.study, undefined, "less")];
   }
 
   function moving(row) {

@@ -74,6 +74,13 @@ export function cell(text, value, className = "") {
   return made;
 }
 
+// A name that may be broken behind / and _ where a column is narrow.
+export function breakable(text) {
+  const made = element("td");
+  text.split(/(?<=[/_])/).forEach((part, i) => made.append(...(i ? [element("wbr")] : []), part));
+  return made;
+}
+
 // A table in the report's manner. heads: [text, class of its column]; rows: arrays of cells.
 export function table(id, caption, heads, rows, sorted) {
   const made = element("table", "sortable");
