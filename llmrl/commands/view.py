@@ -1,8 +1,8 @@
 """llmrl view [directory] [--port N] [--host ADDRESS] [--token]
 
-Serves a live page about all runs at and below a directory (default: outputs/) until ctrl-C: a list with progress, curves
-that grow, what a language model was asked and answered, programs of searches, costs, runs side by side. Nothing can be
-changed through it. `llmrl report` writes a page that needs no server.
+Serves a live page about all runs at and below a directory (default: outputs/) until ctrl-C: a list with progress,
+curves that grow, what a language model was asked and answered, programs of searches, costs, runs side by side. Nothing
+can be changed through it. `llmrl report` writes a page that needs no server.
 
 --port N         default 8765; 0 takes a free one
 --host ADDRESS   where to listen (default: 127.0.0.1, which only this machine reaches). Elsewhere the page asks for a

@@ -95,7 +95,9 @@ def search(outputs: Path) -> Path:
     def event(index: str, name: str, **facts: Any) -> dict:
         return {"kind": "event", "purpose": "lesr.sample", "index": index, "event": name} | facts
 
-    rows = [{**call, "index": i, "answer": PROGRAM.format(n)} for n, i in enumerate(("0/0/0", "0/1/0", "1/0/0", "1/1/0"))]
+    rows = [
+        {**call, "index": i, "answer": PROGRAM.format(n)} for n, i in enumerate(("0/0/0", "0/1/0", "1/0/0", "1/1/0"))
+    ]
     rows += [event(i, "accepted", features=1) for i in ("0/0/0", "0/1/0", "1/0/0")]
     rows += [event("0/0/0", "trained", failed="", score=-5.0), event("0/1/0", "trained", failed="", score=-2.0)]
     rows += [event("1/1/0", "rejected", reason="raised", detail="ValueError: no")]
@@ -123,8 +125,8 @@ def make_few(outputs: Path, seed: int) -> None:
     path = outputs / "many" / "vanilla-td3" / "mujoco-ant" / f"s{seed}-00000001"
     path.mkdir(parents=True)
     names = {"method": "vanilla", "agent": "td3", "env": "mujoco/ant"}
-    files = {"config": {"choices": names}, "identity": {}, "versions": {"starts": []},
-             "status": {"status": "PAUSED" if seed % 10 == 0 else "INTERRUPTED", "env_steps": seed, "target_env_steps": 1000}}  # fmt: skip
+    status = {"status": "INTERRUPTED" if seed % 10 else "PAUSED", "env_steps": seed, "target_env_steps": 1000}
+    files = {"config": {"choices": names}, "identity": {}, "versions": {"starts": []}, "status": status}
     for name, value in files.items():
         (path / f"{name}.json").write_text(json.dumps(value))
 
@@ -144,15 +146,20 @@ def test_nothing_but_reading_is_allowed(served, method, path):
     assert served.ask(path, method)[0] == 405
 
 
-@pytest.mark.parametrize("run", ["../outputs", "main/../many", "/etc", "main//x", ".index", "", "main", "a\0b", "x" * 5000,
-                                 "main/vanilla-dqn/mujoco-hopper/..%2fs0-00000001", "..\\x"])  # fmt: skip
+NO_RUNS = ("../outputs", "main/../many", "/etc", "main//x", ".index", "", "main", "a\0b", "x" * 5000, "..\\x",
+           "main/vanilla-dqn/mujoco-hopper/..%2fs0-00000001")  # fmt: skip
+
+
+@pytest.mark.parametrize("run", NO_RUNS)
 @pytest.mark.parametrize("name", ["run", "calls", "programs", "compare"])
 def test_only_runs_below_the_directory_are_read(served, run, name):
     status, _, text = served.ask(f"/api/{name}?{urlencode({'run': run})}")
     assert status == 404 and json.loads(text)["error"].startswith("there is no run")
 
 
-@pytest.mark.parametrize("path", ["/static/..%2f..%2fguard.py", "/static/../server.py", "/../../etc/passwd", "/static/"])
+@pytest.mark.parametrize(
+    "path", ["/static/..%2f..%2fguard.py", "/static/../server.py", "/../../etc/passwd", "/static/"]
+)
 def test_only_the_pages_own_files_are_served(served, path):
     assert served.ask(path)[0] == 404
 
@@ -169,7 +176,12 @@ def test_links_that_lead_out_are_not_followed(tmp_path):
     os.symlink(secret, outputs / "main" / "linked")
     os.symlink(tmp_path / "elsewhere" / "main", outputs / "study")
     with Served(outputs) as served:
-        for path in (run, other, outputs / "main" / "linked", outputs / "study" / secret.relative_to(secret.parents[2])):
+        for path in (
+            run,
+            other,
+            outputs / "main" / "linked",
+            outputs / "study" / secret.relative_to(secret.parents[2]),
+        ):
             name = str(path.relative_to(outputs))
             for call in ("run", "calls", "compare"):
                 status, _, text = served.ask(f"/api/{call}?{urlencode({'run': name})}")
@@ -191,7 +203,15 @@ def test_elsewhere_than_on_loopback_a_token_is_asked_for(outputs):
     with Served(outputs, host="0.0.0.0") as served:
         token = served.guard.token
         assert len(token) >= 32  # 192 bits, as letters
-        for path in ("/", "/events", f"/api/run?run={HOPPER}", "/static/view.js", "/?token=", "/?token=%ff", f"/?token={token}x"):
+        for path in (
+            "/",
+            "/events",
+            f"/api/run?run={HOPPER}",
+            "/static/view.js",
+            "/?token=",
+            "/?token=%ff",
+            f"/?token={token}x",
+        ):
             status, headers, text = served.ask(path)
             assert status == 401 and "Set-Cookie" not in headers and token not in text
         status, headers, _ = served.ask(f"/?token={token}")
@@ -200,7 +220,9 @@ def test_elsewhere_than_on_loopback_a_token_is_asked_for(outputs):
         assert served.ask("/", Cookie=cookie)[0] == 200
         assert served.ask("/", Cookie=cookie[:-1])[0] == 401
         assert served.ask("/", Cookie=cookie, Host="evil.example")[0] == 421
-        assert served.ask("/", Cookie=cookie, Host="192.0.2.7:8765")[0] == 200  # an address in numbers is no other's name
+        assert (
+            served.ask("/", Cookie=cookie, Host="192.0.2.7:8765")[0] == 200
+        )  # an address in numbers is no other's name
 
 
 def test_every_answer_forbids_other_hosts_scripts(served):
@@ -217,11 +239,19 @@ def test_every_answer_forbids_other_hosts_scripts(served):
 def test_whatever_the_files_of_a_run_hold_the_others_are_listed(tmp_path):
     make_run(tmp_path)
     spoilt: dict[str, list[Any]] = {
-        "config.json": [[], {"choices": []}, {"choices": {"env": 3}}], "eval.jsonl": [[1], {"policy": "greedy"}],
-        "status.json": [{"status": "DONE", "env_steps": "x"}, {"status": 3}, [], {"status": "PAUSED", "env_steps": None}],
-        "versions.json": [{"starts": 3}, {"starts": [3]}, {"starts": [{"code": 1}]}], "result.json": [{"llm": {}}, {"llm": 3}],
-        "llm.jsonl": [{"kind": "call"}], "artifact.json": [[], {"path": 3}],
-    }  # fmt: skip
+        "config.json": [[], {"choices": []}, {"choices": {"env": 3}}],
+        "status.json": [
+            {"status": "DONE", "env_steps": "x"},
+            {"status": 3},
+            [],
+            {"status": "PAUSED", "env_steps": None},
+        ],
+        "versions.json": [{"starts": 3}, {"starts": [3]}, {"starts": [{"code": 1}]}],
+        "eval.jsonl": [[1], {"policy": "greedy"}],
+        "result.json": [{"llm": {}}, {"llm": 3}],
+        "llm.jsonl": [{"kind": "call"}],
+        "artifact.json": [[], {"path": 3}],
+    }
     number = 0
     for name, values in spoilt.items():
         for value in (*values, None):
@@ -282,7 +312,9 @@ def test_programs_have_their_difference_to_the_best_of_the_iteration_before(outp
         ("1/1/0", 1, "rejected", None)]  # fmt: skip
     plain = compared(found)
     assert [one["before"] for one in plain] == ["", "", "0/1/0", "0/1/0"]
-    assert "-    return np.concatenate([s, [s[0] + 1]])\n+    return np.concatenate([s, [s[0] + 2]])" in plain[2]["diff"]
+    assert (
+        "-    return np.concatenate([s, [s[0] + 1]])\n+    return np.concatenate([s, [s[0] + 2]])" in plain[2]["diff"]
+    )
 
 
 def test_a_transcript_is_searched_by_purpose_verdict_and_text(served):
@@ -309,7 +341,10 @@ def test_the_command_says_what_is_wrong(llmrl, tmp_path):
     with Served(tmp_path) as other:
         done = llmrl("view", "--port", str(other.port))
     assert done.code == 2 and f"port {other.port} of 127.0.0.1 is taken" in done.err and "--port 0" in done.err
-    for flags, why in (["--port", "70000"], "0 to 65535"), (["--host", "192.0.2.1", "--port", "0"], "not possible to listen"):
+    for flags, why in (
+        (["--port", "70000"], "0 to 65535"),
+        (["--host", "192.0.2.1", "--port", "0"], "not possible to listen"),
+    ):
         done = llmrl("view", *flags)
         assert done.code == 2 and why in done.err
 
@@ -365,8 +400,8 @@ def wait(driver: Any, true: Any) -> Any:
 
 def visible(driver: Any) -> list[str]:
     """The paths of the rows that are shown, in order."""
-    script = "return [...document.querySelectorAll('#runs-table tbody tr')].filter((r) => !r.hidden).map((r) => r.dataset.path)"
-    return driver.execute_script(script)
+    rows = "[...document.querySelectorAll('#runs-table tbody tr')]"
+    return driver.execute_script(f"return {rows}.filter((r) => !r.hidden).map((r) => r.dataset.path)")
 
 
 def text(driver: Any, css: str) -> str:
@@ -447,8 +482,11 @@ def test_runs_are_compared_in_one_panel_and_costs_added(opened):
     assert rows[-1].text.split() == ["artifacts/lesr", "m", "1", "4", "28", "20", "2.0000", "0", "1"]
 
 
-@pytest.mark.parametrize("page", ["#/", f"#/run?run={HOPPER}", f"#/run?run={ASKED}&part=transcript",
-                                  f"#/run?run={SEARCH}&part=programs", f"#/compare?run={HOPPER}&run={ASKED}", "#/costs"])  # fmt: skip
+PAGES = ("#/", f"#/run?run={HOPPER}", f"#/run?run={ASKED}&part=transcript", f"#/run?run={SEARCH}&part=programs",
+         f"#/compare?run={HOPPER}&run={ASKED}", "#/costs")  # fmt: skip
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_it_is_readable_at_700_pixels(opened, page):
     sizes = {"width": 700, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", sizes)

@@ -128,7 +128,6 @@ class EurekaReport(PaperReport):
         text = table("eureka-table", caption, heads, rows, "score|r")
         return [Section("eureka", "Eureka's searches", text)]
 
-
     def programs(self, record: RunRecord) -> list[Program]:
         found = (record.result or {}).get("eureka", {}).get("chosen", "")
 

@@ -144,7 +144,6 @@ class LESRReport(PaperReport):
         heads = ("search", "env", "program", "outcome", "features", "score", "reason")
         return [Section("searches", "Searches", table("search-table", caption, heads, rows, "features|score"))]
 
-
     def programs(self, record: RunRecord) -> list[Program]:
         found = (record.result or {}).get("lesr", {}).get("chosen", "")
         return list(programs(

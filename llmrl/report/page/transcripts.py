@@ -67,7 +67,12 @@ def _call(call: dict, transcript: Transcript, texts: dict[str, int]) -> dict[str
     usd = "price unknown" if call["usd"] is None else f"{call['usd']:.5f} USD"
     title = " · ".join([*key, call["served_model"], tokens, usd, *(e["event"] for e in events)])
     messages = [[m["role"], _noted(content(m["content"]), texts)] for m in call["messages"]]
-    return {"title": title, "messages": messages, "answer": _noted(call["answer"], texts), "after": afterwards(key, transcript)}
+    return {
+        "title": title,
+        "messages": messages,
+        "answer": _noted(call["answer"], texts),
+        "after": afterwards(key, transcript),
+    }
 
 
 def events_of(key: Key, transcript: Transcript) -> list[dict]:

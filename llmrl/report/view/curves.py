@@ -17,8 +17,8 @@ Points = tuple[list[float], list[float | None]]
 
 
 def curves(record: RunRecord) -> dict[str, Points]:
-    """{name: (env_steps, or updates of an offline run; values)}: evaluations by their policy, training episodes, and all
-    that is logged. Raises DamagedFile."""
+    """{name: (env_steps, or updates of an offline run; values)}: evaluations by their policy, training episodes, and
+    all that is logged. Raises DamagedFile."""
     found: defaultdict[str, tuple[list, list]] = defaultdict(lambda: ([], []))
     for name, x, y in [*_evaluated(record), *_trained(record)]:
         if isinstance(y, int | float) and not isinstance(y, bool):
@@ -32,7 +32,9 @@ def thinned(x: Sequence[float], y: Sequence[float]) -> Points:
     size = max(1, -(-len(x) // MOST))
     parts = [np.array(y[i : i + size], np.float64) for i in range(0, len(y), size)]
     means = [float(part.mean()) for part in parts]
-    return list(x[size - 1 :: size]) + list(x[-1:] if len(x) % size else []), [m if np.isfinite(m) else None for m in means]
+    return list(x[size - 1 :: size]) + list(x[-1:] if len(x) % size else []), [
+        m if np.isfinite(m) else None for m in means
+    ]
 
 
 def _rows(record: RunRecord, name: str) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,13 +77,14 @@ class Server:
         seen = 0
         try:
             while True:
-                if self.listing.version > seen:
+                if self._newer(seen):
                     news = self.listing.since(seen) | {"outputs": str(self.listing.root), "notices": self.problems}
                     seen = news["version"]
                     await stream.write(f"event: runs\ndata: {_json(news)}\n\n".encode())
                 async with self.news:
                     try:
-                        await asyncio.wait_for(self.news.wait_for(lambda: self.listing.version > seen), ALIVE_S)
+                        newer = partial(self._newer, seen)
+                        await asyncio.wait_for(self.news.wait_for(newer), ALIVE_S)
                     except TimeoutError:
                         await stream.write(b": alive\n\n")
         except ConnectionError:  # the page was closed
@@ -91,6 +93,9 @@ class Server:
             self.readers -= 1
             if not self.readers:
                 self.wanted.clear()
+
+    def _newer(self, version: int) -> bool:
+        return self.listing.version > version
 
     async def _watching(self, app: web.Application) -> AsyncIterator[None]:
         watch = asyncio.create_task(self._watch())
@@ -127,7 +132,9 @@ class Server:
         asked = request.query
         begin = _whole(asked.get("begin", "0"))
         transcript = calls.transcript_at(self._path(request))
-        return calls.listed(transcript, asked.get("purpose", ""), asked.get("verdict", ""), asked.get("text", ""), begin)
+        return calls.listed(
+            transcript, asked.get("purpose", ""), asked.get("verdict", ""), asked.get("text", ""), begin
+        )
 
     def call(self, request: web.Request) -> dict[str, Any]:
         """One call of it."""

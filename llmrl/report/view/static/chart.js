@@ -1,8 +1,8 @@
 // Curves as SVG: axes with round numbers, a legend, and a reading under the pointer or the arrow keys.
 import { rounded, whole } from "./parts.js";
 
-// Okabe and Ito, as in the report's figures; the last one is the text's own colour
-export const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "currentColor"];
+// Okabe and Ito, as in the report's figures; the first one is lighter on dark, the last one the text's own colour
+export const COLOURS = ["var(--curve)", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "currentColor"];
 const DASHES = ["", "7 4", "2 3"];
 const LEFT = 64, RIGHT = 14, TOP = 12, BOTTOM = 42, HEIGHT = 320;
 const SVG = "http://www.w3.org/2000/svg";

@@ -90,9 +90,9 @@ function curves(place, path, data) {
 
   function draw() {
     const found = [];
-    for (const [name, i, faint] of [[TRAINED, 5, true], [EVALUATED, 0, false]]) {
+    for (const [name, stroke, faint] of [[TRAINED, "var(--quiet)", true], [EVALUATED, colour(0), false]]) {
       const points = data.curves[name];
-      if (points) found.push({ name, x: points[0], y: points[1], colour: colour(i), faint });
+      if (points) found.push({ name, x: points[0], y: points[1], colour: stroke, faint });
     }
     none.hidden = returns.box.hidden = false;
     none.hidden = found.length > 0;
