@@ -45,7 +45,11 @@ export function duration(seconds) {
 
 export const age = (seconds) => (seconds ? duration(Math.max(0, Date.now() / 1000 - seconds)) : "");
 export const nameOf = (row) => `${row.method} · ${row.agent}`;
-export const titleOf = (row) => `${nameOf(row)} · ${row.env} · seed ${row.seed}`;
+
+export function titleOf(row) {
+  const candidate = /\/candidates\/(.+)$/.exec(row.path); // of a search; its seed is a hash
+  return `${nameOf(row)} · ${row.env} · ${candidate ? `candidate ${candidate[1]}` : `seed ${row.seed}`}`;
+}
 
 export function progress(row) {
   const unit = row.unit === "env_steps" ? "" : ` ${row.unit}`;
