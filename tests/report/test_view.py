@@ -381,7 +381,7 @@ def opened(chromium: Any, served: Served) -> Iterator[Any]:  # noqa: F811
         chromium.get(served.url)
     go(chromium, "#/costs")
     go(chromium, "#/")
-    wait(chromium, lambda: len(all_of(chromium, "#runs-table tbody tr")) == 1000)
+    wait(chromium, lambda: len(visible(chromium)) == 1000)
     yield chromium
     assert [entry for entry in chromium.get_log("browser") if entry["level"] != "INFO"] == []
     assert chromium.execute_script("return window.hacked") is None
