@@ -22,7 +22,7 @@ from llmrl.hydra_errors import explain, plain
 from llmrl.hydra_search import look_there_too
 from llmrl.objective import LAST, objective_of
 from llmrl.run_flags import arranged, without_launcher
-from llmrl.runs.children import BAD_INPUT, FAILURE, OK, TRY_LATER, follow_parent, run_all
+from llmrl.runs.children import BAD_INPUT, FAILURE, OK, TRY_LATER, follow_parent, run_all, worst_code
 from llmrl.runs.files import read_json, remove_empty, topmost_missing
 from llmrl.runs.finished import show_result, tell_finished
 from llmrl.runs.identity import DONE, RUNNING, RunDirectory
@@ -43,7 +43,7 @@ def main(args: list[str]) -> int:
     except ConfigError as error:
         return refused(str(error))
     if (points := points_of(args)) is not None:
-        return worst(carried_out(*jobs_of(points), launching))
+        return worst_code(carried_out(*jobs_of(points), launching))
     return by_hydra(args, launching)
 
 
@@ -85,7 +85,7 @@ def by_hydra(args: list[str], launching: Sequence[str]) -> int:
                 with suppress(OSError):  # it was not made, or could not be
                     (folder / "multirun.yaml").unlink()
                 remove_empty(above)
-    return worst(codes)
+    return worst_code(codes)
 
 
 def for_sweeper(job: Job) -> tuple[int, float]:
@@ -107,13 +107,6 @@ def carried_out(jobs: Sequence[Job], wrong: Sequence[str], launching: Sequence[s
     if wrong := wrong or unusable(jobs):
         return [refused("\n".join(wrong))]
     return [submit_jobs(jobs, launching)] if launching else run_jobs(jobs)
-
-
-def worst(codes: Sequence[int]) -> int:
-    """The exit code of a sweep."""
-    if stopped := [code for code in codes if code >= 128]:
-        return stopped[-1]
-    return next((code for code in codes if code != OK), OK)
 
 
 def unusable(jobs: Sequence[Job]) -> list[str]:

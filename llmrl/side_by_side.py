@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llmrl.checks import Count
-from llmrl.clusters.works import works_of
+from llmrl.clusters.works import check_unstacked, works_of
 from llmrl.config import checked_at
 from llmrl.hydra_compose import launcher
 from llmrl.report.plan import executor
-from llmrl.runs.children import worst
+from llmrl.runs.children import FAILURE, worst
 from llmrl.runs.stacked import Job
 
 NAME = "hydra/launcher=joblib"
@@ -26,10 +26,11 @@ class Settings:
 
 
 def side_by_side(jobs: Sequence[Job], launching: Sequence[str]) -> int:
-    """Carries out the runs, and prints each one's output when it has ended. Returns the worst exit code, as the run
-    directories have it. Raises ConfigError."""
+    """Carries out the runs, and prints each one's output when it has ended. Returns the worst exit code; a
+    process that was killed, or refused, has failed. Raises ConfigError."""
     settings = checked_at("hydra.launcher", Settings, launcher(launching), {})
-    paths = [work.path for work in works_of(jobs)]
+    check_unstacked(works := works_of(jobs))
+    paths = [work.path for work in works]
     processes = [
         executor.Job(
             f"llmrl run {shlex.join(texts)}", executor.llmrl_run(texts), gpu=node["compute"]["device"] == "cuda"
@@ -41,7 +42,7 @@ def side_by_side(jobs: Sequence[Job], launching: Sequence[str]) -> int:
     if len(ended) < len(processes) or any(end.outcome == executor.STOPPED for end in ended):
         print("Stopped. The same command goes on.", file=sys.stderr)
         return CTRL_C
-    return worst(paths)
+    return FAILURE if any(end.outcome == executor.FAILED for end in ended) else worst(paths)
 
 
 def _tell(ended: executor.Ended) -> None:

@@ -5,22 +5,23 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import gymnasium  # noqa: F401 (before llmrl, so that our environments have their ids)
-import hydra
 import pytest
+from forked import Forked
+from here import Here
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from llmrl.conf_files import conf_root
-from llmrl.runs.files import read_json
+from llmrl import hydra_session
+from llmrl.runs.files import read_json, read_jsonl
 
 ROOT = Path(__file__).resolve().parents[1]
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else every process that a test starts compiles all of llmrl
 LLMRL_RUN = (sys.executable, "-m", "llmrl", "run")
 
 # A training of seconds: small networks, episodes and evaluations.
@@ -35,21 +36,16 @@ CART_POLE = [*TINY["dqn"], "env=classic/cart_pole", "budget.env_steps=60", "eval
 
 
 def compose(overrides: list[str]) -> dict:
-    """The node that `llmrl run <overrides>` would compose, as plain containers. Composed once: it takes 0.2 s."""
+    """The node that `llmrl run <overrides>` would compose, as plain containers. Each is composed once."""
     return copy.deepcopy(_composed(tuple(overrides)))
 
 
 @cache
 def _composed(overrides: tuple[str, ...]) -> dict:
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(conf_root()), version_base="1.3"):
-        node = hydra.compose("run", list(overrides), return_hydra_config=True)
-    choices = node.hydra.runtime.choices
-    OmegaConf.set_struct(node, False)
-    del node["hydra"]
-    values = OmegaConf.to_container(node, resolve=True)
+    node, chosen = hydra_session.composed(overrides)
+    values = OmegaConf.to_container(node, resolve=True)  # with "???" where a value is missing
     values.pop("rerun")
-    values["choices"] = {k: v for k, v in choices.items() if not k.startswith("hydra") and v is not None}
+    values["choices"] = {k: v for k, v in chosen.items() if not k.startswith("hydra") and v is not None}
     return values
 
 
@@ -84,6 +80,27 @@ def llmrl_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Cap
 
 
 @pytest.fixture
+def drawn() -> None:
+    """For tests of a run's curve."""
+
+
+@pytest.fixture(autouse=True)
+def curves_are_empty_files(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing its curve is more than half of a small run's time. Runs in processes of their own draw theirs."""
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr("llmrl.report.figures.run_curve.draw_curve", empty_curve)
+
+
+def empty_curve(directory: Path) -> Path | None:
+    if not any(row["policy"] == "greedy" for row in read_jsonl(directory / "eval.jsonl")):
+        return None
+    path = directory / "plots" / "curve.png"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"")
+    return path
+
+
+@pytest.fixture
 def one_thread() -> Iterator[None]:
     """torch computes in one thread, as runs do: tensors are small here, and threads wait for each other."""
     import torch
@@ -94,32 +111,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-class Here:
-    """What runs build on is made in this process: one of its own takes seconds to start."""
-
-    @dataclass
-    class Ended:
-        code: int
-
-        def done(self) -> bool:
-            return True
-
-        def tell(self, stop) -> None:
-            stop.wake()
-
-        def cancel(self) -> None:
-            """Nothing is under way any more."""
-
-        def wait(self) -> int:
-            return self.code
-
-    def submit(self, directory: Path) -> Ended:
-        from llmrl.run import main
-
-        with (directory / "said.txt").open("w") as said, redirect_stdout(said), redirect_stderr(said):
-            return self.Ended(main(["--from", str(directory)]))
-
-
 @pytest.fixture
 def children_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests of what runs make of each other, not of how their processes live and die."""
@@ -127,17 +118,21 @@ def children_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Process:
-    """A real `llmrl run` in `cwd`, watched through the files that it writes."""
+    """A real `llmrl run` (or another command) in `cwd`, watched through the files that it writes."""
 
     def __init__(
-        self, args: list[str], cwd: Path, env: dict[str, str] | None = None, argv: Sequence[str] = LLMRL_RUN
+        self, args: list[str], cwd: Path, env: dict[str, str] | None = None, before: str = "", command: str = "run"
     ) -> None:
+        """`before`: Python that it carries out first, such as here.CHILDREN."""
         variables = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | (env or {})
         self.cwd = cwd
-        self.popen = subprocess.Popen(
-            [*argv, *args], cwd=cwd, env=variables, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+        self.popen: subprocess.Popen | Forked
+        if variables["PYTHONPATH"] == str(ROOT):
+            self.popen = Forked([command, *args], cwd, variables, before)
+        else:  # what Python itself imports at its start
+            self.popen = subprocess.Popen(
+                [*LLMRL_RUN, *args], cwd=cwd, env=variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
 
     @property
     def pid(self) -> int:
@@ -147,16 +142,16 @@ class Process:
         """Waits until `condition` holds; False where the process ended before it did."""
         while not condition():
             try:
-                self.popen.wait(timeout=0.005)
+                self.popen.wait(timeout=0.02)
                 return condition()
             except subprocess.TimeoutExpired:
                 pass
         return True
 
-    def send(self, signum: int) -> Done:
+    def send(self, signum: int, timeout: float = 20) -> Done:
         """Sends the signal, and returns how the process ended within 20 s."""
         self.popen.send_signal(signum)
-        return self.end(timeout=20)
+        return self.end(timeout)
 
     def end(self, timeout: float = 250) -> Done:
         try:
@@ -173,8 +168,8 @@ def process(tmp_path: Path):
     """Starts `llmrl run` processes in tmp_path; none survives the test."""
     started: list[Process] = []
 
-    def start(*args: str, env: dict[str, str] | None = None) -> Process:
-        started.append(Process(list(args), tmp_path, env))
+    def start(*args: str, env: dict[str, str] | None = None, before: str = "") -> Process:
+        started.append(Process(list(args), tmp_path, env, before))
         return started[-1]
 
     yield start

@@ -7,7 +7,7 @@ from pathlib import Path
 from llmrl.clusters.backend import backend_of
 from llmrl.clusters.submit import Work, wait
 from llmrl.clusters.submit import submit as hand_in
-from llmrl.clusters.works import check_llms
+from llmrl.clusters.works import check_llms, check_unstacked
 from llmrl.runs.children import OK, worst
 
 
@@ -16,6 +16,7 @@ def submit(works: Sequence[Work], launching: Sequence[str], outputs: Path) -> in
     of the runs where the launcher's key `wait` is true. Raises ConfigError."""
     from llmrl.hydra_compose import launcher
 
+    check_unstacked(works)
     backend = backend_of(launcher(launching))
     check_llms(works)
     submitted = hand_in(works, backend, outputs)

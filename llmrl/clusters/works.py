@@ -8,6 +8,7 @@ from llmrl.checks import ConfigError
 from llmrl.clusters.submit import Work
 from llmrl.config import Config, from_node, identity, method_of, run_path, shared
 from llmrl.runs.children import node_of
+from llmrl.runs.stacked import groups_of
 
 
 def works_of(jobs: Iterable[tuple[Mapping[str, Any], Sequence[str]]]) -> list[Work]:
@@ -33,6 +34,16 @@ def _work(config: Config, node: Mapping[str, Any]) -> Work:
     who = identity(config, method.reads(config.method))
     after = tuple(_work(stage, {}).path for stage in method.stages(config))
     return Work(run_path(config, who), node, who, after, method.artifact is not None)
+
+
+def check_unstacked(works: Iterable[Work]) -> None:
+    """Raises ConfigError where seeds ask to share a process (compute.stack): what is submitted has processes of its
+    own, and would do so unnoticed."""
+    if any(len(group) > 1 for group in groups_of([(dict(work.node), []) for work in works])):
+        raise ConfigError(
+            "compute.stack=true: runs in a queue, or side by side, have a process each. Leave it out, or sweep on this "
+            "machine without hydra/launcher; hydra.launcher.runs_per_task carries out several runs in one task"
+        )
 
 
 def check_llms(works: Iterable[Work]) -> None:

@@ -44,11 +44,16 @@ def table_of(name: str) -> definition.Table:
     return definition.read(file)
 
 
-def cells_of(table: definition.Table, args: argparse.Namespace, *more: str) -> list[grid.Cell]:
-    """The cells that the arguments choose, composed. Raises ConfigError."""
+def chosen(table: definition.Table, args: argparse.Namespace) -> tuple[list[str], list[str]]:
+    """The rows and columns that the arguments name; all where they name none. Raises ConfigError."""
     rows = definition.chosen(table.rows, args.row, f"{args.name}: row")
-    columns = definition.chosen(table.columns, args.column, f"{args.name}: column")
-    return grid.cells(table, rows, columns, args.seeds or table.seeds, [*args.set, *more], identify)
+    return rows, definition.chosen(table.columns, args.column, f"{args.name}: column")
+
+
+def cells_of(table: definition.Table, args: argparse.Namespace, *more: str, whole: bool = True) -> list[grid.Cell]:
+    """The cells that the arguments choose, composed. Raises ConfigError; `whole` is of `grid.cells`."""
+    rows, columns = chosen(table, args)
+    return grid.cells(table, rows, columns, args.seeds or table.seeds, [*args.set, *more], identify, whole=whole)
 
 
 def identify(overrides: Sequence[str], seeds: Sequence[int]) -> tuple[grid.PlannedRun, ...]:

@@ -42,7 +42,8 @@ compdef _llmrl llmrl
 SCRIPTS = {"bash": BASH, "zsh": ZSH}
 DIRECTORY_FLAGS = {"eval": ["--episodes", "--seed", "--video"], "view": ["--port", "--host", "--token"]}
 TABLE_FLAGS = ["--seeds", "--row", "--column", "--set"]
-FLAGS = {"plan": ["--run", "-j", "--submit", "--study", *TABLE_FLAGS], "table": ["--score", *TABLE_FLAGS]}
+FLAGS = {"plan": ["--run", "-j", "--submit", "--study", *TABLE_FLAGS],
+         "table": ["--score", "--from", "--to", *TABLE_FLAGS]}  # fmt: skip
 
 
 def main(args: list[str]) -> int:

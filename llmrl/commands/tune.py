@@ -95,7 +95,7 @@ def work(search: "Search", trials: int) -> int:
 
 def several(args: list[str], n: int) -> int:
     """So many workers, each a process of this command. The worst of their exit codes."""
-    from llmrl.runs.children import PARENT
+    from llmrl.runs.children import PARENT, worst_code
 
     argv = [sys.executable, "-m", "llmrl", "tune", *args, "-j", "1"]  # of two the last one counts
     variables = os.environ | {PARENT: str(os.getpid()), "OMP_NUM_THREADS": "1"}
@@ -111,4 +111,4 @@ def several(args: list[str], n: int) -> int:
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
-    return max(code if code >= 0 else 128 - code for code in codes)
+    return worst_code([code if code >= 0 else 128 - code for code in codes])

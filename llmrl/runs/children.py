@@ -179,6 +179,14 @@ def claimable(search: Path) -> Path | None:
     return secrets.choice(waiting) if waiting else None
 
 
+def worst_code(codes: Sequence[int]) -> int:
+    """The exit code of several runs: a signal's, else 1 where one has failed, 2 where one is refused, 75 where one has
+    to wait, 0."""
+    if stopped := [code for code in codes if code >= 128]:
+        return stopped[-1]
+    return next((code for code in (FAILURE, BAD_INPUT, TRY_LATER) if code in codes), OK)
+
+
 def worst(directories: Iterable[Path]) -> int:
     """The exit code of all of these runs together, by what their directories say: 0 all done, 1 one has failed, else
     75."""

@@ -18,7 +18,7 @@ from llmrl.runs.identity import RunDirectory
 
 pytestmark = pytest.mark.timeout(900)  # processes of Slurm, which a busy machine takes minutes for
 QUICK = [*TINY["dqn"], "env=classic/cart_pole", "budget.env_steps=60", "eval.every=20", *SHORT]
-LONG = [*TINY["dqn"], "env=classic/cart_pole", "budget.env_steps=8000", "eval.every=4000", *SHORT]
+LONG = [*TINY["dqn"], "env=classic/cart_pole", "budget.env_steps=5000", "eval.every=2500", *SHORT]
 SEEDS = "seed=0,1,2,3"
 SUBMIT = ["hydra/launcher=slurm", "hydra.launcher.time=10", "hydra.launcher.cpus=1"]
 
@@ -75,16 +75,6 @@ def test_settings_that_slurm_refuses_leave_nothing_queued(llmrl, slurm, outputs)
     assert not submitted(outputs) and not slurm.queue()
     wrong = llmrl("run", "-m", *QUICK, *SUBMIT, "hydra.launcher.cpus=no")
     assert wrong.code == 2 and "hydra.launcher.cpus" in wrong.err and "slurm.yaml" in wrong.err
-
-
-def test_several_short_runs_in_one_task(llmrl, slurm, outputs):
-    done = llmrl(
-        "run", "-m", *QUICK, "seed=0,1,2", *SUBMIT, "hydra.launcher.runs_per_task=3", "hydra.launcher.wait=true"
-    )
-    assert done.code == 0, done.err + log(outputs)
-    assert read_json(next(outputs.glob(".jobs/*/tasks.json"))) == [[str(r.relative_to(outputs.parent)) for r in
-                                                                    submitted(outputs)]]  # fmt: skip
-    assert [status(run) for run in submitted(outputs)] == ["DONE"] * 3
 
 
 # --- interrupted ------------------------------------------------------------------------------------------------------
@@ -166,10 +156,14 @@ def test_cancelled_runs_checkpoint_and_can_be_submitted_again(llmrl, slurm, outp
 # --- what goes wrong --------------------------------------------------------------------------------------------------
 
 
-def test_a_failing_run_is_the_exit_code_of_who_waits(llmrl, slurm, outputs):
-    ids = "env.id=CartPole-v1,NoSuchTask-v0"
-    done = llmrl("run", "-m", *QUICK, ids, *SUBMIT, "hydra.launcher.wait=true")
+def test_of_several_runs_in_one_task_a_failing_one_is_the_exit_code_of_who_waits(llmrl, slurm, outputs):
+    ids = "env.id=NoSuchTask-v0,CartPole-v1"
+    waits = [*SUBMIT, "hydra.launcher.runs_per_task=2", "hydra.launcher.wait=true"]
+    done = llmrl("run", "-m", *QUICK, ids, *waits)
     assert done.code == 1 and "llmrl status outputs" in done.err
     assert sorted(status(run) for run in submitted(outputs)) == ["DONE", "FAILED"], log(outputs)
+    (task,) = read_json(next(outputs.glob(".jobs/*/tasks.json")))
+    assert sorted(task) == [str(run.relative_to(outputs.parent)) for run in submitted(outputs)]
     reasons = [row["reason"] for row in rows(llmrl, outputs).values()]
     assert any("NoSuchTask" in reason for reason in reasons)
+    assert llmrl("run", "-m", *QUICK, "env.id=CartPole-v1", *waits).code == 0

@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import subprocess
 import sys
 
 import pytest
@@ -263,9 +262,7 @@ PART = ["--row", "CartPole", "--column", "DQN", "--run"]
 
 
 def plan(tmp_path):
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
-    argv = [sys.executable, "-m", "llmrl", "plan", "lab/small", *PART]
-    return subprocess.Popen(argv, cwd=tmp_path, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return Process(["lab/small", *PART], tmp_path, command="plan")
 
 
 def test_it_makes_what_is_missing_and_then_has_nothing_to_do(llmrl, lab, tmp_path, monkeypatch):
@@ -291,13 +288,10 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on(llmrl, lab, tmp
     lab(seeds=[0, 1], base=[*lab().base, "budget.env_steps=1500", "eval.every=1500"])
     begun = plan(tmp_path)
     outputs = tmp_path / "outputs"
-    waiting = Process.__new__(Process)
-    waiting.popen = begun
-    assert waiting.until(lambda: any((path / "metrics.jsonl").exists() and (path / "metrics.jsonl").stat().st_size
-                                     for path in run_directories(outputs)))  # fmt: skip
-    begun.send_signal(signal.SIGINT)
-    out, err = begun.communicate(timeout=60)
-    assert begun.returncode == 130 and "The same command goes on" in err, out + err
+    assert begun.until(lambda: any((path / "metrics.jsonl").exists() and (path / "metrics.jsonl").stat().st_size
+                                   for path in run_directories(outputs))), begun.end()  # fmt: skip
+    done = begun.send(signal.SIGINT, timeout=60)
+    assert done.code == 130 and "The same command goes on" in done.err, done.out + done.err
     (one,) = run_directories(outputs)  # the second was not begun
     assert status(one) == "INTERRUPTED" and list((one / "checkpoint").iterdir())
     again = llmrl("plan", "lab/small", *PART, "-j", "2")

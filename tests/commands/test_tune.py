@@ -1,15 +1,12 @@
 """`llmrl tune`: a search on disk that several workers share, is pruned, killed and gone on with; and its preset."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from command_line import in_process  # noqa: F401 (the fixture llmrl)
-from conftest import CART_POLE, ROOT, compose, run_directories, status
+from conftest import CART_POLE, Process, compose, run_directories, status
 
 from llmrl.conf_files import conf_roots, extra_roots
 from llmrl.runs.files import read_json
@@ -33,10 +30,8 @@ def trials(folder: Path) -> dict[int, tuple]:
     return {trial.number: (trial.state.name, trial.value, trial.params) for trial in found}
 
 
-def started(folder: Path, *args: str) -> subprocess.Popen:
-    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    argv = [sys.executable, "-m", "llmrl", "tune", *args]
-    return subprocess.Popen(argv, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def started(folder: Path, *args: str) -> Process:
+    return Process(list(args), folder, command="tune")
 
 
 def test_a_search_ends_in_a_preset_and_goes_on_with_more_trials(llmrl, tmp_path, monkeypatch):
@@ -150,16 +145,13 @@ def test_killed_at_a_trial_it_goes_on_with_it(llmrl, tmp_path):
     here.mkdir()
     there.mkdir()
     process = started(here, *search, "--trials", "2")
-    while not any(status(run) == "RUNNING" for run in run_directories(here)):
-        assert process.poll() is None, process.communicate()[0]
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    assert process.until(lambda: any(status(run) == "RUNNING" for run in run_directories(here))), process.end().err
+    process.send(signal.SIGKILL)
     (left,) = run_directories(here)
     assert trials(here)[0][0] == "RUNNING" and RunDirectory(left).status()["status"] == INTERRUPTED
     for folder in (here, there):
-        again = started(folder, *search, "--trials", "2")
-        out, _ = again.communicate()
-        assert again.returncode == 0, out
+        again = started(folder, *search, "--trials", "2").end()
+        assert again.code == 0, again.err
     assert trials(here) == trials(there)
     assert [state for state, _, _ in trials(here).values()] == ["COMPLETE"] * 2
     runs = [{run.name: run for run in run_directories(folder)} for folder in (here, there)]
@@ -172,8 +164,8 @@ def test_several_workers_share_a_study(tmp_path):
     """Two commands, one with two workers: so many trials as were asked for, each of them made once."""
     both = [started(tmp_path, *SEARCH, "--trials", "6", "-j", "2"), started(tmp_path, *SEARCH, "--trials", "6")]
     for process in both:
-        out, _ = process.communicate()
-        assert process.returncode == 0, out
+        done = process.end()
+        assert done.code == 0, done.err
     found = trials(tmp_path)
     assert [state for state, _, _ in found.values()] == ["COMPLETE"] * 6
     drawn = {json.dumps(params) for _, _, params in found.values()}
@@ -182,11 +174,10 @@ def test_several_workers_share_a_study(tmp_path):
 
 def test_a_signal_ends_the_search_with_a_checkpoint(tmp_path):
     process = started(tmp_path, *SEARCH, "budget.env_steps=100000", "eval.every=500", "-j", "2")
-    while sum(status(run) == "RUNNING" for run in run_directories(tmp_path)) < 2:
-        assert process.poll() is None, process.communicate()[0]
-    process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate()
-    assert process.returncode == 128 + signal.SIGTERM, out
+    both = lambda: sum(status(run) == "RUNNING" for run in run_directories(tmp_path)) == 2  # noqa: E731
+    assert process.until(both), process.end().err
+    done = process.send(signal.SIGTERM, timeout=60)
+    assert done.code == 128 + signal.SIGTERM, done.err
     assert [status(run) for run in run_directories(tmp_path)] == [INTERRUPTED] * 2
     assert {state for state, _, _ in trials(tmp_path).values()} == {"RUNNING"}
 

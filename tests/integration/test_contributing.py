@@ -1,13 +1,12 @@
 """CONTRIBUTING's examples are complete: written to a directory of LLMRL_PATH, its commands run them."""
 
-import os
 import re
 import shlex
 import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, Process
 
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r"^```\w+\n# ([\w./]+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL))  # path: text
@@ -22,7 +21,7 @@ OUTPUT = {  # what a command prints
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """The directory with the examples, beside one to run in."""
+    """The directory with the examples."""
     lab = tmp_path_factory.mktemp("lab")
     for name, text in FILES.items():
         (lab / name).parent.mkdir(parents=True, exist_ok=True)
@@ -30,24 +29,18 @@ def lab(tmp_path_factory):
     return lab
 
 
-@pytest.fixture(scope="module")
-def work(tmp_path_factory):
-    return tmp_path_factory.mktemp("work")
-
-
 def test_every_kind_of_file_has_an_example():
     folders = {name.partition("/")[0] for name in FILES}
     assert folders == {"agents", "envs", "methods", "conf"} and len(FILES) == 14 and set(OUTPUT) <= set(COMMANDS)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_of_the_page_works_on_its_examples(command, lab, work):
+def test_the_commands_of_the_page_work_on_its_examples(lab, tmp_path):
     """In their order: each builds on those before it."""
-    variables = os.environ | {"PYTHONPATH": str(ROOT), "LLMRL_PATH": str(lab), "OMP_NUM_THREADS": "1"}
-    argv = [sys.executable, "-m", *shlex.split(command)]
-    done = subprocess.run(argv, cwd=work, env=variables, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert OUTPUT.get(command, "") in done.stdout, done.stdout
+    for command in COMMANDS:
+        _, word, *args = shlex.split(command)
+        done = Process(args, tmp_path, {"LLMRL_PATH": str(lab)}, command=word).end()
+        assert done.code == 0, command + done.out + done.err
+        assert OUTPUT.get(command, "") in done.out, command + done.out
 
 
 @pytest.mark.parametrize("tool", [["ruff", "check"], ["ruff", "format", "--check"]])

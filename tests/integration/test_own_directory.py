@@ -1,12 +1,10 @@
 """A user's own modules, yaml files and numbers (LLMRL_PATH) work wherever ours do."""
 
 import os
-import subprocess
-import sys
 
 import pytest
 from command_line import in_process  # noqa: F401 (the fixture `llmrl`)
-from conftest import ROOT, only_run, run_directories, status
+from conftest import Process, only_run, run_directories, status
 from own_directory import FILES, TINY, make_directory, own_directory  # noqa: F401 (the fixture `own`)
 
 from llmrl.checks import ConfigError
@@ -40,10 +38,8 @@ def test_a_relative_directory_reaches_the_processes_of_evaluations(tmp_path):
     for path in ("agents/own_agent.py", "conf/agent/own_agent.yaml"):
         (agents / path).parent.mkdir(parents=True, exist_ok=True)
         (whole / path).rename(agents / path)
-    variables = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "LLMRL_PATH": f"{whole.name}:läb"}
-    argv = [sys.executable, "-m", "llmrl", "run", *TINY, "eval.workers=2"]
-    done = subprocess.run(argv, cwd=tmp_path, env=variables, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    done = Process([*TINY, "eval.workers=2"], tmp_path, {"LLMRL_PATH": f"{whole.name}:läb"}).end()
+    assert done.code == 0, done.err
     greedy = [row for row in read_jsonl(only_run(tmp_path) / "eval.jsonl") if row["policy"] == "greedy"]
     assert [row["lengths"] for row in greedy] == [[5, 5]] * 4
 

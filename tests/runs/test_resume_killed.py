@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import SHORT, TINY, below, run_directories, status
+from here import CHILDREN
 
 from llmrl.runs.files import read_json, read_jsonl
 from llmrl.runs.identity import RunDirectory
@@ -71,7 +72,7 @@ def test_killed_and_stopped_at_random(agent, signals, process, llmrl_run, expect
     rng = np.random.default_rng(1)
     for signum in signals:
         target = checkpoint_number(outputs) + int(rng.integers(1, 4))
-        run = process(*args)
+        run = process(*args, before=CHILDREN)
         assert run.until(lambda target=target: checkpoint_number(outputs) >= target), run.end().err
         ended = run.send(signum)
         directory = run_below(outputs)

@@ -131,7 +131,7 @@ def test_the_same_command_twice(llmrl_run, tmp_path):
     assert only_run(tmp_path) == directory
 
 
-def test_what_a_finished_run_leaves(llmrl_run, tmp_path):
+def test_what_a_finished_run_leaves(drawn, llmrl_run, tmp_path):
     assert llmrl_run(*CART_POLE).code == 0
     directory = only_run(tmp_path)
     assert directory.relative_to(tmp_path).parts[:4] == ("outputs", "default", "vanilla-dqn", "classic-cart_pole")

@@ -8,6 +8,7 @@ import pytest
 from conftest import CART_POLE, ROOT, run_directories, status
 
 from llmrl.report.plan import executor
+from llmrl.runs.children import worst_code
 from llmrl.runs.files import read_json
 
 SIDE_BY_SIDE = ["-m", *CART_POLE, "hydra/launcher=joblib"]
@@ -32,6 +33,26 @@ def test_one_that_fails_stops_no_other_and_counts(llmrl_run, tmp_path):
     done = llmrl_run(*SIDE_BY_SIDE, "agent.learning_rate=1e30,1e-3", "agent.loss=mse", "agent.max_grad_norm=null")
     ends = {read_json(run / "config.json")["agent"]["learning_rate"]: status(run) for run in run_directories(tmp_path)}
     assert done.code == 1 and ends == {1e30: "FAILED", 1e-3: "DONE"}, done.out
+
+
+def test_a_run_that_waits_does_not_hide_one_that_has_failed():
+    assert worst_code([75, 1, 0]) == worst_code([1, 75]) == 1 and worst_code([0, 75, 2]) == 2
+    assert worst_code([1, 143, 0]) == 143 and worst_code([75, 0]) == 75 and worst_code([0]) == worst_code([]) == 0
+
+
+@pytest.mark.parametrize("launcher", ["joblib", "files", "slurm"])
+def test_seeds_that_ask_for_one_process_are_refused_by_what_gives_each_its_own(launcher, llmrl_run, tmp_path):
+    stacked = ["-m", *CART_POLE, "seed=0,1", "compute.stack=true", f"hydra/launcher={launcher}"]
+    refused = llmrl_run(*stacked)
+    assert refused.code == 2 and "compute.stack=true" in refused.err and "runs_per_task" in refused.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_that_was_killed_counts(llmrl_run, monkeypatch):
+    """Its directory knows nothing of it but that it was interrupted."""
+    killed = executor.Ended(executor.Job("", ()), executor.FAILED, "exit code -9")
+    monkeypatch.setattr(executor, "execute", lambda jobs, *_: [killed] * len(jobs))
+    assert llmrl_run(*SIDE_BY_SIDE, "seed=0,1").code == 1
 
 
 def test_a_wrong_launcher_or_key_is_refused(llmrl_run, tmp_path):

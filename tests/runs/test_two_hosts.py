@@ -17,12 +17,8 @@ RUN = [*TINY["dqn"], "env=classic/cart_pole", "budget.env_steps=300", "eval.ever
 LONG = [*RUN, "compute.checkpoint_every_s=0.1"]
 COMPARED = ("metrics.jsonl", "eval.jsonl", "agent.pt", "result.json")
 ON = """
-import sys
 from llmrl.runs import lease
-name, args = sys.argv[1], sys.argv[2:]
-lease.place = lambda: name
-from llmrl.cli import main
-sys.exit(main(["run", *args]))
+lease.place = lambda: {name!r}
 """
 NO_FLOCK = """
 import errno, fcntl
@@ -40,7 +36,7 @@ class Host:
         self.started: list[Process] = []
 
     def run(self, *args: str) -> Process:
-        self.started.append(Process(list(args), self.mount, argv=[sys.executable, "-c", ON, self.name]))
+        self.started.append(Process(list(args), self.mount, before=ON.format(name=self.name)))
         return self.started[-1]
 
 

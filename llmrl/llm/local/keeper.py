@@ -36,8 +36,8 @@ def main() -> None:
     with listening(Path(settings["socket"])) as listener:
         print(json.dumps({"ready": True}), flush=True)
         serve(listener, json.dumps(about).encode() + b"\n", Path(settings["lock"]))
-        Path(settings["socket"]).unlink(missing_ok=True)
-        Path(settings["log"]).unlink(missing_ok=True)
+        for file in ("socket", "log", "lock"):  # the lock last, and while it is held
+            Path(settings[file]).unlink(missing_ok=True)
     os._exit(0)  # at once: nobody waits for llama.cpp to tidy up
 
 

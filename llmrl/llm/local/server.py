@@ -96,7 +96,8 @@ class LocalServer:
         place = Place(settings_of(self.config, path, hashed))
         with place.locked(stop):
             if (found := place.connect()) is None:
-                weights.check_memory(path, self.config, now=True)
+                asked = self.config
+                weights.check_memory(path, asked.context, asked.gpu_layers, asked.parallel, now=True)
                 found = place.start()
         self._connection, self._about = found
 
@@ -122,7 +123,7 @@ def check(config: Config) -> None:
             "llm=scripted, llm=ollama, llm=openai_compatible (a server of your own)"
         )
     path = weights.find(str(config.weights))
-    weights.check_memory(path, config, now=False)
+    weights.check_memory(path, config.context, config.gpu_layers, config.parallel, now=False)
     if config.gpu_layers and not _has_gpu():
         raise ConfigError(
             f"llm.gpu_layers={config.gpu_layers}: this build of {PACKAGE} sees no GPU. Install a build for yours "
@@ -175,17 +176,22 @@ class Place:
     @contextmanager
     def locked(self, stop: Interruptible) -> Iterator[None]:
         """Nobody else starts or ends this server meanwhile."""
-        fd = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = self._taken(stop)
         try:
-            while True:
-                try:
-                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    stop.wait(LOOK_EVERY_S)
             yield
         finally:
             os.close(fd)
+
+    def _taken(self, stop: Interruptible) -> int:
+        """The lock's descriptor. A server that ends removes the file, so what was waited for may lie there no more."""
+        while True:
+            fd = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            with suppress(BlockingIOError, FileNotFoundError):
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(fd), os.stat(self.lock)):
+                    return fd
+            os.close(fd)
+            stop.wait(LOOK_EVERY_S)
 
     def connect(self) -> tuple[socket.socket, dict[str, Any]] | None:
         """A connection and what the server says of itself; None where none runs."""

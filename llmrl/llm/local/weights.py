@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from llmrl.checks import ConfigError
-from llmrl.llm.config import Config
 from llmrl.runs.stop import Paused
 
 HUB = "hf:"  # hf:<owner>/<repository>/<file>, of huggingface.co
@@ -145,17 +144,17 @@ def memory() -> tuple[int, int]:
     return min(all_), max(0, min(free))
 
 
-def check_memory(path: Path, config: Config, *, now: bool) -> None:
+def check_memory(path: Path, context: int, gpu_layers: int, parallel: int = 1, *, now: bool) -> None:
     """Raises ConfigError where this machine cannot serve the weights, WeightsUnavailable where it cannot `now`."""
     model = read(path)
     there, free = memory()
-    tokens = config.context * config.parallel
-    needed = model.memory(tokens, config.gpu_layers)
+    tokens = context * parallel
+    needed = model.memory(tokens, gpu_layers)
     kv = 2 * model.blocks * model.kv_width * tokens
-    many = f" for each of llm.parallel={config.parallel} calls" if config.parallel > 1 else ""
+    many = f" for each of llm.parallel={parallel} calls" if parallel > 1 else ""
     parts = (
         f"llm.weights: serving {path.name} needs {needed / 1e9:.1f} GB of memory (weights {model.size / 1e9:.1f} GB, "
-        f"llm.context={config.context:,} tokens{many} {kv / 1e9:.1f} GB, the rest for buffers and what is on no GPU)"
+        f"llm.context={context:,} tokens{many} {kv / 1e9:.1f} GB, the rest for buffers and what is on no GPU)"
     )
     smaller = "Take a smaller file (fewer parameters, Q4 in place of Q8), or a smaller llm.context"
     if needed > there:

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from llmrl.checks import ConfigError
 from llmrl.report.store.loading import load
@@ -51,7 +51,16 @@ class Group:
         return sum(returns) / len(returns) if returns else None
 
 
-def mixed(runs: Iterable[RunRecord]) -> dict[str, list[str]]:
+class Made(Protocol):
+    """What a run was made by."""
+
+    @property
+    def codes(self) -> tuple[str, ...]: ...
+    @property
+    def processors(self) -> tuple[str, ...]: ...
+
+
+def mixed(runs: Iterable[Made]) -> dict[str, list[str]]:
     """{"code": …, "processors": …}: what these runs should have in common and have not, which may change bits."""
     runs = list(runs)
     found = {name: sorted({one for run in runs for one in getattr(run, key)})

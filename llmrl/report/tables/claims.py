@@ -8,15 +8,16 @@ from llmrl.report.tables.definition import Claim
 from llmrl.report.tables.means import Mean, average, mean_of, relative_gain
 
 REPRODUCED, NOT_REPRODUCED, UNDECIDED = "reproduced", "not reproduced", "undecided"
+UNTESTED = "not tested yet"
 RULE = (
-    "Rule: D is the mean of the runs' scores in the column said to be better minus that in the other one{relative}, "
-    "with Welch's 95 % t interval. Reproduced: D's interval lies above 0 ({over}). Not reproduced: it lies below 0 "
-    "({under}). Undecided: too few runs to tell, which is all else, and always where a cell has fewer than "
-    f"{MIN_N} finished ones."
+    "A claim is reproduced where the 95 % interval of the difference (Welch's t, over runs) lies above 0 {over}; not "
+    "reproduced where it lies below 0 {under}; undecided otherwise: these runs cannot tell. So it is with fewer than "
+    f"{MIN_N} finished runs in a cell."
+    "{relative}"
 )
-RELATIVE = ", in each row as a share of the latter's size, since rows are measured on different scales"
-OVER = {"mean": "D averaged over the rows", "each": "in every row", "most": "in more than half of the rows"}
-UNDER = {"mean": "the same D", "each": "in some row", "most": "in half of the rows or more"}
+RELATIVE = " The difference is a share of the second column's size in each row, since rows have different scales."
+OVER = {"mean": "on average over the rows", "each": "in every row", "most": "in more than half of the rows"}
+UNDER = {"mean": "there", "each": "in some row", "most": "in half of the rows or more"}
 Place = tuple[str, str]  # row, column
 
 
@@ -37,7 +38,7 @@ def means_of(scores: Mapping[Place, Sequence[float]]) -> dict[Place, Mean]:
 
 def judge(
     claim: Claim, means: Mapping[Place, Mean], rows: Sequence[str], *, one_scale: bool = True,
-    undefined: Mapping[Place, str] = {},  # noqa: B006
+    undefined: Mapping[Place, str] = {}, digits: int = 2,  # noqa: B006
 ) -> Verdict:  # fmt: skip
     """The verdict on a claim.
 
@@ -45,27 +46,31 @@ def judge(
         means: of the finished runs of each cell, whatever number there is.
         one_scale: whether a score of one row can be added to one of another; returns of different tasks cannot.
         undefined: why a cell that has runs has no number.
+        digits: decimals of the differences.
     """
     rows = list(claim.rows or rows)
     relative = claim.over == "mean" and not one_scale and len(rows) > 1
     rule = RULE.format(over=OVER[claim.over], under=UNDER[claim.over], relative=RELATIVE * relative)
     places = [(row, column) for row in rows for column in (claim.better, claim.than)]
+    if not any(place in means or place in undefined for place in places):
+        return Verdict(claim, UNTESTED, "no finished run", rule)
     if reasons := [f"{', '.join(place)}: {undefined[place]}" for place in places if place in undefined]:
         return Verdict(claim, UNDECIDED, reasons[0], rule)
     counts = {place: means[place].n if place in means else 0 for place in places}
-    if few := [f"{', '.join(place)}: {n}" for place, n in counts.items() if n < MIN_N]:
-        text = "; ".join(few[:3]) + (f"; and {len(few) - 3} more" if len(few) > 3 else "")
-        return Verdict(claim, UNDECIDED, f"too few runs ({text})", rule)
+    few = [f"{f'{row}, ' * (len(rows) > 1)}“{column}” has {n}" for (row, column), n in counts.items() if n < MIN_N]
+    if few:
+        text = "; ".join(few[:3]) + (f"; and so on, {len(few)} cells" if len(few) > 3 else "")
+        return Verdict(claim, UNDECIDED, f"too few finished runs ({text})", rule)
     pairs = [(means[row, claim.better], means[row, claim.than]) for row in rows]
     if relative:
         return Verdict(claim, *_relative(claim, pairs, rows), rule)
     each = [x - y for x, y in pairs]
     if claim.over == "mean":
         mean = average(each)
-        return Verdict(claim, _verdict(mean.above, mean.below), _d(mean), rule)
+        return Verdict(claim, _verdict(mean.above, mean.below), difference(mean, f"+,.{digits}f"), rule)
     above, below = sum(d.above for d in each), sum(d.below for d in each)
     enough = len(rows) if claim.over == "each" else len(rows) // 2 + 1
-    numbers = "; ".join(f"{row}: {_d(d)}" for row, d in zip(rows, each))
+    numbers = "; ".join(f"{row} {difference(d, f'+,.{digits}f')}" for row, d in zip(rows, each))
     return Verdict(claim, _verdict(above >= enough, len(rows) - below < enough), numbers, rule)
 
 
@@ -73,9 +78,10 @@ def _verdict(holds: bool, contradicted: bool) -> str:
     return REPRODUCED if holds else NOT_REPRODUCED if contradicted else UNDECIDED
 
 
-def _d(mean: Mean, form: str = ".3g") -> str:
+def difference(mean: Mean, form: str) -> str:
+    """+633 [-970, +2,236]"""
     low, high = mean.interval
-    return f"D = {mean.value:{form}} [{low:{form}}, {high:{form}}]"
+    return f"{mean.value:{form}} [{low:{form}}, {high:{form}}]"
 
 
 def _relative(claim: Claim, pairs: Sequence[tuple[Mean, Mean]], rows: Sequence[str]) -> tuple[str, str]:
@@ -87,4 +93,4 @@ def _relative(claim: Claim, pairs: Sequence[tuple[Mean, Mean]], rows: Sequence[s
     gains = [relative_gain(x, y) for x, y in pairs]
     mean = average(gains)
     text = ", ".join(f"{row} {gain.value:+.0%}" for row, gain in zip(rows, gains))
-    return _verdict(mean.above, mean.below), f"{_d(mean, '+.0%')} ({text})"
+    return _verdict(mean.above, mean.below), f"{difference(mean, '+.0%')} on average ({text})"

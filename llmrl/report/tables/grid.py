@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from llmrl.checks import ConfigError
 from llmrl.config.scaling import shortened
 from llmrl.report.store.loading import load_artifact
 from llmrl.report.store.record import RunRecord
@@ -63,6 +64,7 @@ class Cell(NamedTuple):
     row: str
     column: str
     runs: tuple[PlannedRun, ...]  # one per seed
+    refused: str = ""  # why there are none: this machine lacks what they need
 
     @property
     def env(self) -> str:
@@ -79,18 +81,26 @@ def cells(
     seeds: Sequence[int],
     extra: Sequence[str],
     identify: Identify,
+    *,
+    whole: bool = True,
 ) -> list[Cell]:
     """All cells, row by row. Later overrides win: the table's, the row's, the column's, `extra`. Equal lists of
-    overrides (columns that show another number of the same runs) are composed once."""
-    known: dict[tuple[str, ...], tuple[PlannedRun, ...]] = {}
+    overrides (columns that show another number of the same runs) are composed once. Raises ConfigError where a cell
+    cannot be composed; not `whole`: such a cell has no runs, and says why."""
+    known: dict[tuple[str, ...], tuple[tuple[PlannedRun, ...], str]] = {}
     found = []
     for row in rows:
         for column in columns:
             own = merged(*table.base, *table.rows[row].set, *table.columns[column].set)
             overrides = merged(*shortened(own, extra), *extra)
             if overrides not in known:
-                known[overrides] = identify(overrides, seeds)
-            found.append(Cell(row, column, known[overrides]))
+                try:
+                    known[overrides] = identify(overrides, seeds), ""
+                except ConfigError as error:
+                    if whole:
+                        raise
+                    known[overrides] = (), str(error)
+            found.append(Cell(row, column, *known[overrides]))
     return found
 
 

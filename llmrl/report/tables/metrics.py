@@ -14,8 +14,8 @@ from llmrl.report.store.record import Kind, RunRecord, score
 
 SCORES: dict[Kind, str] = {
     "train_last_100": "the mean of the last 100 training episodes, under exploration",
-    "last": "the last greedy evaluation",
-    "best": "the best greedy evaluation, chosen on the cases that it is reported on",
+    "last": "the last evaluation",
+    "best": "the best evaluation, chosen on the cases that it is reported on",
     "train_last_tenth": "the mean of the training episodes that ended in the last tenth of training, under exploration",
 }
 
@@ -38,9 +38,14 @@ class Score:
         raise ConfigError(f"score: there is no `{text}`. There are: {', '.join(SCORES)}, mean_last_<k> (mean_last_5).")
 
     @property
+    def name(self) -> str:
+        """As a table's yaml names it."""
+        return self.kind if self.kind in SCORES else f"mean_last_{self.k}"
+
+    @property
     def text(self) -> str:
         """In words, for captions."""
-        return SCORES.get(self.kind, f"the mean of the last {self.k} greedy evaluations")
+        return SCORES.get(self.kind, f"the mean of the last {self.k} evaluations")
 
 
 @dataclass(frozen=True)

@@ -1,66 +1,104 @@
-"""A table as text: for the terminal, as markdown, as LaTeX (booktabs) and as csv with all digits."""
+"""A table as text: for the terminal, as markdown, and as csv with all digits; latex.py has LaTeX."""
 
 import csv
 import io
 from collections.abc import Sequence
 
 from llmrl.report.stats import Estimate
-from llmrl.report.tables.caption import MIXED, OTHER_CPU, SCRIPTED, SEEN_MARKS
+from llmrl.report.tables import digits as form
+from llmrl.report.tables.caption import MIXED, OTHER_CPU, SCRIPTED, SEEN_MARKS, in_head
+from llmrl.report.tables.claims import UNTESTED, Verdict
 from llmrl.report.tables.fill import CellResult, FilledTable
+from llmrl.report.tables.measured import MISSING
 
-HEAD = (
-    "row",
-    "column",
-    "ours",
-    "95 % interval",
-    "n",
-    "published",
-    "difference",
-    "greedy",
-    "last tenth",
-    "env_steps_total",
-    "USD",
-)
-RIGHT = range(2, 11)  # columns of numbers
-NOTHING = ""
+HEAD = ("row", "column", "ours", "95 % interval", "n", "published", "difference", "last evaluation", "last tenth",
+        "env_steps_total", "USD")  # fmt: skip
+ALWAYS = 3  # columns that are there even if no cell has content
+NOTHING, NO_RUN = "", "–"
+WIDTH = 110  # letters; a compact form that is wider has its rows as columns if that is narrower
+Rows = list[tuple[str, ...]]
 
 
-def lines(filled: FilledTable) -> list[tuple[str, ...]]:
-    """A line per cell, then the statistics over rows."""
-    return [_line(cell, filled) for cell in (*filled.cells, *filled.summaries)]
+def long(filled: FilledTable) -> Rows:
+    """Head, a line per cell, then the statistics over rows; columns in which no cell has content are left out."""
+    lines = [HEAD, *(_line(cell, filled) for cell in (*filled.cells, *filled.summaries))]
+    kept = [i for i in range(len(HEAD)) if i < ALWAYS or any(line[i] for line in lines[1:])]
+    return [tuple(line[i] for i in kept) for line in lines]
 
 
-def shape(filled: FilledTable) -> list[tuple[str, ...]]:
-    """The paper's shape: rows by columns, ours (published); head first. Empty where a list says as much."""
+def compact(filled: FilledTable, width: int = WIDTH) -> Rows:
+    """The paper's shape, rows by columns: ours ± half of the interval (published); head first. Turned around where it
+    is wider than `width` letters and narrower the other way."""
     cells = (*filled.cells, *filled.summaries)
     rows, columns = list(dict.fromkeys(c.row for c in cells)), list(dict.fromkeys(c.column for c in cells))
-    if len(rows) < 2 or len(columns) < 2:
-        return []
     at = {(cell.row, cell.column): cell for cell in cells}
-    return [("", *columns), *((row, *(_short(at[row, column]) for column in columns)) for row in rows)]
+    heads = {column: column + _unit(at[rows[0], column], filled) for column in columns}
+    upright = [("", *heads.values()), *((r, *(_short(at[r, c], filled) for c in columns)) for r in rows)]
+    turned = list(zip(*upright))
+    return turned if letters(upright) > max(width, letters(turned)) else upright
 
 
-def _short(cell: CellResult) -> str:
-    ours = number(cell.ours.value) + cell.marks if cell.ours else cell.missing
-    known = cell.published is not None and cell.published.value is not None
-    return f"{ours} ({theirs(cell)})" if known else ours
+def letters(rows: Sequence[Sequence[str]]) -> int:
+    """How wide the rows are, in columns of their own."""
+    return sum(max(map(len, column)) + 2 for column in zip(*rows))
 
 
-def theirs(cell: CellResult) -> str:
-    """The published number, marked where the source does not say it verbatim."""
-    if cell.published is None:
+def has_compact(filled: FilledTable) -> bool:
+    """Whether rows by columns say more than the list."""
+    return len({cell.row for cell in filled.cells}) > 1 and len({cell.column for cell in filled.cells}) > 1
+
+
+def has_long(filled: FilledTable) -> bool:
+    """Whether the list says more than rows by columns: not before there are runs."""
+    return not has_compact(filled) or any(cell.missing != MISSING for cell in filled.cells)
+
+
+def legend(filled: FilledTable) -> str:
+    """What stands in a cell of the compact form."""
+    cells = (*filled.cells, *filled.summaries)
+    parts = ["ours" + " ± half of the 95 % interval" * any(cell.ours and cell.ours.low is not None for cell in cells)]
+    parts[0] += " (published)" * any(theirs(cell, filled) for cell in cells)
+    parts += [f"{NO_RUN}: no run yet"] * any(cell.missing == MISSING for cell in filled.cells)
+    return "; ".join(parts)
+
+
+def _unit(cell: CellResult, filled: FilledTable) -> str:
+    """[USD], of a column that shows something else than the table; a long one is in the caption alone."""
+    unit = filled.units[cell.metric]
+    shown = in_head(filled.table, cell.column, unit) and unit not in cell.column
+    return f" [{unit}]" if shown else ""
+
+
+def _short(cell: CellResult, filled: FilledTable) -> str:
+    known = theirs(cell, filled)
+    return f"{ours(cell, filled)} ({known})" if known else ours(cell, filled)
+
+
+def ours(cell: CellResult, filled: FilledTable) -> str:
+    """Our number ± half of its interval; or what is missing."""
+    if cell.ours is None:
+        return NO_RUN if cell.missing == MISSING else cell.missing
+    return form.plus_minus(cell.ours, filled.decimals[cell.metric], cell.marks)
+
+
+def theirs(cell: CellResult, filled: FilledTable) -> str:
+    """The published number, marked where the source does not say it verbatim. Empty where it is not known."""
+    if cell.published is None or cell.published.value is None:
         return NOTHING
-    if cell.published.value is None:
-        return "not known"
-    return number(cell.published.value) + SEEN_MARKS.get(cell.published.seen, "")
+    digits = filled.decimals[cell.metric]
+    return form.number(cell.published.value, digits) + SEEN_MARKS.get(cell.published.seen, "")
 
 
 def _line(cell: CellResult, filled: FilledTable) -> tuple[str, ...]:
-    unit = f" [{filled.units[cell.metric]}]" if cell.metric != filled.table.metric else ""
+    digits = filled.decimals[cell.metric]
+    unknown = cell.published is not None and any(theirs(other, filled) for other in filled.cells)
     return (
-        cell.row, cell.column + unit, number(cell.ours.value) + cell.marks if cell.ours else cell.missing,
-        interval(cell.ours), str(cell.n), theirs(cell), estimate(cell.difference, sign=True),
-        estimate(cell.greedy), estimate(cell.last_tenth),
+        cell.row, cell.column + _unit(cell, filled),
+        form.number(cell.ours.value, digits) + cell.marks if cell.ours else cell.missing,
+        form.interval(cell.ours.low, cell.ours.high, digits) if cell.ours else NOTHING,
+        str(cell.n) if cell.n else NOTHING, theirs(cell, filled) or "not known" * unknown,
+        form.estimate(cell.difference, digits, sign=True),
+        form.estimate(cell.last_evaluation, digits), form.estimate(cell.last_tenth, digits),
         f"{cell.env_steps_total:,.0f}" if cell.env_steps_total is not None else NOTHING,
         usd(cell),
     )  # fmt: skip
@@ -73,35 +111,31 @@ def usd(cell: CellResult) -> str:
     return f"{cell.usd:.2f}" if cell.usd == 0 or cell.usd >= 0.005 else f"{cell.usd:.2g}"
 
 
-def number(value: float, *, sign: bool = False) -> str:
-    """Two decimals below 100, one above, none from 10,000 on."""
-    digits = 2 if abs(value) < 100 else 1 if abs(value) < 10_000 else 0
-    return f"{value:{'+' if sign else ''},.{digits}f}"
-
-
-def interval(found: Estimate | None) -> str:
-    """[low, high], where there is one."""
-    if found is None or found.low is None or found.high is None:
-        return NOTHING
-    return f"[{number(found.low)}, {number(found.high)}]"
-
-
-def estimate(found: Estimate | None, *, sign: bool = False) -> str:
-    """value [low, high]"""
-    return NOTHING if found is None else f"{number(found.value, sign=sign)} {interval(found)}".strip()
+def states(filled: FilledTable) -> str:
+    """12 cells: 3 filled, 1 partial, 8 missing."""
+    return f"{len(filled.cells)} cells: {', '.join(f'{n} {state}' for state, n in filled.states.items() if n)}."
 
 
 def verdicts(filled: FilledTable) -> list[str]:
     """Claims with their verdicts, and after them each rule once."""
-    texts = [
-        f"{v.claim.text} ({v.claim.better} above {v.claim.than}): {v.verdict}; {v.numbers}" for v in filled.verdicts
-    ]
-    return texts + list(dict.fromkeys(v.rule for v in filled.verdicts))
+    texts = [_verdict(verdict) for verdict in filled.verdicts]
+    return texts + list(dict.fromkeys(v.rule for v in filled.verdicts if v.verdict != UNTESTED))
+
+
+def _verdict(verdict: Verdict) -> str:
+    claim, word = verdict.claim, verdict.verdict.capitalize()
+    if verdict.verdict == UNTESTED:
+        return f"{word}: {claim.text} ({claim.better} above {claim.than})"
+    return f"{word}: {claim.text} {claim.better} minus {claim.than}: {verdict.numbers}."
 
 
 def markdown(filled: FilledTable) -> str:
-    tables = [t for t in (shape(filled), [HEAD, *lines(filled)]) if t]
-    parts = [f"# {filled.table.title}", *(_markdown_table(t) for t in tables), "\n".join(filled.caption)]
+    parts = [f"# {filled.table.title}"]
+    if has_compact(filled):
+        parts += [f"{legend(filled).capitalize()}:", _markdown_table(compact(filled))]
+    if has_long(filled):
+        parts.append(_markdown_table(long(filled)))
+    parts += ["\n".join(filled.caption), states(filled)]
     if filled.verdicts:
         parts.append("\n".join(f"- {line}" for line in verdicts(filled)))
     return "\n\n".join(parts) + "\n"
@@ -113,30 +147,10 @@ def _markdown_table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in ruled)
 
 
-def latex(filled: FilledTable) -> str:
-    """A table environment for \\usepackage{booktabs}."""
-    head, *rows = [[escaped(cell) for cell in row] for row in (HEAD, *lines(filled))]
-    body = "\n".join(f"    {' & '.join(row)} \\\\" for row in rows)
-    caption = " ".join(escaped(sentence) for sentence in filled.caption)
-    return (
-        "\\begin{table}\n  \\centering\n  \\caption{" + caption + "}\n"
-        "  \\begin{tabular}{ll" + "r" * (len(HEAD) - 2) + "}\n    \\toprule\n"
-        f"    {' & '.join(head)} \\\\\n    \\midrule\n{body}\n    \\bottomrule\n  \\end{{tabular}}\n\\end{{table}}\n"
-    )
-
-
-TEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-       "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", SCRIPTED: r"\dag{}", MIXED: r"\ddag{}",
-       "§": r"\S{}", "¶": r"\P{}", "‖": r"$\Vert$"}  # fmt: skip
-
-
-def escaped(text: str) -> str:
-    return "".join(TEX.get(letter, letter) for letter in text)
-
-
 CSV = ("row", "column", "metric", "ours", "low", "high", "n", "published", "published_seen", "published_source",
-       "difference", "difference_low", "difference_high", "greedy", "greedy_low", "greedy_high", "last_tenth",
-       "env_steps_total", "usd", "scripted", "mixed_code", "mixed_processors", "missing", "runs")  # fmt: skip
+       "difference", "difference_low", "difference_high", "last_evaluation", "last_evaluation_low",
+       "last_evaluation_high", "last_tenth", "env_steps_total", "usd", "scripted", "mixed_code", "mixed_processors",
+       "missing", "runs")  # fmt: skip
 
 
 def as_csv(filled: FilledTable) -> str:
@@ -149,7 +163,7 @@ def as_csv(filled: FilledTable) -> str:
         writer.writerow([
             cell.row, cell.column, cell.metric, *_three(cell.ours), cell.n, known.value if known else None,
             known.seen if known else None, known.source if known else None,
-            *_three(cell.difference), *_three(cell.greedy),
+            *_three(cell.difference), *_three(cell.last_evaluation),
             cell.last_tenth.value if cell.last_tenth else None, cell.env_steps_total,
             cell.usd, int(SCRIPTED in cell.marks), int(MIXED in cell.marks), int(OTHER_CPU in cell.marks),
             cell.missing,

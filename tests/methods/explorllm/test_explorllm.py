@@ -1,14 +1,12 @@
 """ExploRLLM as runs: guidance and its control, what seeds share, what survives an interruption, what presets change."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, compose
+from conftest import Process, compose
+from here import CHILDREN
 from test_presets_llm_explorer import difference
 from test_resume_in_process import equal, lives, uninterrupted  # noqa: F401 (lives is a fixture)
 
@@ -41,10 +39,8 @@ def final(root: Path, seed: int = 0, method: str = "explorllm") -> Path:
 def whole(tmp_path_factory):
     """outputs/ of an uninterrupted run, in a process of its own."""
     folder = tmp_path_factory.mktemp("whole")
-    variables = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-m", "llmrl", "run", *SMALL], cwd=folder, env=variables,
-                          capture_output=True, text=True)  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    done = Process(SMALL, folder, before=CHILDREN).end()
+    assert done.code == 0, done.err
     return folder / "outputs"
 
 

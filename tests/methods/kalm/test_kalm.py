@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from command_line import in_process  # noqa: F401 (a fixture)
 from conftest import below, compose
+from here import CHILDREN
 
 from llmrl.config import from_node
 from llmrl.envs import clevr_robot
@@ -25,7 +26,7 @@ MODEL = ["encoder=words", "updates=4", "evaluations=1", "validation_rollouts=4",
 TINY = [*WORDS, *DATA, *(f"method.rollouts.model.model.{key}" for key in MODEL), "method.rollouts.rollouts=6",
         "method.rollouts.max_steps=4", "method.rollouts.drawn=0", "agent.hidden=[8]", "budget.paper_updates=20",
         "budget.evaluations=2", "log.every=5"]  # fmt: skip
-pytestmark = pytest.mark.usefixtures("children_here")  # but what `process` starts has processes of its own
+pytestmark = pytest.mark.usefixtures("children_here")
 
 
 def test_all_stages_make_a_policy_that_is_evaluated_on_every_tier(llmrl_run, tmp_path):
@@ -117,13 +118,12 @@ def test_check_tries_all_stages(llmrl, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [scratch]
 
 
-@pytest.mark.timeout(600)  # processes that load transformers
 def test_killed_while_the_language_model_learns_and_while_the_policy_does(process, llmrl_run, tmp_path):
     args = ["experiment=kalm/clevr_quick", *TINY, "method.rollouts.model.model.updates=100",
             "budget.paper_updates=2000", "budget.evaluations=1"]  # fmt: skip
     assert llmrl_run(*args, "compute.outputs=whole").code == 0
     for part in ("artifacts/kalm_model", "kalm"):
-        run = process(*args, "compute.outputs=killed", "compute.checkpoint_every_s=0.1")
+        run = process(*args, "compute.outputs=killed", "compute.checkpoint_every_s=0.1", before=CHILDREN)
         assert run.until(lambda part=part: below(tmp_path / "killed" / part, "manifest.json")), run.end().err
         assert run.send(signal.SIGKILL).code == -signal.SIGKILL
         assert not below(tmp_path / "killed" / part, "result.json")

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from local_weights import brought  # noqa: F401 (the fixture smollm2)
 from small_kalm import SIZES, Small, made_rollouts, plain_llama, settings
 from torch.nn import functional as F
 
@@ -15,7 +16,7 @@ from llmrl.checks import ConfigError
 from llmrl.envs.clevr_robot.rollouts import save as save_rollouts
 from llmrl.methods.kalm import data as kalm_data
 from llmrl.methods.kalm import model as kalm_model
-from llmrl.methods.kalm.model.network import check
+from llmrl.methods.kalm.model.network import check, keep_first, make
 from llmrl.methods.kalm.model.tasks import (
     CONSEQUENCE,
     DYNAMICS,
@@ -154,11 +155,29 @@ def test_a_batch_holds_every_task_and_every_rollout_is_as_likely():
     assert generation.states.weight.sum() == pytest.approx(3 / 5) and dynamics.states.weight.sum() == pytest.approx(0.4)
     assert generation.actions.weight.sum() == pytest.approx(1) and explanation.tokens.weight.sum() == pytest.approx(1)
     assert all(torch.equal(a.sequences.states, b.sequences.states) for a, b in zip(batch[0], draw()[0]))
-    pairs._write = lambda task, rollouts, which, *rest: which
+    pairs._write = lambda task, rollouts, which, *rest, read: which
     rng = np.random.default_rng(0)
     drawn = np.concatenate([pairs._group(EXPLANATION, 4, (1, 1, 1), rng) for _ in range(8000)])
     counts = np.bincount(drawn, minlength=40)
     assert abs(counts / counts.mean() - 1).max() < 0.35  # five deviations, of groups from buckets of one or two
+
+
+def test_states_are_read_with_noise_and_predicted_without():
+    """The first of a rollout is read as it is, and what a change is added to is what was read, as in imagining."""
+    small, deviation = Small(rollouts=made_rollouts(40, longest=9)), 0.05
+    plain, noisy = (Pairs(small.labelled, small.write, (0, 1, 3), 60, noise=noise).draw(np.random.default_rng(3))[0][0]
+                    for noise in (0.0, deviation))  # fmt: skip
+    assert all(torch.equal(a, b) for a, b in ((plain.states.target, noisy.states.target),
+                                              (plain.sequences.state_at, noisy.sequences.state_at)))  # fmt: skip
+    error = noisy.sequences.states - plain.sequences.states
+    rows = plain.sequences.state_at // plain.sequences.shapes[0][1]
+    first = torch.cat([torch.tensor([True]), rows[1:] != rows[:-1]])
+    assert not error[first].any() and error[~first].std() == pytest.approx(deviation, rel=0.1)
+    before = noisy.before.view(20, -1, 10)
+    assert not before[:, 0].any() and torch.equal(before[:, 1:], noisy.sequences.states.view(20, -1, 10)[:, :-1])
+    dynamics = [Pairs(small.labelled, small.write, (0, 1, 3), 60, noise=noise).draw(np.random.default_rng(3))[0][1]
+                for noise in (0.0, deviation)]  # fmt: skip
+    assert torch.equal(dynamics[1].before, dynamics[1].sequences.states)
 
 
 def test_a_word_that_was_never_seen_is_unknown():
@@ -245,6 +264,37 @@ def test_a_directory_that_holds_half_a_model_is_named_before_anything_is_collect
         file.unlink()
     with pytest.raises(ConfigError, match=rf"method.model.pretrained: .*half cannot be loaded.*{why}"):
         check(settings("qwen", pretrained=str(folder)), "method.model")
+
+
+def test_the_first_blocks_of_a_model_are_what_it_computes_up_to_there(on_disk):
+    whole, cut = (transformers.AutoModelForCausalLM.from_pretrained(on_disk) for _ in range(2))
+    keep_first(cut, 1)
+    ids = torch.arange(6)[None]
+    expected = whole.model.norm(whole(ids, output_hidden_states=True).hidden_states[1])
+    torch.testing.assert_close(cut.model(ids).last_hidden_state, expected)
+    step = cut(ids[:, :5], use_cache=True)
+    torch.testing.assert_close(cut(ids[:, 5:], past_key_values=step.past_key_values).logits, cut(ids).logits[:, 5:])
+    with pytest.raises(ConfigError, match="method.model.keep_layers=3: .* has 2 blocks"):
+        check(settings("qwen", pretrained=on_disk, keep_layers=3), "method.model")
+    assert len(Small(settings("qwen", pretrained=on_disk, keep_layers=1)).model.lm.model.layers) == 1
+    with pytest.raises(ValueError, match="keep_layers: of a pretrained model"):
+        settings(keep_layers=1)
+
+
+def test_a_gguf_file_is_a_pretrained_model(smollm2):
+    """What it knows of language is there: it goes on with a sentence as who has read some would."""
+    config = settings("qwen", pretrained=str(smollm2), goal="tokens", precision="float32")
+    model, tokenizer = make(config, [], None, torch.Generator())
+    lm = model.lm
+    asked = torch.tensor([tokenizer("The capital of France is")["input_ids"]])
+    assert tokenizer.decode(lm(asked).logits[0, -1].argmax()).strip() == "Paris"
+
+
+def test_a_gguf_file_that_is_none_is_named(tmp_path):
+    (tmp_path / "w.gguf").write_bytes(b"GGUF, but not really")
+    for name, why in (("w.gguf", "cannot be loaded"), ("gone.gguf", "there is no file")):
+        with pytest.raises(ConfigError, match=f"method.model.pretrained: .*{why}|{why}"):
+            check(settings("qwen", pretrained=str(tmp_path / name)), "method.model")
 
 
 def test_a_model_that_sees_what_comes_later_is_named(on_disk, tmp_path):

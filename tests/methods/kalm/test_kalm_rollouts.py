@@ -1,5 +1,7 @@
 """KALM's imagined rollouts: the cache, the authors' lag, rewards and ends, NaN, and what is measured of them."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -16,7 +18,7 @@ from llmrl.methods.kalm.model.training import precision
 from llmrl.methods.kalm.rollouts import cases
 from llmrl.methods.kalm.rollouts.figures import draw, film
 from llmrl.methods.kalm.rollouts.imagine import Imagination, sound
-from llmrl.methods.kalm.rollouts.metrics import matches, measured
+from llmrl.methods.kalm.rollouts.metrics import BOX_X, BOX_Y, drift, matches, measured
 
 RED, BLUE, GREEN, PURPLE, CYAN = range(5)
 
@@ -77,6 +79,18 @@ def test_an_action_comes_from_the_state_before_it_and_with_the_lag_from_the_one_
             assert actions == ([logits[0], *logits[:-1]][: len(actions)] if lag else logits)
         long = rollouts.lengths > 1
         assert long.any() and (rollouts.actions[long, 0] == rollouts.actions[long, 1]).all() == lag
+
+
+def test_with_walls_no_ball_leaves_the_workbench():
+    small, case = lively(), asked(language.worded("rephrase"), 40)
+    free, walled = (imagining(small, walls=walls, batch=40, steps=20)(*case) for walls in (False, True))
+    for rollouts, leave in ((free, True), (walled, False)):
+        facts = measured(rollouts, "base", rng=np.random.default_rng(0))
+        assert (facts["outside_workbench"] > 0) == leave
+    last = np.arange(len(free)), 1
+    xy = free.observations[last].reshape(-1, 5, 2)
+    inside = np.stack([xy[..., 0].clip(*BOX_X), xy[..., 1].clip(*BOX_Y)], -1).reshape(-1, 10)
+    np.testing.assert_allclose(walled.observations[last], inside, atol=1e-6)
 
 
 def test_rewards_and_ends_are_those_of_the_imagined_states():
@@ -173,6 +187,22 @@ def test_metrics_of_single_steps():
     assert facts["match"] == facts["action_match"] == pytest.approx(2 / 3)
     assert facts["state_match"] == pytest.approx(2 / 3)  # this judge does not ask which ball
     assert facts["state_match_of_action_in_real_step"] == 1
+
+
+def test_drift_is_what_is_outside_after_some_steps_beside_what_the_simulator_says():
+    ends = [moved(RED, 0.25, 0.2), moved(GREEN, 0.5, -0.15), moved(RED, 0.3, 0.5), APART]
+    goals = [g.base_goal(RED, BLUE, g.RIGHT)] * 4
+    rollouts = made(*ends, actions=[0] * 4, goals=goals, rewards=[0] * 4, terminals=[False] * 4)
+    assert drift(rollouts) == {"outside_after_1": 0.25, "outside_after_1_simulated": 0.0}
+    longer = np.repeat(rollouts.observations[:, :1], 6, axis=1)  # nothing moves, as imagined, and red is pushed on
+    still = dataclasses.replace(rollouts, observations=longer, actions=np.zeros((4, 5), np.int32),
+                                lengths=np.array([5, 5, 3, 1], np.int32))  # fmt: skip
+    found = drift(still)
+    assert found["outside_after_5"] == 0
+    assert set(found) == {f"outside_after_{n}{who}" for n in (1, 5) for who in ("", "_simulated")}
+    env = clevr_robot().config
+    real = collect(env, Script(random=0.1, dst=0.75), 160, np.random.default_rng(0))
+    assert set(drift(real).values()) == {0.0}  # the walls hold
 
 
 def test_real_rollouts_lie_within_the_limits():

@@ -64,7 +64,7 @@ def test_what_the_state_head_gives():
     torch.testing.assert_close(found["change", 1.0], before + found["state", 1.0])
 
 
-@wires("Model.pretrained", "Model.adapter", "Model.lora_rank", "Model.lora_alpha")
+@wires("Model.pretrained", "Model.keep_layers", "Model.adapter", "Model.lora_rank", "Model.lora_alpha")
 def test_a_pretrained_model_and_its_adapters(tmp_path):
     small = Small()
     plain_llama(small).save_pretrained(tmp_path)
@@ -73,6 +73,7 @@ def test_a_pretrained_model_and_its_adapters(tmp_path):
     full = Small(settings("qwen", **base, adapter="full"))
     tables = [one.model.lm.get_input_embeddings().weight for one in (full, small)]
     assert torch.equal(*tables)  # not begun anew
+    assert len(Small(settings("qwen", **base, keep_layers=1)).model.lm.model.layers) == 1
     assert set(full.model.learned()) == {name for name, _ in full.model.named_parameters()}
     for rank, alpha in ((2, 4.0), (3, 12.0)):
         adapted = Small(settings("qwen", **base, adapter="lora", lora_rank=rank, lora_alpha=alpha))
@@ -134,7 +135,7 @@ def training_of(directory, monkeypatch, *, tasks=(0, 1, 3), seed=0, **changes):
 
 
 @wires("Model.batch_size", "Model.accumulation", "Model.evaluations", "Model.validation", "Model.validation_rollouts",
-       "kalm/model.tasks", "kalm/model.seed", "kalm/model.model")  # fmt: skip
+       "Model.state_noise", "kalm/model.tasks", "kalm/model.seed", "kalm/model.model")  # fmt: skip
 def test_what_a_training_is_given(tmp_path, monkeypatch):
     def rows(group):
         return group.sequences.shapes[0][0]
@@ -151,6 +152,7 @@ def test_what_a_training_is_given(tmp_path, monkeypatch):
     assert not torch.equal(plain.learner.model.state_dict()[first], other.learner.model.state_dict()[first])
     same = training_of(tmp_path, monkeypatch)
     assert torch.equal(plain.learner.model.state_dict()[first], same.learner.model.state_dict()[first])
+    assert training_of(tmp_path, monkeypatch, state_noise=0.1).source._noise == 0.1 and same.source._noise == 0
     more = training_of(tmp_path, monkeypatch, validation_rollouts=7, validation=0.4)
     assert more.row != same.row
     sizes = [len(one.source._data.rollouts) for one in (same, more)]

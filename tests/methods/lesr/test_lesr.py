@@ -1,17 +1,15 @@
 """LESR as runs: the search and its candidates, what survives a kill, what each preset changes."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import ROOT, SHORT, TINY, below, compose, only_run, status
+from conftest import ROOT, SHORT, TINY, Process, below, compose, only_run, status
+from here import CHILDREN
 
 from llmrl.config import from_node
 from llmrl.methods.lesr import method as lesr
@@ -39,10 +37,8 @@ def final(root: Path, seed: int = 0) -> Path:
 def whole(tmp_path_factory):
     """outputs/ of an uninterrupted run: a search with one candidate per iteration, and its final training."""
     folder = tmp_path_factory.mktemp("whole")
-    variables = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    argv = [sys.executable, "-m", "llmrl", "run", *SMALL]
-    done = subprocess.run(argv, cwd=folder, env=variables, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    done = Process(SMALL, folder, before=CHILDREN).end()
+    assert done.code == 0, done.err
     return folder / "outputs"
 
 

@@ -111,7 +111,8 @@ class KALMModel(Method[Config]):
         model, tokenizer = network.make(config.model, words, width, gen)
         write = writer(config.model, texts, tokenizer)
         training, held_back = split(rollouts, numbers, config.model.validation, seeding.generator(config.seed, "split"))
-        pairs = Pairs(training, write, config.tasks, config.model.batch_size, config.model.accumulation)
+        asked = config.model
+        pairs = Pairs(training, write, config.tasks, asked.batch_size, asked.accumulation, asked.state_noise)
         updates = updates_of(config, len(training.rollouts))
         with enough_memory(TRAINING):
             learner = Grounder(model.to(device), config.model, updates=updates, device=device)

@@ -29,6 +29,7 @@ class Model:
     """A causal language model, how states and actions get in and out, and how it is trained."""
 
     pretrained: PathText | None
+    keep_layers: Count | None = field(metadata={"neutral": None})
     sizes: Sizes | None
     goal: Literal["tokens", "encoder"]
     encoder: str
@@ -36,6 +37,7 @@ class Model:
     state_embedding: Literal["linear", "mlp"]
     state_head: Literal["state", "change"]
     state_unit: Positive
+    state_noise: NonNegative = field(metadata={"neutral": 0.0})
     adapter: Literal["full", "lora"]
     lora_rank: Count
     lora_alpha: Positive
@@ -61,6 +63,8 @@ class Model:
             raise ValueError("pretrained: give either the name of a language model, or sizes, to train from scratch")
         if self.sizes is not None and self.sizes.hidden % (2 * self.sizes.heads):
             raise ValueError(f"sizes: hidden={self.sizes.hidden} is not {self.sizes.heads} heads of an even width")
+        if self.sizes is not None and self.keep_layers is not None:
+            raise ValueError("keep_layers: of a pretrained model; sizes.layers says it of one from scratch")
         if self.sizes is not None and self.adapter == "lora":
             raise ValueError("adapter: lora adapts a pretrained model; one from scratch is trained in full")
         if self.sizes is None and self.compile == "true":

@@ -5,6 +5,7 @@ there is embedded by its own module. What a position holds is predicted from the
 states and actions by a head each, tokens by the language model's own head.
 """
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -190,9 +191,13 @@ def check(config: Model, key: str = "method.model") -> None:
     if config.goal == "encoder":
         text.width(config.encoder, f"{key}.encoder")
     if config.pretrained is not None:
+        if is_gguf(config.pretrained):
+            require("gguf", "llmrl[kalm]", f"{key}.pretrained={config.pretrained}")
+            if not Path(config.pretrained).is_file():
+                raise ConfigError(f"{key}.pretrained: there is no file {config.pretrained}")
         with _explained(config.pretrained, key):
-            about = transformers.AutoConfig.from_pretrained(config.pretrained)
-            transformers.AutoTokenizer.from_pretrained(config.pretrained)
+            about = transformers.AutoConfig.from_pretrained(**_source(config.pretrained))
+            transformers.AutoTokenizer.from_pretrained(**_source(config.pretrained))
             here = Path(config.pretrained)
             if here.is_dir() and not any(found for kind in WEIGHT_FILES for found in here.glob(kind)):
                 raise OSError(f"no weights: {' or '.join(WEIGHT_FILES)}")
@@ -201,6 +206,22 @@ def check(config: Model, key: str = "method.model") -> None:
                 f"{key}.pretrained: {config.pretrained} is a model of the kind {about.model_type}, which is not causal "
                 "but reads a text in both directions. Use a causal one, such as of the kinds llama, qwen2 or opt"
             )
+        if config.keep_layers is not None and config.keep_layers > about.num_hidden_layers:
+            raise ConfigError(
+                f"{key}.keep_layers={config.keep_layers}: {config.pretrained} has {about.num_hidden_layers} blocks; "
+                "null keeps them all"
+            )
+
+
+def is_gguf(name: str) -> bool:
+    return Path(name).suffix == ".gguf"
+
+
+def _source(name: str) -> dict[str, str]:
+    """What transformers is told of where a model lies: a name, a directory, or a GGUF file in one."""
+    if is_gguf(name):
+        return {"pretrained_model_name_or_path": str(Path(name).parent), "gguf_file": Path(name).name}
+    return {"pretrained_model_name_or_path": name}
 
 
 def _causal(about: Any) -> bool:
@@ -221,9 +242,24 @@ def _pretrained(config: Model) -> tuple[Any, Any]:
     assert config.pretrained is not None  # or sizes: Model's own check
     small = config.adapter == "lora" and config.precision == "bf16"  # weights that stay as they are may be coarse
     with _explained(config.pretrained), global_generator():
-        tokenizer = AutoTokenizer.from_pretrained(config.pretrained)
-        lm = AutoModelForCausalLM.from_pretrained(config.pretrained, dtype=torch.bfloat16 if small else torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(**_source(config.pretrained))
+        lm = AutoModelForCausalLM.from_pretrained(
+            **_source(config.pretrained), dtype=torch.bfloat16 if small else torch.float32
+        )
+    if config.keep_layers is not None:
+        keep_first(lm, config.keep_layers)
     return lm, tokenizer
+
+
+def keep_first(lm: Any, n: int) -> None:
+    """Cuts a causal language model of transformers off behind its first n blocks; the last norm and head stay."""
+    about = lm.config
+    (name, blocks), *_ = [(name, part) for name, part in lm.base_model.named_modules()
+                          if isinstance(part, nn.ModuleList) and len(part) == about.num_hidden_layers]  # fmt: skip
+    lm.base_model.set_submodule(name, blocks[:n])
+    if getattr(about, "layer_types", None) is not None:
+        about.layer_types = about.layer_types[:n]
+    about.num_hidden_layers = n
 
 
 @contextmanager
@@ -231,8 +267,14 @@ def _explained(name: str, key: str | None = None) -> Iterator[None]:
     """What transformers raises for a model that it cannot find, as a ConfigError. `key`: as in `check`, if known."""
     try:
         yield
-    except (OSError, ValueError) as error:  # ValueError: a configuration of a kind that it does not know
+    except (OSError, ValueError, struct.error) as error:  # ValueError: a configuration of a kind that it does not know
         here = Path(name)
+        if is_gguf(name):
+            raise ConfigError(
+                f"{key or 'method.model'}.pretrained: {name} cannot be loaded ({type(error).__name__}: "
+                f"{str(error).splitlines()[0][:160]}). Name a GGUF file of a causal language model, such as what "
+                "`python scripts/local_model.py smollm2` brings, or a directory of transformers"
+            ) from error
         where = f"the directory {here} is incomplete" if here.is_dir() else f"{here} is not a directory"
         reason = str(error).splitlines()[0][:160]
         field, group = (f"{key}.pretrained", f"llm_model@{key}") if key else ("pretrained", "llm_model")

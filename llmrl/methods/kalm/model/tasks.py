@@ -119,20 +119,23 @@ class Writer:
 
     def __call__(
         self, task: int, rollouts: Rollouts, which: NDArray, text: NDArray, at: NDArray | None = None,
-        shares: tuple[float, float, float] = (1, 1, 1), *, until: str | None = None,
+        shares: tuple[float, float, float] = (1, 1, 1), *, until: str | None = None, read: NDArray | None = None,
     ) -> Group:  # fmt: skip
         """Rollouts (n,) with sentences (n,) -> a Group; `at` (n,): the step whose dynamics is asked for.
 
         shares: what a sample's weights of states, actions and tokens sum to. until: the prompt ends before this part
-        (or, for "rollout", after the first state).
+        (or, for "rollout", after the first state). read: (n, T + 1, 10) m, the states as they are read, if not as they
+        are predicted.
         """
         page = _Page(len(which))
-        length = rollouts.lengths[which]
+        length, row = rollouts.lengths[which], np.arange(len(which))
+        true = rollouts.observations[which]
+        read = true if read is None else read
         step = np.zeros(len(which), int) if at is None else at
         for piece in self._pieces[task]:
             if piece == until:
                 if until == "rollout":
-                    page.states(rollouts.observations[which, 0])
+                    page.states(read[:, 0])
                 break
             match piece:
                 case "goal" if self.sentences.vectors is not None:
@@ -144,15 +147,14 @@ class Writer:
                     page.tokens(ids, self.sentences.length[text] + 1, predicted=True)
                     break  # the full stop is the answer's last word
                 case "rollout":
-                    page.rollout(rollouts, which, length, predicted=task == GENERATION)
+                    page.rollout(read, true, rollouts.actions[which], length, predicted=task == GENERATION)
                 case "state":
-                    page.states(rollouts.observations[which, step])
+                    page.states(read[row, step])
                 case "action":
                     page.actions(rollouts.actions[which, step].astype(np.int64))
                 case "next" | "last":
-                    first = rollouts.observations[which, step]
                     end = step + 1 if piece == "next" else length
-                    page.states(rollouts.observations[which, end], before=first)
+                    page.states(true[row, end], before=read[row, step])
                 case ids:
                     page.tokens([ids] * len(which), np.full(len(which), len(ids)))
         return page.done(shares)
@@ -198,19 +200,18 @@ class _Page:
         row, position, _ = self._advance(np.ones(len(self.cursor), int))
         self._there["action"].append((row, position, actions))
 
-    def rollout(self, rollouts: Rollouts, which: NDArray, length: NDArray, *, predicted: bool) -> None:
-        """s0 a0 s1 a1 … sT."""
+    def rollout(self, read: NDArray, true: NDArray, acted: NDArray, length: NDArray, *, predicted: bool) -> None:
+        """s0 a0 s1 a1 … sT: states (n, T + 1, 10) as they are read and as they are predicted, actions (n, T)."""
         row, position, number = self._advance(2 * length + 1)
         state, step = number % 2 == 0, number // 2
         s_row, s_at, s_step = row[state], position[state], step[state]
         a_row, a_at, a_step = row[~state], position[~state], step[~state]
-        states = rollouts.observations[which[s_row], s_step]
-        actions = rollouts.actions[which[a_row], a_step].astype(np.int64)
-        self._there["state"].append((s_row, s_at, states))
+        actions = acted[a_row, a_step].astype(np.int64)
+        self._there["state"].append((s_row, s_at, read[s_row, s_step]))
         self._there["action"].append((a_row, a_at, actions))
         if predicted:
-            before = np.where((s_step > 0)[:, None], rollouts.observations[which[s_row], np.maximum(s_step - 1, 0)], 0)
-            self._asked["state"].append((s_row, s_at - 1, states, 1 / (length + 1)[s_row], before))
+            before = np.where((s_step > 0)[:, None], read[s_row, np.maximum(s_step - 1, 0)], 0)
+            self._asked["state"].append((s_row, s_at - 1, true[s_row, s_step], 1 / (length + 1)[s_row], before))
             self._asked["action"].append((a_row, a_at - 1, actions, 1 / length[a_row]))
 
     def done(self, shares: tuple[float, float, float]) -> Group:
@@ -266,11 +267,14 @@ class Pairs:
     """A source of batches: `parts` lists of groups, each of `size` samples, as even over the tasks as can be.
 
     Of a task's rollouts one is drawn uniformly, and the others uniformly from its bucket of equal lengths: every
-    rollout is as likely as every other. One of a rollout's sentences is drawn at each use.
+    rollout is as likely as every other. One of a rollout's sentences is drawn at each use. `noise`: m, the deviation of
+    what is added to the states that are read, as an imagined state is off; the first is a real one there too.
     """
 
-    def __init__(self, data: Labelled, write: Writer, tasks: Sequence[int], size: int, parts: int = 1) -> None:
-        self._data, self._write, self._parts = data, write, parts
+    def __init__(
+        self, data: Labelled, write: Writer, tasks: Sequence[int], size: int, parts: int = 1, noise: float = 0.0
+    ) -> None:
+        self._data, self._write, self._parts, self._noise = data, write, parts, noise
         self._sizes = {task: size // len(tasks) + (i < size % len(tasks)) for i, task in enumerate(tasks)}
         order = np.argsort(data.rollouts.lengths, kind="stable")
         self._buckets = np.array_split(order, min(BUCKETS, len(order)))
@@ -291,4 +295,12 @@ class Pairs:
         data = self._data
         text = data.texts[which, rng.integers(data.texts.shape[1], size=n)]
         at = rng.integers(data.rollouts.lengths[which]) if task == DYNAMICS else None
-        return self._write(task, data.rollouts, which, text, at, shares)
+        return self._write(task, data.rollouts, which, text, at, shares, read=self._read(which, rng))
+
+    def _read(self, which: NDArray, rng: np.random.Generator) -> NDArray | None:
+        """The states of rollouts (n,) with their noise: (n, T + 1, 10) m."""
+        if not self._noise:
+            return None
+        read = self._data.rollouts.observations[which]
+        read[:, 1:] += self._noise * rng.standard_normal(read[:, 1:].shape, np.float32)
+        return read

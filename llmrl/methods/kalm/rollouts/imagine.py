@@ -14,6 +14,7 @@ from llmrl.envs.clevr_robot.rollouts import Rollouts
 from llmrl.methods.kalm.model.network import Continuation, GroundedLM
 from llmrl.methods.kalm.model.tasks import GENERATION, Writer
 from llmrl.methods.kalm.model.training import enough_memory
+from llmrl.methods.kalm.rollouts.metrics import BOX_X, BOX_Y
 
 REMEDY = "Lower method.batch_size, rollouts imagined side by side (of method=kalm: method.rollouts.batch_size)"
 
@@ -21,17 +22,17 @@ REMEDY = "Lower method.batch_size, rollouts imagined side by side (of method=kal
 class Imagination:
     """How to imagine. tier: of the goals ("base", "easy" or "hard"); steps: at the most, of which an easy goal has one.
 
-    lag: as in the authors' code, whose a_t comes from the position of s_(t-1), so that a_0 = a_1 always. cache: False
-    reads all positions again at every step, for comparison.
+    lag: as in the authors' code, whose a_t comes from the position of s_(t-1), so that a_0 = a_1 always. walls: balls
+    stay on the workbench. cache: False reads all positions again at every step, for comparison.
     """
 
     def __init__(
         self, model: GroundedLM, write: Writer, tier: Any, *, steps: int, tolerance: float, batch: int,
-        lag: bool = False, cache: bool = True,
+        lag: bool = False, walls: bool = False, cache: bool = True,
     ) -> None:  # fmt: skip
         self.model, self.write, self.tier, self.batch = model, write, tier, batch
         self.steps = 1 if tier == "easy" else steps
-        self.tolerance, self.lag, self.cache = tolerance, lag, cache
+        self.tolerance, self.lag, self.walls, self.cache = tolerance, lag, walls, cache
 
     def __call__(self, goals: NDArray, text: NDArray, start: NDArray) -> Rollouts:
         """Goals (n, k), the numbers of their sentences (n,), first states (n, 10) m -> n rollouts, greedily. Rows that
@@ -69,6 +70,8 @@ class Imagination:
             action = (earlier if self.lag else logits).argmax(1)
             line.append(model.embed_actions(action))
             state = model.predicted_states(line.hidden, state)  # s_(t+1), from the position of a_t
+            if self.walls:
+                state = on_workbench(state)
             out.actions[row, t] = action.cpu().numpy()
             out.observations[row, t + 1] = state.cpu().numpy()
             out.lengths[row] = t + 1
@@ -87,6 +90,12 @@ class Imagination:
                 row, state, logits = row[on], state[which], logits[which]
             line.append(model.embed_states(state))
             earlier, logits = logits, model.action_logits(line.hidden)
+
+
+def on_workbench(states: torch.Tensor) -> torch.Tensor:
+    """(n, 10) m, with balls that lie outside at the walls."""
+    low, high = (states.new_tensor([x, y]).repeat(BALLS) for x, y in zip(BOX_X, BOX_Y))
+    return states.clamp(low, high)
 
 
 def sound(rollouts: Rollouts) -> tuple[Rollouts, int]:

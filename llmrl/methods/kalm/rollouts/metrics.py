@@ -12,6 +12,7 @@ from llmrl.envs.clevr_robot.rollouts import Rollouts
 
 # A ball's middle at rest, m. The walls are soft: 0.01 m more is where none of our real states lies.
 BOX_X, BOX_Y, SOFT = (-0.47, 0.47), (-0.17, 0.57), 0.01
+AFTER = (1, 5, 10)  # steps of a rollout, after which it is looked at
 MAX_MOVE = 0.449  # m, the farthest that a ball moved in one of the authors' real steps
 APART = 2 * RADIUS  # m; balls can ride up over each other, so a few real states have less
 
@@ -38,7 +39,25 @@ def measured(
         facts["action_match"] = float(g.easy_by_action(goals, actions).mean())
         facts["state_match"] = float(g.easy_by_state(goals, before, after).mean())
     some = rng.permutation(len(actions))[:steps]
+    facts |= drift(rollouts.take(np.sort(rng.permutation(len(rollouts))[: steps // 10])), threads)
     return facts | real_step(before[some], actions[some], after[some], goals[some], tier, threads)
+
+
+def drift(rollouts: Rollouts, threads: int = 1) -> dict[str, float]:
+    """Shares of rollouts in which a ball lies outside after so many steps, of those that last so long: as imagined, and
+    as the same actions leave them in the simulator. A number of steps that none lasts is left out."""
+    found: dict[str, float] = {}
+    imagined = rollouts.observations.reshape(*rollouts.observations.shape[:2], BALLS, 2).astype(float)
+    table, real = Table(threads), at_rest(imagined[:, 0])
+    for step in range(1, max(AFTER) + 1):
+        on = rollouts.lengths >= step
+        if not on.any():
+            break
+        real[on] = table.push(real[on], rollouts.actions[on, step - 1].astype(np.int64))
+        if step in AFTER:
+            found[f"outside_after_{step}"] = float(outside_workbench(imagined[on, step]).any(1).mean())
+            found[f"outside_after_{step}_simulated"] = float(outside_workbench(xy_of(real[on])).any(1).mean())
+    return found
 
 
 def transitions(rollouts: Rollouts) -> tuple[NDArray, NDArray, NDArray, NDArray]:
