@@ -4,7 +4,7 @@ VENV   ?= .venv
 PYTHON ?= python3
 BIN    := $(VENV)/bin
 
-.PHONY: run run-llm local-model setup test test-learn test-all lint types hooks bench mutate setup-render
+.PHONY: run run-llm local-model setup test test-learn test-all lint types hooks bench mutate docs setup-render
 
 run: setup
 	$(BIN)/llmrl run experiment=quickstart
@@ -63,6 +63,11 @@ bench: setup
 mutate: setup
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,mutate]"
 	$(BIN)/python scripts/mutate.py --files $(FILES) --tests $(TESTS) $(if $(ONLY),--only $(ONLY))
+
+# The documentation site, into build/site; a broken link or reference fails.
+docs: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	$(BIN)/python scripts/docs_site.py
 
 # Rendering without a display (videos): what Debian and Ubuntu call the libraries.
 setup-render:

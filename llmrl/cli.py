@@ -15,7 +15,7 @@ from llmrl.waiting import WAITING
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy is loaded; torch's threads are compute.threads
 
 # they do something; of all others the product is what they print
-WORK = ("run", "cancel", "check", "probe", "eval", "tune", "plot", "report")
+WORK = ("run", "cancel", "check", "probe", "eval", "tune", "plot", "report", "view")
 ONLY_TELL = ("--help", "-h", "--cfg", "-c", "--info", "-i", "--hydra-help")
 FAILURE, BAD_INPUT, TRY_LATER, CTRL_C = 1, 2, 75, 130
 

@@ -13,6 +13,7 @@ COMMANDS = {
     "tune": "search hyper-parameters, with Optuna; its result is a preset",
     "plot": "learning curves, bars, profiles and the papers' own figures, as png and pdf",
     "report": "one html page about a study",
+    "view": "a live page about all runs, on this machine alone unless asked otherwise",
     "doctor": "what is installed here, what is missing, and what would help",
     "completion": "print the tab completion for bash or zsh",
 }

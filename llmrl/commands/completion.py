@@ -40,7 +40,7 @@ _llmrl() {
 compdef _llmrl llmrl
 """
 SCRIPTS = {"bash": BASH, "zsh": ZSH}
-EVAL_FLAGS = ["--episodes", "--seed", "--video"]
+DIRECTORY_FLAGS = {"eval": ["--episodes", "--seed", "--video"], "view": ["--port", "--host", "--token"]}
 TABLE_FLAGS = ["--seeds", "--row", "--column", "--set"]
 FLAGS = {"plan": ["--run", "-j", "--submit", "--study", *TABLE_FLAGS],
          "table": ["--score", "--from", "--to", *TABLE_FLAGS]}  # fmt: skip
@@ -71,8 +71,8 @@ def candidates(words: list[str], current: str) -> list[str]:
         found: list[str] = [*COMMANDS]
     elif words[0] in ("run", "check", "probe", "tune"):
         found = list(_overrides(words[1:], current))
-    elif words[0] in ("eval", "status", "plot", "report", "doctor"):
-        flags = EVAL_FLAGS if words[0] == "eval" and current.startswith("-") else []
+    elif words[0] in ("eval", "status", "plot", "report", "view", "doctor"):
+        flags = DIRECTORY_FLAGS.get(words[0], []) if current.startswith("-") else []
         found = flags or _directories(current)
     elif words[0] in FLAGS:
         found = list(_overrides(words[1:], current)) if words[-1] == "--set" else [*options("table"), *FLAGS[words[0]]]

@@ -62,6 +62,21 @@ class Details:
     rows: Sequence[Sequence[Value]]
 
 
+@dataclass(frozen=True)
+class Program:
+    """A program that a search asked its language model for."""
+
+    purpose: str  # of the call that brought it, with its index
+    index: str
+    series: str  # a restart, or one of several functions, within which iterations follow each other; "" if there is one
+    iteration: int
+    outcome: str  # rejected, failed, trained, chosen; accepted before or without a training; "" before any verdict
+    reason: str  # of rejected and failed
+    score: float | None  # higher is better
+    code: str  # the answer as a whole where it holds no program
+    training: str = ""  # its training's directory, below the search's
+
+
 def times(counts: Mapping[str, int]) -> list[str]:
     """{"no_json": 3} -> ["no_json 3x"]"""
     return [f"{name} {n}x" for name, n in counts.items()]
@@ -89,3 +104,7 @@ class PaperReport:
     def details(self, record: "RunRecord") -> Details | None:
         """What unfolds beside a run's transcript."""
         return None
+
+    def programs(self, record: "RunRecord") -> Sequence[Program]:
+        """The programs that a run's search has asked for so far, in order; also of an unfinished one."""
+        return ()

@@ -28,6 +28,7 @@ def test_commands_groups_and_choices() -> None:
     assert after("run env=mujoco/hop") == ["env=mujoco/hopper"]
     assert after("list en") == ["env"]
     assert after("completion ") == ["bash", "zsh"]
+    assert after("view --") == ["--host", "--port", "--token"]
     assert after("nonsense a") == []
 
 

@@ -45,8 +45,9 @@ def blocks(page: Path) -> list[str]:
 
 
 def inline(page: Path) -> list[str]:
-    """What stands between single backticks."""
-    return [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", BLOCK.sub("", text(page)))]
+    """What stands between backticks: single ones, or double ones where it holds single ones."""
+    spans = re.findall(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)", BLOCK.sub("", text(page)), re.DOTALL)
+    return [" ".join(code.split()) for _, code in spans]
 
 
 def commands(page: Path) -> list[tuple[list[str], str]]:
@@ -136,7 +137,8 @@ def test_no_line_is_there_twice(page):
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_paths_and_modules_exist(page):
     # the files that the page itself brings
-    own = set(re.findall(r"^# ([\w./-]+)$", "\n".join(body for _, body in BLOCK.findall(text(page))), re.MULTILINE))
+    shown = text(page) + (text(ROOT / "CONTRIBUTING.md") if "<!-- include CONTRIBUTING.md#" in text(page) else "")
+    own = set(re.findall(r"^# ([\w./-]+)$", "\n".join(body for _, body in BLOCK.findall(shown)), re.MULTILINE))
     paths = {path.rstrip(".") for path in PATH.findall(text(page))}
     paths |= {path for code in inline(page) if not code.startswith(PLACES) for path in FILE.findall(code)}
     gone = {path for path in paths - own if not exists(path) and path not in gymnasium.registry}

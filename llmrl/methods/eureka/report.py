@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmrl.checks import ConfigError
-from llmrl.contracts.report import FigureKind, Metric, PaperReport, Section, times
+from llmrl.contracts.report import FigureKind, Metric, PaperReport, Program, Section, times
 from llmrl.methods.eureka.measure import UNITS, fitness
-from llmrl.methods.search.verdicts import outcome, searches, verdicts
+from llmrl.methods.eureka.program import FUNCTION
+from llmrl.methods.search.verdicts import outcome, programs, searches, verdicts
 from llmrl.report.figures.style import COLOURS, GREY, panels_for
 from llmrl.report.page.html import Cell, number, table
 from llmrl.report.store.groups import SCRIPTED, Group
@@ -126,6 +127,16 @@ class EurekaReport(PaperReport):
         heads = ("search", "env", "reward", "outcome", "components", "score", "r", "reason")
         text = table("eureka-table", caption, heads, rows, "score|r")
         return [Section("eureka", "Eureka's searches", text)]
+
+    def programs(self, record: RunRecord) -> list[Program]:
+        found = (record.result or {}).get("eureka", {}).get("chosen", "")
+
+        def series(index: str) -> tuple[str, int]:
+            restart, iteration, _ = index.split("/")
+            return f"restart {restart}", int(iteration)
+
+        return list(programs(record, SAMPLE, [FUNCTION], series, chosen=found,
+                             training=lambda index: f"candidates/{index.replace('/', '-')}"))  # fmt: skip
 
 
 REPORT = EurekaReport

@@ -15,6 +15,7 @@ from llmrl.llm import program_text
 from llmrl.llm.sandbox import FAILURES, Limits, Sandbox, SandboxFailure, check_source
 
 FUNCTIONS = ("planner", "affordance", "place_map")
+PURPOSES = {"planner": "explorllm.planner", "affordance": "explorllm.affordance", "place_map": "explorllm.place"}
 # What can be wrong with a program beside the sandbox's own names (raised, timeout, syntax, forbidden_import, …).
 FAULTS = {
     "no_code": program_text.REJECTIONS["no_code"],

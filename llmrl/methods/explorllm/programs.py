@@ -18,7 +18,7 @@ from llmrl.contracts.method import Method, Reads
 from llmrl.llm.sandbox import SandboxFailure
 from llmrl.llm.tries import REPEATED, Tries, why
 from llmrl.methods.explorllm.examples import score, sealing, seen_tables
-from llmrl.methods.explorllm.program import Programs, Rejected, Seen, checked, extract
+from llmrl.methods.explorllm.program import PURPOSES, Programs, Rejected, Seen, checked, extract
 from llmrl.methods.explorllm.prompts import Asker, Message
 from llmrl.runs.files import read_json, write_json, write_text
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from llmrl.context import RunContext
 
 PRODUCT = "programs.json"
-PURPOSES = {"planner": "explorllm.planner", "affordance": "explorllm.affordance", "place_map": "explorllm.place"}
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmrl.checks import ConfigError
-from llmrl.contracts.report import FigureKind, PaperReport, Section
-from llmrl.methods.search.verdicts import outcome, searches, verdicts
+from llmrl.contracts.report import FigureKind, PaperReport, Program, Section
+from llmrl.methods.lesr.program import FUNCTIONS
+from llmrl.methods.search.verdicts import outcome, programs, searches, verdicts
 from llmrl.report.figures.style import COLOURS, GREY, legend, panels_for, shortened, wrapped
 from llmrl.report.page.html import Cell, number, table, whole
 from llmrl.report.store.groups import SCRIPTED, Group
@@ -142,6 +143,13 @@ class LESRReport(PaperReport):
         )
         heads = ("search", "env", "program", "outcome", "features", "score", "reason")
         return [Section("searches", "Searches", table("search-table", caption, heads, rows, "features|score"))]
+
+    def programs(self, record: RunRecord) -> list[Program]:
+        found = (record.result or {}).get("lesr", {}).get("chosen", "")
+        return list(programs(
+            record, SAMPLE, FUNCTIONS, lambda index: ("", int(index.split("/")[0])), chosen=found,
+            training=lambda index: f"candidates/{'-'.join(index.split('/')[:2])}",
+        ))  # fmt: skip
 
 
 REPORT = LESRReport

@@ -20,11 +20,8 @@ function compare(a, b, numeric) {
   return numeric ? Number(a) - Number(b) : a.localeCompare(b, undefined, { numeric: true });
 }
 
-function sort(table, column) {
-  const heads = [...table.tHead.rows[0].cells];
-  const head = heads[column];
-  const rising = head.getAttribute("aria-sort") !== "ascending";
-  const numeric = head.classList.contains("number");
+function order(table, column, rising) {
+  const numeric = table.tHead.rows[0].cells[column].classList.contains("number");
   const rows = [...table.tBodies[0].rows];
   rows.sort((x, y) => {
     const a = sortValue(x, column), b = sortValue(y, column);
@@ -32,12 +29,23 @@ function sort(table, column) {
     return rising ? compare(a, b, numeric) : compare(b, a, numeric);
   });
   table.tBodies[0].append(...rows);
+}
+
+function sort(table, column) {
+  const heads = [...table.tHead.rows[0].cells];
+  const head = heads[column];
+  const rising = head.getAttribute("aria-sort") !== "ascending";
+  order(table, column, rising);
   heads.forEach((other) => other.removeAttribute("aria-sort"));
   head.setAttribute("aria-sort", rising ? "ascending" : "descending");
 }
 
+function wordsOf(text) {
+  return text.toLowerCase().split(/\s+/).filter(Boolean);
+}
+
 function filter(table, words, count) {
-  const needed = words.toLowerCase().split(/\s+/).filter(Boolean);
+  const needed = wordsOf(words);
   let visible = 0;
   for (const row of table.tBodies[0].rows) {
     const text = row.textContent.toLowerCase();
@@ -47,14 +55,19 @@ function filter(table, words, count) {
   count.textContent = `${visible} of ${table.tBodies[0].rows.length} rows`;
 }
 
-for (const table of document.querySelectorAll("table.sortable")) {
+function makeSortable(table, sorted = () => {}) {
   [...table.tHead.rows[0].cells].forEach((head, column) => {
     const button = element("button", "", head.textContent);
     button.type = "button";
     head.replaceChildren(button);
-    button.addEventListener("click", () => sort(table, column));
+    button.addEventListener("click", () => {
+      sort(table, column);
+      sorted();
+    });
   });
 }
+
+document.querySelectorAll("table.sortable").forEach((table) => makeSortable(table));
 
 for (const box of document.querySelectorAll(".filter")) {
   const table = document.getElementById(box.dataset.table);

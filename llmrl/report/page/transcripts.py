@@ -5,7 +5,7 @@ from typing import Any
 
 from llmrl.checks import raised
 from llmrl.contracts.report import Details, PaperReport, Value
-from llmrl.llm.transcript import Transcript
+from llmrl.llm.transcript import Key, Transcript
 from llmrl.report.store.record import RunRecord
 
 MAX_ROWS = 200  # calls of a run, rows of details: the first and the last hundred
@@ -61,24 +61,39 @@ def _ends(rows: Sequence[Any], what: str, make: Callable[[Any], dict]) -> list[d
 
 def _call(call: dict, transcript: Transcript, texts: dict[str, int]) -> dict[str, Any]:
     key = call["purpose"], call["index"]
-    failures = transcript.failures.get(key, [])
-    failed = [f"attempt without an answer: {row['reason']}: {row['detail']}" for row in failures]
-    events = [row for (*of, _), row in transcript.events.items() if tuple(of) == key]
-    known = ("kind", "purpose", "index", "event")
-    verdicts = [" ".join([e["event"], *(f"{k}: {v}" for k, v in e.items() if k not in known)]) for e in events]
+    events = events_of(key, transcript)
     known_tokens = call["prompt_tokens"] is not None
     tokens = f"{call['prompt_tokens']}+{call['completion_tokens']} tokens" if known_tokens else "tokens unknown"
     usd = "price unknown" if call["usd"] is None else f"{call['usd']:.5f} USD"
     title = " · ".join([*key, call["served_model"], tokens, usd, *(e["event"] for e in events)])
-    messages = [[m["role"], _noted(_content(m["content"]), texts)] for m in call["messages"]]
-    return {"title": title, "messages": messages, "answer": _noted(call["answer"], texts), "after": failed + verdicts}
+    messages = [[m["role"], _noted(content(m["content"]), texts)] for m in call["messages"]]
+    return {
+        "title": title,
+        "messages": messages,
+        "answer": _noted(call["answer"], texts),
+        "after": afterwards(key, transcript),
+    }
 
 
-def _content(content: Any) -> str:
+def events_of(key: Key, transcript: Transcript) -> list[dict]:
+    """What was recorded beside a call."""
+    return [row for (*of, _), row in transcript.events.items() if tuple(of) == key]
+
+
+def afterwards(key: Key, transcript: Transcript) -> list[str]:
+    """A line for each failed attempt at a call, and for each event."""
+    failures = transcript.failures.get(key, [])
+    failed = [f"attempt without an answer: {row['reason']}: {row['detail']}" for row in failures]
+    known = ("kind", "purpose", "index", "event")
+    events = events_of(key, transcript)
+    return failed + [" ".join([e["event"], *(f"{k}: {v}" for k, v in e.items() if k not in known)]) for e in events]
+
+
+def content(message: Any) -> str:
     """A message's text; of a message in parts, images by their type alone."""
-    if isinstance(content, str):
-        return content
-    return "\n".join(str(part.get("text", f"[{part.get('type', 'part')}]")) for part in content)
+    if isinstance(message, str):
+        return message
+    return "\n".join(str(part.get("text", f"[{part.get('type', 'part')}]")) for part in message)
 
 
 def _noted(text: str, texts: dict[str, int]) -> int:

@@ -86,7 +86,7 @@ def select(paths: Iterable[Path]) -> list[RunRecord]:
             raise ConfigError(f"there is no directory {path}; `llmrl status` lists the runs in outputs/<study>/")
         studies: defaultdict[Path, set[str]] = defaultdict(set)  # by the directory outputs/ that they lie in
         for folder in dict.fromkeys(run.parents[2] for run in runs_below(path)):  # outputs/<study>
-            outputs = _outputs(folder)
+            outputs = outputs_of(folder)
             studies[outputs].add(str(folder.relative_to(outputs)))
         if not studies:
             raise ConfigError(f"there is no run below {path}; `llmrl status` lists the runs in outputs/<study>/")
@@ -95,7 +95,7 @@ def select(paths: Iterable[Path]) -> list[RunRecord]:
     return list(found.values())
 
 
-def _outputs(folder: Path) -> Path:
+def outputs_of(folder: Path) -> Path:
     """Where studies lie, seen from the directory of one, which may be called a/b; the study's runs know its name."""
     for config in sorted(folder.glob("*/*/*/config.json")):
         try:

@@ -36,7 +36,19 @@ def read_runs(paths: list[Path], outputs: Path) -> list[RunRecord]:
 
 
 def read_run(path: Path, outputs: Path) -> RunRecord:
-    """The run in a directory below `outputs`."""
+    """The run in a directory below `outputs`. Whatever its files hold, it is a record: damaged, if need be."""
+    try:
+        return _record(path, outputs)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:  # JSON, but of another shape
+        text = f"{path}: its files are not what a run writes ({type(error).__name__}: {error})"
+        return RunRecord(
+            path=path, **_names(path, outputs, {}), damage=(text,), **_standing({}), code=None, codes=(), processors=(),
+            packages={}, random=None, train_last=None, train_tenth=None, result=None, llm=None, steps_per_s=None,
+            evals=NO_EVALS,
+        )  # fmt: skip
+
+
+def _record(path: Path, outputs: Path) -> RunRecord:
     damage: list[str] = []
 
     def sound(read: Callable[..., Any], name: str, *args: Any) -> Any:
@@ -97,12 +109,14 @@ def _names(path: Path, outputs: Path, config: dict) -> dict[str, Any]:
     seed, identity = named.groups() if named else (config.get("seed", 0), run)  # an artifact's name is its id alone
     method, _, agent = name.partition("-")
     by_path = {"method": method, "agent": agent, "env": env.replace("-", "/", 1)}
-    names = {key: config.get("choices", {}).get(key, by_path[key]) for key in by_path}
+    names = {key: str(config.get("choices", {}).get(key, by_path[key])) for key in by_path}
     return names | {"study": "/".join(filter(None, study)), "seed": int(seed), "id": identity}
 
 
 def _standing(status: dict) -> dict[str, Any]:
     unit = unit_of(status)
+    if not all(isinstance(status.get(key) or 0, int) for key in (unit, f"target_{unit}")):
+        raise TypeError(f"{unit} in status.json is not a whole number")
     return {
         "status": status.get("status", ""), "reason": status.get("reason"), "unit": unit,
         "steps": status.get(unit, 0), "target_steps": status.get(f"target_{unit}"),

@@ -1,0 +1,1 @@
+"""The live page of outputs/: what `llmrl view` serves."""
