@@ -15,7 +15,11 @@ class ExploRLLMReport(PaperReport):
         found: list[Program] = []
         for function, purpose in PURPOSES.items():
             chosen = str(number) if function == "affordance" and number is not None else ""
-            found += programs(record, purpose, [function], lambda index, name=function: (name, 0), chosen=chosen)
+
+            def series(index: str, name: str = function) -> tuple[str, int]:
+                return name, 0
+
+            found += programs(record, purpose, [function], series, chosen=chosen)
         return found
 
 

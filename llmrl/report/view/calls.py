@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from llmrl.llm.transcript import Transcript
 from llmrl.report.page.transcripts import afterwards, content
@@ -13,7 +14,8 @@ PAGE = 100  # calls that are listed at once
 UNANSWERED = "no answer"
 
 
-class Call(NamedTuple):
+@dataclass(frozen=True)
+class Call:
     """One call, or what was asked so far in vain."""
 
     number: int  # in the file's order, from 0
