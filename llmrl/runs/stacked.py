@@ -4,7 +4,7 @@ Every run is as if alone: its directory, its log, its checkpoints, and its bytes
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ def groups_of(jobs: Sequence[Job]) -> list[list[int]]:
     one's run."""
     groups: list[list[int]] = []
     for i, (node, _) in enumerate(jobs):
-        for group in groups if node["compute"]["stack"] is True else ():
+        for group in groups if _stacks(node) else ():
             others = [jobs[j][0] for j in group]
             if _but_seed(node) == _but_seed(others[0]) and all(node["seed"] != other["seed"] for other in others):
                 group.append(i)
@@ -34,6 +34,12 @@ def groups_of(jobs: Sequence[Job]) -> list[list[int]]:
         else:
             groups.append([i])
     return groups
+
+
+def _stacks(node: Mapping[str, Any]) -> bool:
+    """A configuration of another shape is refused by the run itself."""
+    compute = node.get("compute")
+    return isinstance(compute, Mapping) and compute.get("stack") is True
 
 
 def _but_seed(node: dict[str, Any]) -> dict[str, Any]:
