@@ -51,6 +51,7 @@ ALLOWED = {
 }
 ONLY_THERE = {
     "optuna": {"tuning"},
+    "ray": {"clusters/ray"},
     "hydra": {
         "sweep",
         "tuning",
