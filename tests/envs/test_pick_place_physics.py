@@ -170,6 +170,7 @@ def test_eval_films_what_a_list_holds(tmp_path):
     watched = FirstEpisodeFilm(made(render=True), tmp_path / "video" / "x.mp4", lambda path, fps: film)
     watched.reset(seed=0)
     watched.step(at(0, True))  # a place of nothing moves nothing
+    watched.close()
     assert {frame.shape for frame in film} == {(480 + BAND, 480, 3)}
     assert len(film) == 2 + 25  # the last one stays for a second
 

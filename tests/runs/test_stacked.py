@@ -364,7 +364,8 @@ def test_every_line_says_whose_it_is(llmrl_run, here):
     overrides = [*CASES["td3"], *SHORTLY, "log.progress=true", "agent.learning_starts=70"]
     done = llmrl_run("-m", *overrides, "seed=0,1,2", "compute.stack=true")
     assert done.code == 0, done.err
-    lines = done.err.splitlines()
+    begun, lines, end = done.err.splitlines()[:3], done.err.splitlines()[3:-1], done.err.splitlines()[-1]
+    assert [line[:11] for line in begun] == [f"Run {n} of 3:" for n in (1, 2, 3)] and end == "3 of 3 runs: 3 done"
     assert {line[:8] for line in lines} == {"seed 0: ", "seed 1: ", "seed 2: "}, done.err
     for seed in range(3):
         own = [line for line in lines if line.startswith(f"seed {seed}: ")]

@@ -1,13 +1,14 @@
 """Real steps of a task, for the checks of a program before training."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
 from llmrl.runs import seeding
-from llmrl.runs.evaluate import uniform_policy
+
+if TYPE_CHECKING:  # a report that names a program's function needs no environment
+    import gymnasium as gym
 
 EPISODE_STEPS = 100  # per rollout, so that resets are included
 
@@ -21,8 +22,10 @@ class Steps(NamedTuple):
     rewards: NDArray[np.float64]  # (n,)
 
 
-def real_steps(env: gym.Env, n: int, seed: int) -> Steps:
+def real_steps(env: "gym.Env", n: int, seed: int) -> Steps:
     """n steps of a random policy, resets included."""
+    from llmrl.runs.evaluate import uniform_policy
+
     act, rng = uniform_policy(env.action_space), seeding.generator(seed, "real_states")
     rows: list[tuple[NDArray, NDArray, NDArray, float]] = []
     episode = 0
