@@ -2,7 +2,7 @@
 them; one that cannot be used is a problem to show, and takes no other one down."""
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple, TypeVar
@@ -40,6 +40,19 @@ def _exported(module: ModuleType) -> PaperReport:
             "it must export its class: REPORT = <a class that derives from llmrl.contracts.report.PaperReport>"
         )
     return found()
+
+
+def asked(
+    papers: Mapping[str, PaperReport], what: str, ask: Callable[[PaperReport], Iterable[T]]
+) -> tuple[list[T], list[str]]:
+    """What all reports answer, and why one of them cannot. `what`: how a message calls an answer."""
+    found, problems = list[T](), []
+    for paper, report in papers.items():
+        try:
+            found += ask(report)
+        except Exception as error:  # noqa: BLE001 (it may be anybody's code)
+            problems.append(f"no {what} from the report of {paper}: {raised(error)}")
+    return found, problems
 
 
 def offered(ours: Mapping[str, T], theirs: Mapping[str, Mapping[str, T]]) -> dict[str, T]:

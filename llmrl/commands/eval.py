@@ -56,11 +56,12 @@ def evaluate_run(run: Path, episodes: int | None, seed: int | None, *, same: boo
     evaluation_set = cases(seed, "eval", episodes or config.eval.episodes, first)
     env = loaded.env(render=video)
     film, n = run / "video" / "episode-0.mp4", len(evaluation_set)
+    episodes_text = f"{n} greedy episode{'s' * (n != 1)}"
     if writer is not None:
         env = FirstEpisodeFilm(env, film, writer, f"seed {config.seed} · case {first}")
     filmed = f"; the first goes to {film}" * video
-    print(f"Playing {n} greedy episodes of {config.choices['env']}{filmed}", file=sys.stderr, flush=True)
-    with on(f"playing {n} greedy episodes"):
+    print(f"Playing {episodes_text} of {config.choices['env']}{filmed}", file=sys.stderr, flush=True)
+    with on(f"playing {episodes_text}"):
         scores = loaded.play_cases(env, evaluation_set)
         env.close()
     row = {"policy": "greedy", "source": source, "seed": seed, "first_case": first, **clock, **scores.row()}
@@ -68,7 +69,7 @@ def evaluate_run(run: Path, episodes: int | None, seed: int | None, *, same: boo
     unit = config.budget.unit
     which = f"cases {first} to {first + len(evaluation_set) - 1} of evaluation seed {seed}"
     seen = "as in training" if own and not first else "new ones"
-    what = f"{n} greedy episodes at {clock[unit]:,} {unit}, from {source}; {over_episodes(n)}"
+    what = f"{episodes_text} at {clock[unit]:,} {unit}, from {source}; {over_episodes(n)}"
     print(f"return  {mean_and_interval(scores.returns)}   ({what})")
     for rule, successes in scores.successes.items():
         print(f"{rule.replace('_', ', ')}  {share_and_interval(successes)}   (share of these episodes)")

@@ -18,7 +18,7 @@ def require(module: str, package: str, purpose: str) -> ModuleType:
         raise ConfigError(f"{purpose} needs {package}, which is not installed: pip install {package!r}") from error
 
 
-def make_gymnasium(env_id: str, *, max_episode_steps: int, render: bool, **options: bool) -> gym.Env:
+def make_gymnasium(env_id: str, *, max_episode_steps: int, render: bool, **options: bool | str) -> gym.Env:
     """A registered environment, truncated after `max_episode_steps`; `render`: as rgb arrays; `options`: what
     it takes itself.
 

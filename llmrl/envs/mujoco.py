@@ -33,9 +33,10 @@ def make(config: Config, role: Role, *, render: bool = False) -> gym.Env:
         require(module, "gymnasium[mujoco]", "MuJoCo")
     if render:
         choose_renderer()
+    follow = {"camera_name": "track"} if render else {}  # the default one stays behind while the robot runs away
     try:
         env = make_gymnasium(
-            f"{config.robot}-v{config.version}", max_episode_steps=config.max_episode_steps, render=render
+            f"{config.robot}-v{config.version}", max_episode_steps=config.max_episode_steps, render=render, **follow
         )
     except gym.error.UnregisteredEnv as error:
         raise ConfigError(f"env.robot: gymnasium has no {config.robot}-v{config.version}") from error

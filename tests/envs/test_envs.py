@@ -339,6 +339,25 @@ def test_drawing(conf, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of gymnasium's half-built viewer
+@pytest.mark.parametrize("robot", ["ant", "half_cheetah", "hopper", "humanoid", "swimmer", "walker2d"])
+def test_a_robot_that_runs_away_stays_in_the_picture(conf, robot):
+    try:
+        env = make(conf(f"env=mujoco/{robot}"), "eval", render=True)
+    except ConfigError as error:
+        assert "make setup-render" in str(error)
+        return
+    env.reset(seed=0)
+    body = []
+    for x in (0.0, 40.0):
+        world = env.unwrapped
+        position = world.data.qpos.copy()
+        position[0] += x
+        world.set_state(position, world.data.qvel.copy())
+        picture = env.render().astype(int)
+        body.append((picture[..., 0] - picture[..., 2] > 30).sum())  # bodies are brown, floor and sky are not
+    assert body[0] > 500 and body[1] > 0.5 * body[0]
+
+
 def test_a_renderer_that_cannot_be_had_says_what_to_install(conf, monkeypatch):
     monkeypatch.setenv("MUJOCO_GL", "no-such-backend")
     with pytest.raises(ConfigError, match="MUJOCO_GL=no-such-backend.*\n.*make setup-render"):

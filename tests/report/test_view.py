@@ -15,11 +15,11 @@ from command_line import in_process  # noqa: F401 (the fixture llmrl)
 from made_runs import answered, lines, make_run
 from test_page import HOSTILE, all_of, chromium  # noqa: F401 (the fixture)
 
-from llmrl.papers import reports
+from llmrl.papers import asked, reports
 from llmrl.report.store.reading import read_run
 from llmrl.report.view.curves import MOST, thinned
 from llmrl.report.view.listing import Listing
-from llmrl.report.view.programs import compared, programs_of
+from llmrl.report.view.programs import compared
 from llmrl.runs.files import write_json
 
 pytest.importorskip("aiohttp")
@@ -305,7 +305,8 @@ def test_many_points_are_averaged():
 
 
 def test_programs_have_their_difference_to_the_best_of_the_iteration_before(outputs):
-    found, problems = programs_of(read_run(outputs / SEARCH, outputs), reports().found)
+    search = read_run(outputs / SEARCH, outputs)
+    found, problems = asked(reports().found, "programs", lambda report: report.programs(search))
     assert problems == []
     assert [(one.index, one.iteration, one.outcome, one.score) for one in found] == [
         ("0/0/0", 0, "trained", -5.0), ("0/1/0", 0, "trained", -2.0), ("1/0/0", 1, "accepted", None),

@@ -20,6 +20,16 @@ ON = """
 from llmrl.runs import lease
 lease.place = lambda: {name!r}
 """
+SUSPENDED = """
+import os, signal
+from llmrl.runs.checkpoint import Checkpoints
+save = Checkpoints.save
+def suspended(self, *args):
+    save(self, *args)
+    Checkpoints.save = save
+    os.kill(os.getpid(), signal.SIGSTOP)
+Checkpoints.save = suspended
+"""  # by itself, at its first checkpoint: whoever looks from outside may come when it has ended
 NO_FLOCK = """
 import errno, fcntl
 def flock(fd, operation):
@@ -35,9 +45,15 @@ class Host:
         self.name, self.mount = name, mount
         self.started: list[Process] = []
 
-    def run(self, *args: str) -> Process:
-        self.started.append(Process(list(args), self.mount, before=ON.format(name=self.name)))
+    def run(self, *args: str, before: str = "") -> Process:
+        self.started.append(Process(list(args), self.mount, before=ON.format(name=self.name) + before))
         return self.started[-1]
+
+    def suspended(self, *args: str) -> Process:
+        """A run that has stopped at its first checkpoint, for a test that sends SIGCONT."""
+        process = self.run(*args, before=SUSPENDED)
+        assert process.until(lambda: state(process.pid) == "T"), process.end().err
+        return process
 
 
 @pytest.fixture
@@ -64,8 +80,9 @@ def hosts(tmp_path):
         subprocess.run(["fusermount", "-u", "-z", host.mount], check=True)
 
 
-def checkpointed(root: Path) -> bool:
-    return any(root.glob("outputs/*/*/*/*/checkpoint/*/manifest.json"))
+def state(pid: int) -> str:
+    """"T" where it is suspended."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def files(root: Path) -> dict[str, bytes]:
@@ -85,9 +102,7 @@ def test_the_mounts_share_no_flock(hosts):
 
 def test_one_trains_and_the_other_says_who_has_it(hosts, llmrl_run, tmp_path):
     a, b = hosts
-    first = a.run(*LONG)
-    assert first.until(lambda: checkpointed(a.mount)), first.end().err
-    first.popen.send_signal(signal.SIGSTOP)  # so that it does not end meanwhile
+    first = a.suspended(*LONG)
     refused = b.run(*LONG).end()
     assert refused.code == 75 and f"pid {first.pid} on {os.uname().nodename}" in refused.err
     first.popen.send_signal(signal.SIGKILL)
@@ -104,9 +119,7 @@ def test_one_trains_and_the_other_says_who_has_it(hosts, llmrl_run, tmp_path):
 
 def test_who_was_suspended_and_taken_over_stops(hosts, llmrl_run, tmp_path):
     a, b = hosts
-    first = a.run(*LONG)
-    assert first.until(lambda: checkpointed(a.mount)), first.end().err
-    first.popen.send_signal(signal.SIGSTOP)
+    first = a.suspended(*LONG)
     (run,) = run_directories(a.mount)
     silent(run)
     done = b.run(*LONG).end()

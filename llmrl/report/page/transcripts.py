@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from llmrl.checks import raised
 from llmrl.contracts.report import Details, PaperReport, Value
 from llmrl.llm.transcript import Key, Transcript
+from llmrl.papers import asked
 from llmrl.report.store.record import RunRecord
 
 MAX_ROWS = 200  # calls of a run, rows of details: the first and the last hundred
@@ -32,14 +32,7 @@ def llm_data(record: RunRecord) -> dict[str, Any] | None:
 
 def details_of(record: RunRecord, papers: Mapping[str, PaperReport]) -> tuple[list[dict[str, Any]], list[str]]:
     """What the papers unfold beside the transcript, as plain values, and why one of them cannot."""
-    found, problems = [], []
-    for paper, report in papers.items():
-        try:
-            if details := report.details(record):
-                found.append(_plain(details))
-        except Exception as error:  # noqa: BLE001 (it may be anybody's code)
-            problems.append(f"no details from the report of {paper}: {raised(error)}")
-    return found, problems
+    return asked(papers, "details", lambda report: [_plain(one) for one in [report.details(record)] if one])
 
 
 def _plain(details: Details) -> dict[str, Any]:

@@ -7,7 +7,7 @@ html.py, text nodes in page.js, and a content security policy allows no script b
 import base64
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 from html import escape
 from pathlib import Path
@@ -16,8 +16,8 @@ from typing import Any
 
 from llmrl import __version__
 from llmrl.checks import ConfigError, raised
-from llmrl.contracts.report import PaperReport, Section
-from llmrl.papers import reports
+from llmrl.contracts.report import Section
+from llmrl.papers import asked, reports
 from llmrl.report.figures.kinds import kinds
 from llmrl.report.page.configurations import configurations, versions
 from llmrl.report.page.llm import llm
@@ -65,7 +65,7 @@ def _section(section: Section) -> str:
 def _sections(records: Sequence[RunRecord], groups: Sequence[Group], at: Path) -> list[Section]:
     papers, problems = reports()
     figures, of_figures = _figures(groups)
-    of_papers, failed = _of_papers(groups, papers)
+    of_papers, failed = asked(papers, "section", lambda report: report.sections(groups))
     noticed = [*notices(records, groups), *problems, *of_figures, *failed]
     noticed_html = "".join(f'<p class="notice">{escape(text)}</p>' for text in noticed)
     return [
@@ -74,17 +74,6 @@ def _sections(records: Sequence[RunRecord], groups: Sequence[Group], at: Path) -
         Section("configuration", "Configurations", configurations(groups)),
         Section("versions", "Versions and code", versions(groups, at)),
     ]  # fmt: skip
-
-
-def _of_papers(groups: Sequence[Group], papers: Mapping[str, PaperReport]) -> tuple[list[Section], list[str]]:
-    """The papers' own sections, and why some of them are missing."""
-    found, problems = list[Section](), []
-    for paper, report in papers.items():
-        try:
-            found += report.sections(groups)
-        except Exception as error:  # noqa: BLE001 (it may be anybody's code)
-            problems.append(f"no section from the report of {paper}: {raised(error)}")
-    return found, problems
 
 
 def _figures(groups: Sequence[Group]) -> tuple[list[Section], list[str]]:

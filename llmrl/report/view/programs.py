@@ -1,24 +1,10 @@
 """The programs of a run's search, each with its difference to the best one of the iteration before."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from llmrl.checks import raised
-from llmrl.contracts.report import PaperReport, Program
-from llmrl.report.store.record import RunRecord
-
-
-def programs_of(record: RunRecord, papers: Mapping[str, PaperReport]) -> tuple[list[Program], list[str]]:
-    """What the papers' reports find, and why one of them cannot."""
-    found: list[Program] = []
-    problems = []
-    for paper, report in papers.items():
-        try:
-            found += report.programs(record)
-        except Exception as error:  # noqa: BLE001 (it may be anybody's code)
-            problems.append(f"no programs from the report of {paper}: {raised(error)}")
-    return found, problems
+from llmrl.contracts.report import Program
 
 
 def compared(programs: Sequence[Program]) -> list[dict[str, Any]]:

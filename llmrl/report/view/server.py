@@ -15,7 +15,7 @@ from typing import Any
 from aiohttp import web
 
 from llmrl.llm.transcript import ReplayError
-from llmrl.papers import reports
+from llmrl.papers import asked, reports
 from llmrl.report import page
 from llmrl.report.store.files import DamagedFile
 from llmrl.report.store.groups import differing, flat
@@ -25,7 +25,7 @@ from llmrl.report.view import calls, places
 from llmrl.report.view.curves import curves
 from llmrl.report.view.guard import HEADERS, Guard, refusal
 from llmrl.report.view.listing import Listing, row_of
-from llmrl.report.view.programs import compared, programs_of
+from llmrl.report.view.programs import compared
 
 EVERY_S = 1.0  # between two looks at the disk, while a page is open
 SHARE = 0.1  # of the time that looking may take
@@ -119,7 +119,7 @@ class Server:
     def run(self, request: web.Request) -> dict[str, Any]:
         """A run whole, but for its transcript."""
         record = self._record(request)
-        found, problems = programs_of(record, self.papers)
+        found, problems = asked(self.papers, "programs", lambda report: report.programs(record))
         return self._drawn(record) | {
             "config": {} if record.damaged else record.config, "programs": len(found), "problems": problems,
             "has_calls": (record.path / "llm.jsonl").exists(), "error": _error(record.path),
@@ -146,7 +146,7 @@ class Server:
     def programs(self, request: web.Request) -> dict[str, Any]:
         """What a run's search has asked for."""
         record = self._record(request)
-        found, problems = programs_of(record, self.papers)
+        found, problems = asked(self.papers, "programs", lambda report: report.programs(record))
         plain = compared(found)
         for one in plain:
             there = one["training"] and (record.path / one["training"] / "config.json").is_file()
