@@ -15,6 +15,7 @@ from llmrl.clusters.backend import Entry, Task
 from llmrl.clusters.snapshot import task_program
 
 NAMESPACE = "llmrl"
+ANSWER_S = 10.0  # within which an actor that runs answers
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,15 @@ class Ray:
         """Nothing is held."""
 
     def cancel(self, entries: Sequence[Entry]) -> None:
+        """An actor that answers runs, and passes SIGTERM on; one that waits for its CPUs does not answer."""
+        asked = {}
         for entry in entries:
             with suppress(ValueError):  # it has ended meanwhile
-                self._ray.kill(self._ray.get_actor(entry.handle, namespace=NAMESPACE), no_restart=True)
+                actor = self._ray.get_actor(entry.handle, namespace=NAMESPACE)
+                asked[actor.stop.remote()] = actor
+        _, silent = self._ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_S) if asked else ([], [])
+        for ref in silent:
+            self._ray.kill(asked[ref], no_restart=True)
 
 
 BACKEND = Ray
@@ -92,8 +99,8 @@ def _actor() -> type:
     """Defined in a function, so that it travels by value: a node's own llmrl may be another one."""
 
     class Runs:
-        """Carries out a task in a process of its own, and ends itself behind it. That process gets SIGTERM, so it
-        checkpoints, when the actor is killed."""
+        """Carries out a task in a process of its own, and ends itself behind it. Ray kills that process with the actor;
+        `stop` lets it checkpoint first."""
 
         WAITS, LATER_S = 24, 5.0  # for who held the runs before us and checkpoints
         TRY_LATER = 75
@@ -101,32 +108,34 @@ def _actor() -> type:
         def __init__(self, name: str, argv: list[str], environment: dict[str, str], cwd: str, log: str) -> None:
             import threading
 
+            self.process: Any = None
+            self.stopped = threading.Event()
             threading.Thread(target=self.carry_out, args=(name, argv, environment, cwd, log)).start()
 
-        def carry_out(self, name: str, argv: list[str], environment: dict[str, str], cwd: str, log: str) -> None:
-            import time
+        def stop(self) -> None:
+            self.stopped.set()
+            if self.process is not None:
+                self.process.terminate()
 
+        def carry_out(self, name: str, argv: list[str], environment: dict[str, str], cwd: str, log: str) -> None:
             import ray
 
-            for _ in range(self.WAITS):
-                if self.once(argv, environment, cwd, log) != self.TRY_LATER:
-                    break
-                time.sleep(self.LATER_S)
-            ray.kill(ray.get_actor(name, namespace="llmrl"), no_restart=True)
+            try:
+                for _ in range(self.WAITS):
+                    if self.once(argv, environment, cwd, log) != self.TRY_LATER or self.stopped.wait(self.LATER_S):
+                        break
+            finally:
+                ray.kill(ray.get_actor(name, namespace="llmrl"), no_restart=True)
 
         def once(self, argv: list[str], environment: dict[str, str], cwd: str, log: str) -> int:
-            import ctypes
             import os
-            import signal
             import subprocess
 
-            libc: Any = ctypes.CDLL(None)
-
-            def follow() -> None:
-                libc.prctl(1, signal.SIGTERM, 0, 0, 0)  # PR_SET_PDEATHSIG
-
             with open(log, "ab") as out:
-                return subprocess.run(argv, env=os.environ | environment, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out,
-                                      stderr=out, preexec_fn=follow).returncode  # fmt: skip
+                self.process = subprocess.Popen(argv, env=os.environ | environment, cwd=cwd, stdin=subprocess.DEVNULL,
+                                                stdout=out, stderr=out)  # fmt: skip
+                if self.stopped.is_set():  # it came while the process was being started
+                    self.process.terminate()
+                return self.process.wait()
 
     return Runs

@@ -13,7 +13,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from llmrl.checks import ConfigError
-from llmrl.runs.identity import INTERRUPTED, QUEUED, RunDirectory
+from llmrl.runs.identity import INTERRUPTED, QUEUED, RUNNING, RunDirectory
 from llmrl.runs.lease import place
 
 BAD_INPUT = 2
@@ -60,7 +60,7 @@ def _in_queues(runs: list[RunDirectory]) -> tuple[list[Path], list[Path]]:
             for batch, number in there:
                 _jobs_of(run.path, JOBS, batch).joinpath(f"{number}.cancelled").touch()
             entries |= there
-            if any(entry.state == "RUNNING" for entry in there.values()):
+            if there and (known["status"] == RUNNING or any(entry.state == "RUNNING" for entry in there.values())):
                 ran.append(run.path)
             elif there:
                 waited.append(run.path)

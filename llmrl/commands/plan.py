@@ -4,7 +4,7 @@ Every run of a table's grid: done, partial, running, queued, failed or missing, 
 env_steps, hours and dollars, as far as runs on this machine tell. Runs are found in whatever study they were made.
 Without a name it lists the tables.
 
-  --submit slurm   hand what is missing in to a cluster's queue, and return (docs/clusters.md); keys of the launcher
+  --submit slurm   or ray: hand what is missing in to a cluster, and return (docs/clusters.md); keys of the launcher
                    are set as --set hydra.launcher.time=2:00:00
   --run            make what is missing, one process per run; after ctrl-C the same command goes on. With
                    compute.device=cuda the seeds of a cell are one process where their updates can be made as one
@@ -15,8 +15,8 @@ Without a name it lists the tables.
   --row, --column  only these, by their labels; may be given several times
   --set key=value  a further override for every run, such as budget=short or llm=scripted; may be given several times
 
-Exit codes: 0 all is well, 1 a run failed, 2 the command is invalid, 75 a run is paused or alive elsewhere, 130 stopped
-by ctrl-C.
+Exit codes: 0 all is well, 1 a run failed or is damaged, 2 the command is invalid, 75 a run is paused or alive
+elsewhere, 130 stopped by ctrl-C.
 """
 
 import re
@@ -30,7 +30,7 @@ from llmrl.commands.cells import arguments, cells_of, table_of
 from llmrl.commands.columns import columns
 from llmrl.conf_files import group_file, options
 
-FAILURE, BAD_INPUT, TRY_LATER, CTRL_C = 1, 2, 75, 130
+OK, FAILURE, BAD_INPUT, TRY_LATER, CTRL_C = 0, 1, 2, 75, 130
 
 
 def main(args: list[str]) -> int:
@@ -84,14 +84,17 @@ def _plan(given, launching: Sequence[str]) -> int:
     print()
     forecast = Forecast(runs, found, records)
     print(forecast.text())
+    if not (given.run or given.submit):
+        return OK
+    sound = _undamaged(runs, found)
     if given.submit:
         from llmrl.clusters.commands import submit
 
-        return submit(_works(stages, _todo(runs, found), found), [f"hydra/launcher={given.submit}", *launching],
-                      runs[0].outputs)  # fmt: skip
-    if not given.run:
-        return 0
-    return _make(stages, given.j) or _run(runs, found, given.j, forecast)
+        launching = [f"hydra/launcher={given.submit}", *launching]
+        code = submit(_works(stages, sound, found), launching, runs[0].outputs)
+    else:
+        code = _make(stages, given.j) or _run(sound, found, given.j, forecast)
+    return code or (OK if len(sound) == len(runs) else FAILURE)
 
 
 def listing(cells, found) -> str:
@@ -152,15 +155,22 @@ def _run(runs: Sequence, found: dict, parallel: int, forecast) -> int:
 
 
 def _todo(runs: Sequence, found: dict) -> list:
-    """Those that are not done. Damaged ones are named and left alone."""
+    """Those that are neither done nor running."""
     from llmrl.report.tables import grid
 
-    for run in runs:
-        if grid.standing(found.get(run.key)) == grid.DAMAGED:
-            print(f"Left alone, damaged: {found[run.key].damage[0]}. Remove it, or make it anew with rerun=true.",
-                  file=sys.stderr)  # fmt: skip
     kept = (grid.MISSING, grid.PARTIAL, grid.FAILED_RUN, grid.QUEUED_RUN)
     return [run for run in runs if grid.standing(found.get(run.key)) in kept]
+
+
+def _undamaged(runs: Sequence, found: dict) -> list:
+    """Damaged ones are named and left alone."""
+    from llmrl.report.tables import grid
+
+    damaged = [run for run in runs if grid.standing(found.get(run.key)) == grid.DAMAGED]
+    for run in damaged:
+        print(f"Left alone, damaged: {found[run.key].damage[0]}. Remove it, or make it anew with rerun=true.",
+              file=sys.stderr)  # fmt: skip
+    return [run for run in runs if run not in damaged]
 
 
 def _works(stages: Sequence, runs: Sequence, found: dict) -> list:

@@ -12,6 +12,8 @@ from own_directory import TINY as OWN
 from own_directory import own_directory  # noqa: F401 (the fixture own)
 from submitted_runs import below_tmp, equal_to_local, rows, submitted  # noqa: F401 (the fixture outputs)
 
+from llmrl.runs.identity import RunDirectory
+
 
 def test_each_line_is_a_run_that_goes_on(llmrl, own, outputs):
     """Of an agent and an environment below LLMRL_PATH."""
@@ -42,6 +44,10 @@ def test_a_tables_runs_and_nothing_to_wait_for(llmrl, lab, outputs):
     (commands,) = outputs.glob(".jobs/*/commands.txt")
     assert [line.count("outputs/lab/") for line in commands.read_text().splitlines()] == [2, 2, 2]
     assert "6 queued" in llmrl("plan", *row).out
+    cancelled, given_up = (RunDirectory(path) for path in submitted(outputs)[:2])  # before they began
+    cancelled.set_status("INTERRUPTED", reason="cancelled")
+    given_up.set_status("FAILED", reason="no progress over 3 starts")
+    assert "6 runs: 1 failed, 1 missing, 4 queued" in llmrl("plan", *row).out
     refused = llmrl("plan", "lab/small", "--submit", "files", "--set", "hydra.launcher.wait=true")
     assert refused.code == 2 and "hydra.launcher.wait" in refused.err
     refused = llmrl("plan", "lab/small", "--submit", "slrum")

@@ -8,6 +8,8 @@ import sys
 import pytest
 from command_line import in_process  # noqa: F401 (the fixture llmrl)
 from conftest import CART_POLE, ROOT, status
+from lab_tables import written_lab  # noqa: F401 (the fixture lab)
+from slurm_cluster import until
 from submitted_runs import below_tmp, equal_to_local, submitted, training  # noqa: F401 (the fixture outputs)
 
 from llmrl.runs.identity import RunDirectory
@@ -50,13 +52,29 @@ def test_a_worker_that_is_killed_loses_nothing(llmrl, cluster, outputs):
     done = llmrl("run", "-m", *long, "hydra/launcher=ray", "seed=0,1")
     assert done.code == 0 and "2 submitted" in done.out, done.err
     first = submitted(outputs)[0]
-    while not training(first):
-        assert status(first) in ("QUEUED", "RUNNING")
+    assert until(lambda: training(first) or status(first) not in ("QUEUED", "RUNNING"), patience_s=120)
     task = RunDirectory(first).owner()["pid"]
     actor = parent(parent(task))
     os.kill(actor, signal.SIGKILL)
     assert llmrl("run", "-m", *long, "hydra/launcher=ray", "hydra.launcher.wait=true", "seed=0,1").code == 0
     assert equal_to_local(llmrl, outputs, *long, "seed=0,1")
+
+
+def test_a_table_and_those_cancelled_go_on(llmrl, cluster, lab, outputs):
+    """What is cancelled checkpoints first; the same command hands it in again."""
+    long = ["--set", "budget.env_steps=10000", "--set", "eval.every=5000"]
+    table = ["plan", "lab/small", "--row", "CartPole", "--seeds", "0", *long, "--submit", "ray"]
+    lab()
+    done = llmrl(*table, "--set", "hydra.launcher.runs_per_task=2")
+    assert done.code == 0 and "2 submitted" in done.out, done.err
+    assert until(lambda: any(training(run) for run in submitted(outputs)), patience_s=120)
+    (begun,) = (run for run in submitted(outputs) if training(run))
+    assert "Cancelled: 1 that waited, 1 that run and checkpoint first" in llmrl("cancel", "outputs").out
+    assert until(lambda: status(begun) != "RUNNING", patience_s=120)
+    assert status(begun) == "INTERRUPTED" and list((begun / "checkpoint").iterdir())
+    again = [*table, "--set", "hydra.launcher.wait=true"]
+    assert until(lambda: llmrl(*again).code == 0, patience_s=240)  # 75 while the one that was cancelled still ends
+    assert [status(run) for run in submitted(outputs)] == ["DONE"] * 2
 
 
 def parent(pid: int) -> int:

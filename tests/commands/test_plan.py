@@ -273,6 +273,9 @@ def test_it_makes_what_is_missing_and_then_has_nothing_to_do(llmrl, lab, tmp_pat
     assert status(only_run(tmp_path / "outputs")) == "DONE"
     second = llmrl("plan", "lab/small", *PART)
     assert second.code == 0 and "Nothing to run." in second.out, second.err
+    (only_run(tmp_path / "outputs") / "config.json").write_text("{")
+    third = llmrl("plan", "lab/small", *PART)
+    assert third.code == 1 and "Left alone, damaged: " in third.err
 
 
 def test_stacked_seeds_are_made_and_counted(llmrl, lab, tmp_path, monkeypatch):

@@ -81,7 +81,7 @@ def hosts(tmp_path):
 
 
 def state(pid: int) -> str:
-    """"T" where it is suspended."""
+    """ "T" where it is suspended."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from llmrl.report.store import files
 from llmrl.report.store.files import NO_EVALS, DamagedFile
 from llmrl.report.store.record import RunRecord
-from llmrl.runs.identity import DONE, QUEUED, RUNNING, RunDirectory, code_name, unit_of
+from llmrl.runs.identity import DONE, RUNNING, RunDirectory, code_name, unit_of
 from llmrl.runs.processor import processor_name
 
 RUN_NAME = re.compile(r"s(\d+)-([0-9a-f]{8})")
@@ -77,8 +77,8 @@ def _record(path: Path, outputs: Path) -> RunRecord:
     status = RunDirectory(path).status() or status
     if damage and not (status and config) and RunDirectory(path).alive():
         damage, status = [], {"status": RUNNING, "reason": "starting"}
-    if damage and config and status.get("status") == QUEUED and not (path / "versions.json").exists():
-        damage = []  # it was handed in, and has never begun
+    if damage and config and "job" in status and not done and not (path / "versions.json").exists():
+        damage = []  # it was handed in, and has never begun: it waits, was cancelled, or was given up
     if damage:
         evals, random, train_last, train_tenth = NO_EVALS, None, None, None
     starts = versions.get("starts") or [{}]
