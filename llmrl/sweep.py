@@ -1,7 +1,8 @@
 """The runs of `llmrl run -m …`: every combination of values is composed once, whatever the number of its seeds."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import hydra
@@ -33,10 +34,21 @@ def points_of(args: Sequence[str]) -> list[list[str]] | None:
     return points if basic and not own.sweeper.params and own.sweeper.max_batch_size is None else None
 
 
+@contextmanager
+def composed_once() -> Iterator[None]:
+    """Within it, sweeps and runs after one another count as one sweep: what files they are made of is settled."""
+    global _kept
+    before, _kept = _kept, {}
+    try:
+        yield
+    finally:
+        _kept = before
+
+
 def jobs_of(points: Sequence[list[str]]) -> tuple[list[Job], list[str]]:
     """The runs, and all that is wrong."""
     jobs, wrong = [], []
-    known: dict[tuple[str, ...], _Combination] = {}
+    known = {} if _kept is None else _kept
     for point in points:
         others = tuple(text for text in point if not text.startswith("seed="))
         combination = known.setdefault(others, _Combination())
@@ -72,3 +84,6 @@ def _seed(point: Sequence[str]) -> int | None:
     return (
         int(given[0]) if len(given) == 1 and given[0].isascii() and given[0].isdigit() and len(given[0]) < 10 else None
     )
+
+
+_kept: dict[tuple[str, ...], _Combination] | None = None  # see composed_once

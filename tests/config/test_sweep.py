@@ -29,6 +29,18 @@ def test_a_combination_is_composed_for_two_seeds_and_all_nodes_are_hydras(monkey
     assert jobs[2][0] is not jobs[3][0] and jobs[2][0]["agent"] is not jobs[3][0]["agent"]
 
 
+def test_a_process_of_many_runs_composes_their_combination_for_two_of_them(monkeypatch):
+    composed = counted(monkeypatch)
+    lines = [[*CART_POLE, f"agent.gamma={gamma}", f"seed={seed}"] for gamma in (0.9, 0.99) for seed in range(4)]
+    with sweep.composed_once():
+        found = [sweep.jobs_of(sweep.points_of(line)) for line in lines]
+    assert len(composed) == 4 and [(jobs[0], wrong) for jobs, wrong in found] == [
+        ((hydra_compose.compose(line), line), []) for line in lines
+    ]
+    sweep.jobs_of(sweep.points_of(lines[0]))
+    assert len(composed) == 5  # afterwards files may have changed
+
+
 def test_what_follows_from_the_seed_is_composed_for_each(monkeypatch):
     composed = counted(monkeypatch)
     jobs, _ = sweep.jobs_of(sweep.points_of(["--multirun", *CART_POLE, "eval.seed=${seed}", SEEDS]))
