@@ -70,6 +70,21 @@ def test_runs_of_another_machine_stay_in_the_file(llmrl, lab):
     assert "3.00" in out and "1 cells: 1 filled." in out
 
 
+def test_numbers_by_another_score_stand_beside_until_the_run_is_made_anew(llmrl, lab):
+    run = cells_of(lab(seeds=[0]))[0].runs[0]
+    make_run(run, [7.0], greedy=3.0)
+    of_dqn = ["table", "lab/small", "--row", "CartPole", "--column", "DQN"]
+    for score in ("best", "train_last_100"):
+        assert llmrl("table", "lab/small", "--score", score, "--to", "results").code == 0
+    assert "3.0" in llmrl(*of_dqn, "--score", "best", "--from", "results").out
+    assert "7.0" in llmrl(*of_dqn, "--from", "results").out
+    shutil.rmtree("outputs")
+    make_run(run, [8.0], greedy=4.0, code=OTHER_CODE)
+    assert llmrl("table", "lab/small", "--to", "results").code == 0
+    assert "8.0" in llmrl(*of_dqn, "--from", "results").out
+    assert "1 without this number" in llmrl(*of_dqn, "--score", "best", "--from", "results").out
+
+
 @pytest.mark.parametrize("change, told", [
     (("CartPole,DQN,0", "CartPole,DQM,0"), "line 2: there is no column `DQM`. Did you mean `DQN`?"),
     ((",7.0,", ",seven,"), "line 4: value is not a number: 'seven'"),

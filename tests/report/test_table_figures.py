@@ -90,6 +90,25 @@ def test_what_learns_nothing_is_a_level(lab):
     assert set(theirs.get_ydata()) == {0.53}
 
 
+def test_what_is_evaluated_once_after_training_is_a_point_with_its_interval(lab):
+    other = {"set": [], "evaluation_set": "other_crops"}
+    table = lab(**EXPLORLLM | {"columns": {"learns": [], "other crops": other}, "seeds": [0, 1, 2]})
+    cells = cells_of(table)
+    for run in cells[0].runs:
+        path = make_run(run)
+        with_evaluations(path, 0.5, 1.0, 1.0, 1.0)
+        with (path / "eval.jsonl").open("a") as file:
+            file.write(json.dumps({"policy": "greedy on other_crops", "env_steps": 60, "returns": [0.1 * run.seed],
+                                   "return_mean": 0.1 * run.seed}) + "\n")  # fmt: skip
+    (axes,) = curves(table, "explorllm", cells, found(cells)).axes
+    (point,) = (line for line in axes.lines if line.get_label() == "other crops")
+    assert (point.get_xdata(), point.get_ydata()) == ([60], pytest.approx([0.1]))
+    assert point.get_marker() == "s" and point.get_linestyle() == "None"
+    (interval,) = (one for one in axes.collections if len(one.get_paths()) == 1 and not one.get_facecolor().size)
+    low, high = interval.get_paths()[0].vertices[:, 1]
+    assert (low, high) == pytest.approx((0.1 - 0.24841, 0.1 + 0.24841), abs=1e-4)  # Student's t of n = 3
+
+
 def test_curves_are_of_what_the_table_measures(lab):
     """The rate of success on the row's own cases, where the table has that."""
     table = lab(**EXPLORLLM | {"metric": "success", "columns": {"plain": []}, "seeds": [0],

@@ -50,14 +50,20 @@ def curves(groups: Sequence[Group]) -> "Figure":
 
 
 def draw_runs(axes: "Axes", runs: Sequence[RunRecord], style: dict[str, Any], label: str) -> None:
-    """One line: the mean over the runs, with a band where there are enough. An evaluation-only baseline is a level."""
+    """One line: the mean over the runs, with a band where there are enough. An evaluation-only baseline is a level, what
+    is evaluated once, as the sets after training are, a point."""
     steps, means = together(runs)
     if all(run.only_evaluates for run in runs):  # from edge to edge of the panel
         steps, means = np.array([0, 1]), means[:, [-1, -1]]
         style = style | {"linestyle": "--", "transform": axes.get_yaxis_transform()}
+    elif len(steps) == 1:
+        style = style | {"linestyle": "none", "marker": "s", "markersize": 5}
     axes.plot(steps, means.mean(axis=0), **style, linewidth=1.8 if len(means) > 1 else 1, label=label)
     if len(means) >= MIN_N:
         ends = [stats.student(column) for column in means.T]
+        if len(steps) == 1:
+            axes.vlines(steps, *np.array([(e.low, e.high) for e in ends], np.float64).T, color=style["color"])
+            return
         band = {key: value for key, value in style.items() if key != "linestyle"} | {"alpha": 0.18, "lw": 0}
         axes.fill_between(steps, *np.array([(e.low, e.high) for e in ends], np.float64).T, **band)
 

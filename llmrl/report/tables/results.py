@@ -48,14 +48,17 @@ def file_of(folder: Path, name: str) -> Path:
 
 
 def text(table: Table, name: str, cells: Sequence[CellRuns], file: Path, score: str | None = None) -> str:
-    """What `file` is to hold: every number that the table asks of the finished runs, and what the file has of other
-    runs, such as those of another machine. Empty where no run here is finished. Raises ConfigError."""
+    """What `file` is to hold: every number that the table asks of the finished runs, and what the file has beside: of
+    other runs, such as those of another machine, and by other scores. Empty where no run here is finished. Raises
+    ConfigError."""
     asked: dict[tuple[str, ...], Line] = {}
     filled(table, name, [_noting(cell, asked) for cell in cells], score)
     if not asked:
         return ""
-    here = {line[:3] for line in asked.values()}  # row, column, seed
-    others = [line for line in _lines(file, table) if line[:3] not in here] if file.exists() else []
+    here = {line[:3]: (line.run, line.code) for line in asked.values()}  # by row, column, seed
+    before = _lines(file, table) if file.exists() else []
+    others = [line for line in before
+              if line[:6] not in asked and here.get(line[:3]) in (None, (line.run, line.code))]  # fmt: skip
     rows, columns = list(table.rows), list(table.columns)
     lines = sorted([*others, *asked.values()], key=lambda line: (
         rows.index(line.row), columns.index(line.column), int(line.seed), *line[3:6]))  # fmt: skip
