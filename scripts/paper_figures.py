@@ -78,7 +78,7 @@ def corner(column: int, row: int) -> tuple[int, int]:
 
 
 def arrow(start: tuple, end: tuple, label: str) -> str:
-    """From the middle of a side to that of the side that faces it; label above, or beside, its middle."""
+    """From the middle of a side to that of the side that faces it; label above, beside or below its middle."""
     (x0, y0), (x1, y1) = corner(*start[:2]), corner(*end[:2])
     if start[0] != end[0]:
         right = end[0] > start[0]
@@ -95,6 +95,8 @@ def arrow(start: tuple, end: tuple, label: str) -> str:
     if not label:
         return line
     x, y = (a[0] + b[0]) // 2, (a[1] + b[1]) // 2
+    if start[0] != end[0] and a[1] != b[1]:  # below a slanted arrow, clear of it: a letter is some 7 px wide
+        y += 18 + round(abs((b[1] - a[1]) / (b[0] - a[0])) * 3.5 * len(label))
     place = f'x="{x + 8}" y="{y + 4}"' if start[0] == end[0] else f'x="{x}" y="{y - 6}" text-anchor="middle"'
     return f'{line}<text {place} class="l">{escape(label)}</text>'
 
