@@ -4,6 +4,7 @@ It is one line, which goes away with whatever is printed next. Elsewhere (a file
 """
 
 import os
+import re
 import shutil
 import sys
 import threading
@@ -13,6 +14,7 @@ from contextlib import contextmanager, suppress
 
 SILENT_S, EVERY_S = 3.0, 1.0
 CLEAR = "\r\x1b[K"
+ESCAPE = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")  # a progress bar ends by showing the cursor, after its line
 
 
 class Waiting:
@@ -43,8 +45,8 @@ class Waiting:
             if self._shown:
                 self._shown = False
                 self._write(CLEAR)
-            if len(data):
-                self._whole = bytes(data[-1:]) in (b"\n", b"\r")
+            if text := ESCAPE.sub(b"", bytes(data)):
+                self._whole = text.endswith((b"\n", b"\r"))
 
     @contextmanager
     def on(self, what: str) -> Iterator[None]:

@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 from llmrl.checks import ConfigError
+from llmrl.waiting import WAITING
 
 USAGE = "llmrl view [directory] [--port N] [--host ADDRESS] [--token]"
 
@@ -62,6 +63,7 @@ async def serve(directory: Path, host: str, port: int, *, ask: bool) -> None:
         raise ConfigError(_unable(host, port, error)) from None
     print(f"{address(host, runner.addresses[0][1], guard.token)}\n{directory}/ is shown there; ctrl-C ends it",
           flush=True)  # fmt: skip
+    WAITING.end()  # it waits for readers, and works on nothing
     try:
         await asyncio.Event().wait()
     finally:

@@ -43,6 +43,16 @@ def test_it_leaves_a_begun_line_and_an_ended_command_alone(line):
     assert written == []
 
 
+def test_a_progress_bar_that_shows_the_cursor_again_has_ended_its_line(line):
+    waiting, written = line
+    waiting.written(b"100/100 env_steps\r\n\x1b[?25h")
+    waiting.look(waiting._last + SILENT_S)
+    assert written[-1].startswith(CLEAR)
+    waiting.written(b"\x1b[32m 1/100")
+    waiting.look(waiting._last + 2 * SILENT_S)
+    assert written[-1] == CLEAR
+
+
 def a_job(folder, name, *, steps=None, status="RUNNING", per_s=None):
     path = folder / name
     path.mkdir()
