@@ -13,7 +13,7 @@ from llmrl.contracts.report import FigureKind, Metric, PaperReport, Program, Sec
 from llmrl.methods.eureka.measure import UNITS, fitness
 from llmrl.methods.eureka.program import FUNCTION
 from llmrl.methods.search.verdicts import outcome, programs, searches, verdicts
-from llmrl.report.figures.style import COLOURS, GREY, panels_for
+from llmrl.report.figures.style import COLOURS, GREY, legend, panels_for
 from llmrl.report.page.html import Cell, number, table
 from llmrl.report.store.groups import SCRIPTED, Group
 from llmrl.report.store.record import RunRecord
@@ -79,6 +79,10 @@ def correlation(groups: Sequence[Group]) -> "Figure":
         axes.set_xlim(-1.15, 1.15)
         axes.set_xlabel("Pearson's r of generated and human reward over a training", fontsize=8)
         axes.set_ylabel(f"best evaluation: {unit}", fontsize=8)
+    first = next(iter(panels.values()))
+    for label, colour in (("a program", COLOURS[0]), ("the chosen program", COLOURS[1])):
+        first.scatter([], [], color=colour, s=28, label=label)
+    legend(figure, panels, "programs are named restart/iteration/sample", counts={"a program": ""})
     return figure
 
 

@@ -77,7 +77,8 @@ def lipschitz(groups: Sequence[Group]) -> "Figure":
         title, run, chosen, programs = here[name]
         _draw_constants(axes, run, chosen, programs)
         axes.set_title(wrapped(title, 72), loc="left", fontsize=8)
-    explained = "bar: the chosen program's training; circle: another program's, of the same source dimension"
+    explained = ("bar: the chosen program's training; circle: another program's, of the same source dimension; "
+                 "programs are named iteration/sample/attempt")  # fmt: skip
     legend(figure, panels, explained, counts={"source dimension": ""})  # which stands first
     if len(found) > MAX_PANELS:
         figure.supxlabel(f"the first {MAX_PANELS} of {len(found)} searches", fontsize=9)
