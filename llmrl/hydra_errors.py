@@ -6,7 +6,7 @@ from typing import Any
 
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from llmrl.checks import ConfigError, nearest
 from llmrl.conf_files import GROUPS, extra_roots, inner_groups, options, shown
@@ -57,6 +57,8 @@ def explain(error: Exception, args: Sequence[str]) -> str:
 
 
 def _of_a_value(error: OmegaConfBaseException) -> str:
+    if isinstance(error, MissingMandatoryValue) and error.full_key:
+        return f"{error.full_key}: has no value yet, and none by default: add {error.full_key}=… to the command"
     first = str(error).strip().splitlines()[0]
     if ours := first.partition("ConfigError raised while resolving interpolation: ")[2]:
         return ours

@@ -67,7 +67,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    """What a file holds. Raises OSError where it cannot be read, ValueError where it is not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError(f"{path}: brackets nested too deeply") from None
 
 
 def read_jsonl(path: Path) -> list[dict]:

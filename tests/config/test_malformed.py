@@ -101,7 +101,7 @@ def test_a_key_that_is_not_there(key, composed, tmp_path, monkeypatch, capsys):
     (["budget.scale=1e400"], "budget.scale"), (["agent.hidden.x=1"], "agent.hidden"), (["~agent.foo"], "agent.foo"),
     (["@=1"], "@=1"), (["seed"], "seed"), ([""], "command line"), (["seed=[["], "seed"), (["hydra=null"], "hydra"),
     (["hydra/launcher=nope"], "hydra/launcher"), (["hydra.nope=1"], "hydra.nope"), (["agent/dqn=3"], "agent/dqn"),
-    (["env=_task"], "env"), (["env=../run"], "env"), (["env=classic"], "env"), (["method=offline"], "dataset"),
+    (["env=_task"], "env"), (["env=../run"], "env"), (["env=classic"], "env"), (["method=offline"], "method.dataset=…"),
     (["method=offline", "method.dataset=x", "budget.updates=5"], "budget.env_steps"),
     (["method=lesr", "env=mujoco/hopper"], "agent"), (["method=pretrained", "method.run=/nowhere"], "method.run"),
     (["method=llm_explorer", "agent.epsilon_start=0", "agent.epsilon_end=0"], "agent.epsilon_end"),
@@ -335,7 +335,11 @@ def a_program(folder: Path, text: str) -> Path:
     return file
 
 
-@pytest.mark.parametrize("text", ["[]", "null", "{}", '{"seed": 0}', "{", '{"choices": 1}', "\ud800"])
+@pytest.mark.parametrize(
+    "text",
+    ["[]", "null", "{}", '{"seed": 0}', "{", '{"choices": 1}', "\ud800", "[" * 100_000],
+    ids=lambda text: ascii(text[:9]),
+)
 def test_a_config_json_that_is_none(text, llmrl_run, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text(text, errors="surrogatepass")

@@ -12,6 +12,7 @@ from leases import held
 
 from llmrl.report.store import index, reading
 from llmrl.report.store.files import DamagedFile
+from llmrl.report.store.groups import select
 from llmrl.report.store.loading import load
 from llmrl.report.store.record import RunRecord, score
 from llmrl.runs.files import read_json, write_json
@@ -240,6 +241,12 @@ def test_a_directory_deleted_half_way_is_shown(tmp_path, name):
     record = only(tmp_path)
     assert any(f"{name}: is missing" in what for what in record.damage)
     assert record.env == "mujoco/hopper" and score(record, "last") is None
+
+
+def test_brackets_without_end_are_damage_as_other_text_is(tmp_path):
+    (make_run(tmp_path) / "config.json").write_text("[" * 100_000)
+    (record,) = select([tmp_path])
+    assert record.damaged and "nested too deeply" in record.damage[0]
 
 
 def test_an_empty_directory_is_shown(tmp_path):
