@@ -36,7 +36,8 @@ def main(args: list[str]) -> int:
         if args[0] in options("table"):
             return _table_main(args)
         near = nearest(args[0], options("table"))
-        print(f"llmrl plot: there is no directory {args[0]} and no table `{args[0]}`.{near}", file=sys.stderr)
+        hint = near or " `llmrl status` lists the runs in outputs/<study>/, `llmrl plan` all tables."
+        print(f"llmrl plot: there is no directory {args[0]} and no table `{args[0]}`.{hint}", file=sys.stderr)
         return 2
     parser = argparse.ArgumentParser("llmrl plot", add_help=False, usage="llmrl plot <directory …> [--kind K] …")
     parser.add_argument("paths", type=Path, nargs="+")
@@ -88,7 +89,7 @@ def draw(paths: list[Path], kind: str | None, score: "Kind", out: Path) -> int:
     for note in (*reports().problems, *(f"left out, damaged: {d}" for record in records for d in record.damage)):
         print(note, file=sys.stderr)
     groups = gather(records)
-    drawn, reasons = 0, []
+    drawn, reasons, width = 0, [], max(map(len, known))
     for name in (kind,) if kind else known:
         try:
             written = save(known[name].draw(groups), out, name)
@@ -101,9 +102,9 @@ def draw(paths: list[Path], kind: str | None, score: "Kind", out: Path) -> int:
             reasons.append(f"{name}: cannot be drawn: {raised(error)}")
             continue
         drawn += 1
-        print(f"{name:<12} {'  '.join(map(str, written))}")
+        print(f"{name:<{width}} {'  '.join(map(str, written))}")
     if not drawn:
         raise ConfigError("; ".join(dict.fromkeys(reasons)))
     for reason in reasons:
-        print(f"not drawn    {reason}")
+        print(f"{'not drawn':<{width}} {reason}")
     return 0

@@ -124,8 +124,9 @@ def _several(text: str) -> tuple[str, ...]:
 def _lines(file: Path, table: Table) -> list[Line]:
     """The file, checked."""
     if not file.is_file():
-        raise ConfigError(f"there is no {file}: the table has no results that ship; `llmrl table` without --from "
-                          "shows the runs on this machine")  # fmt: skip
+        raise ConfigError(f"there is no {file} in {Path.cwd()}: --from names a directory of results, such as the "
+                          "repository's results/, which has some of the tables; `llmrl table` without --from shows the "
+                          "runs on this machine")  # fmt: skip
     lines, places = [], set()
     try:
         with open(file, newline="", encoding="utf-8") as opened:
