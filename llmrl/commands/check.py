@@ -7,6 +7,7 @@ checked all the same. Without any word it checks experiment=quickstart, as `llmr
 """
 
 import dataclasses
+import re
 import sys
 import tempfile
 import traceback
@@ -124,7 +125,7 @@ def _rehearse(method: Any, config: Any, directory: Path) -> Any:
             ctx.log.close()
         if stop_at:
             env = ctx.env("eval")
-            yield f"built: observations {env.observation_space}, actions {env.action_space}"
+            yield f"built: observations {_shown(env.observation_space)}, actions {_shown(env.action_space)}"
             env.close()
     if different := difference(saved[0], saved[1]):
         raise RuntimeError(f"a run that goes on from its checkpoint is not the same: {different} differs")
@@ -133,9 +134,15 @@ def _rehearse(method: Any, config: Any, directory: Path) -> Any:
     ctx.log.close()
     if "llm" in method.reads(config.method):
         yield f"scripted LLM: {ctx.llm.usage()['calls']} calls"
-    yield f"trained: {result['env_steps']} env_steps, {result['updates']} update(s) at batch size {BATCH_SIZE}"
+    updates = f"{result['updates']} update{'s' * (result['updates'] != 1)}"
+    yield f"trained: {result['env_steps']} env_steps, {updates} at batch size {BATCH_SIZE}"
     yield f"evaluated: {last_return(directory)}"
     yield "checkpoint: written, read back, equal"
+
+
+def _shown(space: Any) -> str:
+    """A space, without the bounds of each of its dimensions."""
+    return re.sub(r"\[[-+.\d\s\[\]einfa]*\]", "[…]", str(space))
 
 
 def _small(config: Any, outputs: str) -> Any:

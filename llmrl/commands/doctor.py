@@ -53,7 +53,7 @@ def main(args: list[str]) -> int:
         for mark, what, note in findings:
             print(f"  {mark:<8} {what:<26} {note}".rstrip(), flush=True)
             missing += mark == MISSING
-    print(f"\n{missing} thing(s) missing that every run needs." if missing else "\nAll that runs need is here.")
+    print(f"\nMissing that every run needs: {missing} of the above." if missing else "\nAll that runs need is here.")
     return 1 if missing else 0
 
 

@@ -123,7 +123,7 @@ def test_every_preset_passes_the_check_and_nothing_is_left(
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
     done = llmrl("check", *f"experiment={preset}".split())
     assert done.code == 0, done.err
-    assert "20 env_steps, " in done.out and ", 0 update(s)" not in done.out
+    assert "20 env_steps, " in done.out and ", 0 updates" not in done.out
     assert "checkpoint: written, read back, equal" in done.out
     assert list(tmp_path.iterdir()) == [scratch] and not list(scratch.glob("llmrl-*"))
 

@@ -61,7 +61,7 @@ def test_what_is_below_a_directory_is_listed_checked_run_played_and_compared(own
 def test_a_search_trains_its_candidates_and_can_be_checked(own, llmrl, tmp_path):
     done = llmrl("check", *TINY, *LESR)
     assert done.code == 0, done.out + done.err
-    assert "env_steps, 1 update(s)" in done.out
+    assert "env_steps, 1 update at" in done.out
 
 
 def test_an_unknown_key_of_ones_own_environment_is_named(own, llmrl):

@@ -114,7 +114,7 @@ def test_check_tries_all_stages(llmrl, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
     done = llmrl("check", "experiment=kalm/clevr_quick", *TINY)
     assert done.code == 0, done.err
-    assert "20 update(s)" in done.out and "checkpoint: written, read back, equal" in done.out
+    assert "20 updates" in done.out and "checkpoint: written, read back, equal" in done.out
     assert list(tmp_path.iterdir()) == [scratch]
 
 
