@@ -50,8 +50,8 @@ def curves(groups: Sequence[Group]) -> "Figure":
 
 
 def draw_runs(axes: "Axes", runs: Sequence[RunRecord], style: dict[str, Any], label: str) -> None:
-    """One line: the mean over the runs, with a band where there are enough. An evaluation-only baseline is a level, what
-    is evaluated once, as the sets after training are, a point."""
+    """One line: the mean over the runs, with a band where there are enough. An evaluation-only baseline is a level,
+    what is evaluated once, as the sets after training are, a point."""
     steps, means = together(runs)
     if all(run.only_evaluates for run in runs):  # from edge to edge of the panel
         steps, means = np.array([0, 1]), means[:, [-1, -1]]
