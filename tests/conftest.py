@@ -13,11 +13,11 @@ from pathlib import Path
 import gymnasium  # noqa: F401 (before llmrl, so that our environments have their ids)
 import pytest
 from forked import Forked
-from here import Here
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from llmrl import hydra_session
+from llmrl.commands.check import InProcess
 from llmrl.runs.files import read_json, read_jsonl
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -114,7 +114,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture
 def children_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests of what runs make of each other, not of how their processes live and die."""
-    monkeypatch.setattr("llmrl.runs.children.LocalExecutor", Here)
+    monkeypatch.setattr("llmrl.runs.children.default", InProcess)
 
 
 class Process:

@@ -1,7 +1,6 @@
 """Behavioural cloning of discrete actions: maximum likelihood, with a penalty that keeps the policy from certainty."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,22 +8,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from llmrl.agents import offline
+from llmrl.agents.configs import BCConfig as Config
 from llmrl.agents.nets import flatten, initialised_by, vector_size, weights
 from llmrl.agents.perceptrons import Perceptrons
-from llmrl.checks import Count, NonNegative, Positive
 from llmrl.contracts.replay import Batch
-
-
-@dataclass(frozen=True)
-class Config:
-    """See conf/agent/bc.yaml."""
-
-    hidden: tuple[Count, ...]
-    activation: offline.Activation
-    learning_rate: Positive
-    beta: NonNegative
-    batch_size: Count
-    evaluate: offline.Evaluate
 
 
 class BC(offline.TransitionAgent):

@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,25 +9,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from llmrl.agents import offline
+from llmrl.agents.configs import CQLConfig as Config
 from llmrl.agents.nets import flatten, initialised_by, vector_size, weights
 from llmrl.agents.perceptrons import Perceptrons
-from llmrl.checks import Count, NonNegative, Positive, Probability
 from llmrl.contracts.replay import Batch
-
-
-@dataclass(frozen=True)
-class Config:
-    """See conf/agent/cql.yaml."""
-
-    hidden: tuple[Count, ...]
-    activation: offline.Activation
-    learning_rate: Positive
-    alpha: NonNegative
-    gamma: Probability
-    discount: offline.Discount
-    target_update_every: Count
-    batch_size: Count
-    evaluate: offline.Evaluate
 
 
 class CQL(offline.TransitionAgent):

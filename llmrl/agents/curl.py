@@ -1,7 +1,6 @@
 """CURL (Laskin et al. 2020, arXiv 2004.04136): Rainbow whose encoder also learns to tell observations apart."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,27 +8,11 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from llmrl.agents import rainbow
+from llmrl.agents.configs import CURLConfig as Config
 from llmrl.agents.nets import Target, initialised_by, is_frames
 from llmrl.agents.nets_distributional import ContrastiveHead
-from llmrl.checks import ConfigError, Count, HalfOpenUnit, NonNegative, Positive
+from llmrl.checks import ConfigError
 from llmrl.contracts.replay import Batch
-
-
-@dataclass(frozen=True)
-class Config(rainbow.Config):
-    """Rainbow's keys and six more; see conf/agent/curl.yaml for what each means and where its value is from."""
-
-    contrastive_weight: NonNegative
-    contrastive_hidden: Count
-    contrastive_size: Count
-    contrastive_scale: Positive
-    encoder_tau: HalfOpenUnit
-    shift: Count
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.hidden:
-            raise ValueError("hidden: CURL observes frames, after which it has hidden_after_convolutions; leave it []")
 
 
 class CURL(rainbow.Rainbow):

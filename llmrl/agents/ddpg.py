@@ -2,8 +2,7 @@
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,38 +11,13 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from llmrl.agents.capturable import Stackable
+from llmrl.agents.configs import DDPGConfig as Config
 from llmrl.agents.nets import Actor, Critics, flat_rows, initialised_by, middle_and_half_range, vector_size, weights
 from llmrl.agents.perceptrons import Perceptrons
-from llmrl.checks import Count, HalfOpenUnit, NonNegative, NonNegativeInt, Positive, Probability, SideBySide
 from llmrl.contracts.replay import Batch
 from llmrl.explore.gaussian import Gaussian
 from llmrl.replay.ring import Sampling
 from llmrl.replay.uniform import UniformReplay
-
-
-@dataclass(frozen=True)
-class Config:
-    """See conf/agent/ddpg.yaml for what each key means and where its value is from."""
-
-    hidden: tuple[Count, ...]
-    actor_learning_rate: Positive
-    critic_learning_rate: Positive
-    gamma: Probability
-    tau: HalfOpenUnit
-    batch_size: Count
-    replay_size: Count
-    sample_with_replacement: bool
-    learning_starts: NonNegativeInt = field(metadata={"scales": True})
-    updates_per_env_step: Positive
-    n_envs: SideBySide
-    random_steps: NonNegativeInt = field(metadata={"scales": True})
-    exploration_noise: NonNegative
-    noise_units: Literal["relative", "absolute"]
-    adam_epsilon: Positive = field(metadata={"neutral": 1e-8})
-
-    def __post_init__(self) -> None:
-        if self.replay_size < self.n_envs:
-            raise ValueError(f"replay_size: {self.replay_size} is less than n_envs ({self.n_envs}), raise it")
 
 
 class DDPG(Stackable):

@@ -5,7 +5,6 @@ and what stands behind s_t predicts a_t. Where there is a goal's sentence it is 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,29 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from llmrl.agents import offline
+from llmrl.agents.configs import DecisionTransformerConfig as Config
 from llmrl.agents.nets import Optimizer, initialised_by
-from llmrl.checks import ConfigError, Count, Positive, Probability
+from llmrl.checks import ConfigError
 from llmrl.contracts.replay import Batch
 from llmrl.replay.dataset import Transitions, Windows
-
-
-@dataclass(frozen=True)
-class Config:
-    """See conf/agent/decision_transformer.yaml."""
-
-    context: Count
-    width: Count
-    layers: Count
-    heads: Count
-    learning_rate: Positive
-    max_grad_norm: Positive | None
-    target_quantile: Probability
-    batch_size: Count
-    evaluate: offline.Evaluate
-
-    def __post_init__(self) -> None:
-        if self.width % self.heads:
-            raise ValueError(f"width: {self.width} is not a multiple of heads ({self.heads})")
 
 
 class DecisionTransformer(offline.OfflineAgent):

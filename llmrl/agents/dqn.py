@@ -2,8 +2,7 @@
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from gymnasium import spaces
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from llmrl.agents.capturable import Stackable
+from llmrl.agents.configs import DQNConfig as Config
 from llmrl.agents.nets import (
     Differentiated,
     QNetwork,
@@ -23,47 +23,11 @@ from llmrl.agents.nets import (
 )
 from llmrl.agents.nets_numpy import NumpyQ
 from llmrl.agents.perceptrons import Perceptrons
-from llmrl.checks import Count, HalfOpenUnit, NonNegativeInt, Positive, Probability, SideBySide
 from llmrl.contracts.replay import Batch
 from llmrl.explore.epsilon_greedy import EpsilonGreedy, Schedule, exponential, linear
 from llmrl.replay.frames import FrameReplay
 from llmrl.replay.ring import Sampling
 from llmrl.replay.uniform import UniformReplay
-
-
-@dataclass(frozen=True)
-class Config:
-    """See conf/agent/dqn.yaml for what each key means and where its value is from."""
-
-    double: bool
-    dueling: bool
-    noisy: bool
-    sigma0: Positive
-    hidden: tuple[Count, ...]
-    hidden_after_convolutions: tuple[Count, ...]
-    learning_rate: Positive
-    loss: Literal["mse", "huber"]
-    max_grad_norm: Positive | None
-    gamma: Probability
-    target_update_every: Count
-    batch_size: Count
-    replay_size: Count
-    sample_with_replacement: bool
-    learning_starts: NonNegativeInt = field(metadata={"scales": True})
-    updates_per_env_step: Positive
-    n_envs: SideBySide
-    random_steps: NonNegativeInt = field(metadata={"scales": True})
-    epsilon_schedule: Literal["linear", "exponential"]
-    epsilon_start: Probability
-    epsilon_end: Probability
-    epsilon_fraction: Probability
-    epsilon_decay: HalfOpenUnit
-
-    def __post_init__(self) -> None:
-        if self.replay_size < self.n_envs:
-            raise ValueError(f"replay_size: {self.replay_size} is less than n_envs ({self.n_envs}), raise it")
-        if self.epsilon_end > self.epsilon_start:
-            raise ValueError(f"epsilon_end: {self.epsilon_end} is above epsilon_start ({self.epsilon_start}), lower it")
 
 
 class DQN(Stackable):

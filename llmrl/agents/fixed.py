@@ -1,7 +1,6 @@
 """No learning: actions come from a fixed distribution, blind to the observation. A control for what learning brings."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,23 +9,12 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from llmrl.checks import ConfigError, NonNegative, SideBySide
+from llmrl.agents.configs import FixedConfig as Config
+from llmrl.checks import ConfigError
 from llmrl.contracts.agent import Agent
 from llmrl.contracts.explorer import Clock
 from llmrl.contracts.replay import Batch, ReplayBuffer, Ring, Step
 from llmrl.explore.epsilon_greedy import EpsilonGreedy, linear
-
-
-@dataclass(frozen=True)
-class Config:
-    """See conf/agent/fixed.yaml."""
-
-    probabilities: tuple[NonNegative, ...] | None
-    n_envs: SideBySide
-
-    def __post_init__(self) -> None:
-        if self.probabilities is not None and abs(sum(self.probabilities) - 1) > 1e-6:
-            raise ValueError(f"probabilities: sum to {sum(self.probabilities):g}, correct them so that they sum to 1")
 
 
 class Fixed(Agent):

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from gymnasium import spaces
@@ -15,8 +14,6 @@ from llmrl.checks import ConfigError
 FEATURES = 32  # numbers that a crop becomes
 CROP = 28  # pixels of a crop's side
 RESIDUAL = 2  # numbers of an action's offset
-
-Encoder = Literal["cnn", "means"]
 
 
 @dataclass(frozen=True)

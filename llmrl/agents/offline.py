@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from gymnasium import spaces
@@ -10,13 +10,10 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from llmrl.agents.capturable import Capturable
+from llmrl.agents.configs import Activation, OfflineEvaluate
 from llmrl.agents.nets import MLP, tensors, vector_size
-from llmrl.agents.perceptrons import Activation
 from llmrl.checks import ConfigError
 from llmrl.replay.dataset import Transitions, UniformTransitions
-
-Discount = Literal["gamma", "one"]
-Evaluate = Literal["greedy", "sample"]
 
 
 class TanhMLP(MLP):
@@ -40,7 +37,7 @@ class _Config(Protocol):
     def batch_size(self) -> int: ...
 
     @property
-    def evaluate(self) -> Evaluate: ...
+    def evaluate(self) -> OfflineEvaluate: ...
 
 
 def imitation(log_pi: Tensor, action: Tensor, beta: float) -> tuple[Tensor, Tensor]:

@@ -3,18 +3,16 @@
 import copy
 import math
 from collections.abc import Iterable, Sequence
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from llmrl.agents.configs import Activation
 from llmrl.checks import ConfigError
 
 ALIGNED = 16  # numbers in 64 bytes: rows that begin at such a boundary are computed alike, wherever they lie
-
-Activation = Literal["relu", "tanh"]
 
 
 class FusedAdam:

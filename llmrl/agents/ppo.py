@@ -1,7 +1,6 @@
 """PPO: proximal policy optimisation with a clipped objective (Schulman et al. 2017, arXiv 1707.06347)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,31 +10,13 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from llmrl.agents.capturable import Capturable
+from llmrl.agents.configs import PPOConfig as Config
 from llmrl.agents.nets import Optimizer, flatten, initialised_by, is_frames, tensors, vector_size
 from llmrl.agents.nets_gaussian import CategoricalPolicy, GaussianPolicy, TanhMLP
-from llmrl.checks import ConfigError, Count, NonNegative, Positive, Probability, SideBySide
+from llmrl.checks import ConfigError
 from llmrl.contracts.replay import Batch
 from llmrl.explore.unchanged import Unchanged
 from llmrl.replay.rollout import Rollout
-
-
-@dataclass(frozen=True)
-class Config:
-    """See conf/agent/ppo.yaml for what each key means and where its value is from."""
-
-    hidden: tuple[Count, ...]
-    learning_rate: Positive
-    adam_epsilon: Positive
-    max_grad_norm: Positive | None
-    gamma: Probability
-    gae_lambda: Probability
-    clip_range: Positive
-    vf_coef: NonNegative
-    ent_coef: NonNegative
-    n_steps: Count
-    n_envs: SideBySide
-    batch_size: Count
-    n_epochs: Count
 
 
 class PPO(Capturable):

@@ -2,8 +2,7 @@
 n-step replay."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from gymnasium import spaces
@@ -11,10 +10,10 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from llmrl.agents.capturable import Capturable
+from llmrl.agents.configs import RainbowConfig as Config
 from llmrl.agents.dqn import epsilon_schedule
 from llmrl.agents.nets import Noise, Optimizer, Target, initialised_by, is_frames, tensors
 from llmrl.agents.nets_distributional import CategoricalQNetwork
-from llmrl.checks import Count, HalfOpenUnit, NonNegative, NonNegativeInt, Positive, Probability, SideBySide
 from llmrl.contracts.replay import Batch, OneStepRows
 from llmrl.explore.epsilon_greedy import EpsilonGreedy
 from llmrl.explore.unchanged import Unchanged
@@ -23,48 +22,6 @@ from llmrl.replay.nstep import NStepReplay
 from llmrl.replay.prioritized import PrioritizedReplay
 from llmrl.replay.ring import Sampling
 from llmrl.replay.uniform import UniformReplay
-
-
-@dataclass(frozen=True)
-class Config:
-    """See conf/agent/rainbow.yaml for what each key means and where its value is from."""
-
-    atoms: Count
-    v_min: float
-    v_max: float
-    sigma0: Positive
-    acting_noise: Literal["every_step", "every_update"]
-    hidden: tuple[Count, ...]
-    hidden_after_convolutions: tuple[Count, ...]
-    convolutions: Literal["nature", "data_efficient", "pooled"]
-    learning_rate: Positive
-    adam_epsilon: Positive
-    max_grad_norm: Positive | None
-    gamma: Probability
-    n_step: Count
-    target_update_every: Count
-    batch_size: Count
-    replay_size: Count
-    priority_exponent: NonNegative
-    priority_weight_start: Probability
-    learning_starts: NonNegativeInt = field(metadata={"scales": True})
-    updates_per_env_step: Positive
-    n_envs: SideBySide
-    epsilon_schedule: Literal["none", "linear", "exponential"]
-    epsilon_start: Probability
-    epsilon_end: Probability
-    epsilon_fraction: Probability
-    epsilon_decay: HalfOpenUnit
-
-    def __post_init__(self) -> None:
-        if self.atoms < 2:
-            raise ValueError(f"atoms: {self.atoms} make no distribution, use 2 or more (the papers: 51)")
-        if self.v_min >= self.v_max:
-            raise ValueError(f"v_min: {self.v_min} is not below v_max ({self.v_max}), lower it")
-        if self.replay_size < self.n_envs:
-            raise ValueError(f"replay_size: {self.replay_size} is less than n_envs ({self.n_envs}), raise it")
-        if self.epsilon_end > self.epsilon_start:
-            raise ValueError(f"epsilon_end: {self.epsilon_end} is above epsilon_start ({self.epsilon_start}), lower it")
 
 
 class Rainbow(Capturable):

@@ -2,32 +2,18 @@
 arXiv 1810.12894)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
 from llmrl.agents import dqn
+from llmrl.agents.configs import RNDDQNConfig as Config
 from llmrl.agents.nets import MLP, NatureCNN, Optimizer, flatten, initialised_by, is_frames, vector_size
-from llmrl.checks import Count, NonNegative, Positive
 from llmrl.contracts.replay import Batch
 
 CLIP = 5.0  # normalised observations are clipped to -CLIP … CLIP (Burda et al., section 2.4)
-
-
-@dataclass(frozen=True)
-class Config(dqn.Config):
-    """DQN's keys and seven more; see conf/agent/rnd_dqn.yaml for what each means and where its value is from."""
-
-    bonus: Literal["target", "authors_unused"]
-    bonus_weight: NonNegative
-    bonus_scale: Literal["deviation", "clipped"]
-    rnd_learning_rate: Positive
-    rnd_size: Count
-    rnd_target_hidden: tuple[Count, ...]
-    rnd_predictor_hidden: tuple[Count, ...]
 
 
 class RNDDQN(dqn.DQN):

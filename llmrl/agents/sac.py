@@ -3,8 +3,7 @@
 import copy
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,43 +12,16 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
 from llmrl.agents.capturable import Stackable
+from llmrl.agents.configs import SACConfig as Config
 from llmrl.agents.nets import Critics, flat_rows, initialised_by, middle_and_half_range, vector_size, weights
 from llmrl.agents.nets_gaussian import LOG_STD_MAX, LOG_STD_MIN, SquashedGaussian, SquashedSample
 from llmrl.agents.perceptrons import FusedAdam, Perceptrons
-from llmrl.checks import Count, HalfOpenUnit, NonNegativeInt, Positive, Probability, SideBySide
 from llmrl.contracts.replay import Batch, ReplayBuffer
 from llmrl.explore.gaussian import Gaussian
 from llmrl.replay.ring import Sampling
 from llmrl.replay.uniform import UniformReplay
 
 # Which policy evaluations play: the mean's action | samples, as training does | both, each with rows of its own
-Evaluate = Literal["mean", "sample", "both"]
-
-
-@dataclass(frozen=True)
-class Config:
-    """See conf/agent/sac.yaml for what each key means and where its value is from."""
-
-    hidden: tuple[Count, ...]
-    learning_rate: Positive
-    temperature_learning_rate: Positive | None = field(metadata={"neutral": None})
-    gamma: Probability
-    tau: HalfOpenUnit
-    temperature: Positive
-    learn_temperature: bool
-    target_entropy: float | None
-    batch_size: Count
-    replay_size: Count
-    sample_with_replacement: bool
-    learning_starts: NonNegativeInt = field(metadata={"scales": True})
-    updates_per_env_step: Positive
-    n_envs: SideBySide
-    random_steps: NonNegativeInt = field(metadata={"scales": True})
-    evaluate: Evaluate = field(metadata={"neutral": "mean"})
-
-    def __post_init__(self) -> None:
-        if self.replay_size < self.n_envs:
-            raise ValueError(f"replay_size: {self.replay_size} is less than n_envs ({self.n_envs}), raise it")
 
 
 class SAC(Stackable):

@@ -6,30 +6,21 @@ after it for the actor's); the target normalises by copies of the critics' runni
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
-from pydantic import BeforeValidator
 from torch import Generator, Tensor
 
 from llmrl.agents import sac
+from llmrl.agents.configs import SACCropsConfig as Config
 from llmrl.agents.nets import Critics, Optimizer, Target, initialised_by, normal, tensors
 from llmrl.agents.nets_crops import FEATURES, Encoded, encoder, see
 from llmrl.agents.nets_gaussian import SquashedGaussian
 from llmrl.contracts.replay import Batch
 from llmrl.replay.crops import CropReplay
 from llmrl.replay.ring import Sampling
-
-
-@dataclass(frozen=True)
-class Config(sac.Config):
-    """SAC's keys and one more; see conf/agent/sac_crops.yaml for what each means and where its value is from."""
-
-    # yaml and the command line read an unquoted true as a bool
-    attention: Annotated[Literal["none", "true", "authors"], BeforeValidator(lambda x: "true" if x is True else x)]
 
 
 class SACCrops(sac.SAC):

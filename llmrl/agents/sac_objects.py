@@ -10,7 +10,6 @@ critics' loss alone, and has no slow copy.
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,9 +18,10 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from llmrl.agents import sac
+from llmrl.agents.configs import SACObjectsConfig as Config
 from llmrl.agents.nets import MLP, Critics, Optimizer, initialised_by, normal, tensors, weights
 from llmrl.agents.nets_gaussian import SquashedSample
-from llmrl.agents.nets_objects import ENCODERS, Encoder, Layout, Scenes, known, pixels, scenes
+from llmrl.agents.nets_objects import ENCODERS, Layout, Scenes, known, pixels, scenes
 from llmrl.agents.perceptrons import Perceptrons
 from llmrl.contracts.replay import Batch
 from llmrl.replay.crops import CropReplay
@@ -29,13 +29,6 @@ from llmrl.replay.ring import Sampling
 
 SHARPNESS = 4.0  # of the weights by which a scene without a goal is mixed: a score of 1 beside five of -1 weighs 0.998
 BEHIND = 3  # numbers of an action beside its scores: the primitive before them, the offset behind them
-
-
-@dataclass(frozen=True)
-class Config(sac.Config):
-    """SAC's keys and one more; see conf/agent/sac_objects.yaml."""
-
-    encoder: Encoder
 
 
 class SACObjects(sac.SAC):

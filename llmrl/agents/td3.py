@@ -1,7 +1,6 @@
 """TD3: twin delayed DDPG (Fujimoto et al. 2018, arXiv 1802.09477)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,17 +8,8 @@ import torch
 from torch import Tensor
 
 from llmrl.agents import ddpg
-from llmrl.checks import Count, NonNegative, Positive
+from llmrl.agents.configs import TD3Config as Config
 from llmrl.contracts.replay import Batch
-
-
-@dataclass(frozen=True)
-class Config(ddpg.Config):
-    """DDPG's keys and three more; see conf/agent/td3.yaml for what each means and where its value is from."""
-
-    policy_delay: Count
-    target_noise: NonNegative
-    target_noise_clip: Positive
 
 
 class TD3(ddpg.DDPG):

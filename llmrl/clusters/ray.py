@@ -2,6 +2,7 @@
 again where its process or node died. What runs build on needs no order: a run makes it, helps with it, or waits for it.
 """
 
+import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -46,7 +47,7 @@ class Ray:
         if not ray.is_initialized():
             address = settings.address if settings else "auto"
             try:
-                ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR")
+                ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
             except (ConnectionError, RuntimeError, ValueError) as error:
                 raise ConfigError(f"hydra.launcher.address={address}: no Ray cluster answers ({error})") from None
 
@@ -68,7 +69,7 @@ class Ray:
     def submit(self, batch: Path, tasks: int, environment: Mapping[str, str], after: Sequence[str]) -> list[str]:
         assert self.settings is not None
         own, names = self.settings, [f"{batch.name}/{number}" for number in range(tasks)]
-        actor = self._ray.remote(_actor())
+        actor: Any = self._ray.remote(_actor())
         for number, name in enumerate(names):
             argv = [sys.executable, str(task_program(environment)), str(batch), str(number)]
             actor.options(
@@ -82,7 +83,7 @@ class Ray:
 
     def cancel(self, entries: Sequence[Entry]) -> None:
         """An actor that answers runs, and passes SIGTERM on; one that waits for its CPUs does not answer."""
-        asked = {}
+        asked: dict[Any, Any] = {}
         for entry in entries:
             with suppress(ValueError):  # it has ended meanwhile
                 actor = self._ray.get_actor(entry.handle, namespace=NAMESPACE)

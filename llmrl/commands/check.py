@@ -11,11 +11,14 @@ import re
 import sys
 import tempfile
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llmrl.context import RunContext
+    from llmrl.runs.stop import Stop
 
 ENV_STEPS, BATCH_SIZE, EVALUATION_STEPS = 20, 32, 100
 REPLAY_SIZE = 1000
@@ -56,9 +59,10 @@ def check(node: dict[str, Any], overrides: list[str]) -> Any:
     if "llm" in method.reads(config.method):
         client.preflight(config.llm)
         yield f"llm={names['llm']}: {_llm(config.llm)}"
-    with tempfile.TemporaryDirectory(prefix="llmrl-check-") as folder:
-        yield from _rehearse(method, _small(config, folder), Path(folder) / "run")
-    yield f"arrays: {_arrays(config)}"
+    with tempfile.TemporaryDirectory(prefix="llmrl-check-") as folder, _stages_here():
+        small = _small(config, folder)
+        yield from _rehearse(method, small, Path(folder) / "run")
+        yield f"arrays: {_arrays(small)}"
     yield f"the run's directory: {path}/{' (exists)' if path.exists() else ''}"
 
 
@@ -96,6 +100,44 @@ def _arrays(config: Any) -> str:
         f"the environment changes {' and '.join(changed)} in place. llmrl copies both, so nothing is wrong here; other "
         "libraries may store the changed ones"
     )
+
+
+@contextmanager
+def _stages_here() -> Iterator[None]:
+    from llmrl.runs import children
+
+    before, children.default = children.default, InProcess
+    try:
+        yield
+    finally:
+        children.default = before
+
+
+class InProcess:
+    """What a run builds on is made in this process, one after the other: a process of its own would take longer to
+    import than such a small stage takes."""
+
+    @dataclasses.dataclass
+    class Ended:
+        code: int
+
+        def done(self) -> bool:
+            return True
+
+        def tell(self, stop: "Stop") -> None:
+            stop.wake()
+
+        def cancel(self) -> None:
+            """Nothing is under way any more."""
+
+        def wait(self) -> int:
+            return self.code
+
+    def submit(self, directory: Path) -> Ended:
+        from llmrl.run import main
+
+        with (directory / "said.txt").open("w") as said, redirect_stdout(said), redirect_stderr(said):
+            return self.Ended(main(["--from", str(directory)]))
 
 
 def _rehearse(method: Any, config: Any, directory: Path) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from llmrl.checks import ConfigError
-from llmrl.config.plugins import method_of, module_of
+from llmrl.config.plugins import config_of, method_of
 from llmrl.config.schema import Config, Eval
 
 
@@ -94,7 +94,7 @@ def without_training(config: Config, name: str, method: Any, env: Any, seed: int
     return dataclasses.replace(
         config,
         method=method,
-        agent=module_of("agent", "fixed").Config(probabilities=None, n_envs=1),
+        agent=config_of("agent", "fixed")(probabilities=None, n_envs=1),
         env=env,
         wrapper=None,
         eval=Eval(every=1, episodes=1, max_steps=1, epsilon=0.0, seed=0, workers=1, sets=(), sets_at="end",

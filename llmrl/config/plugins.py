@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmrl import registered
+from llmrl.agents.configs import CONFIGS
 from llmrl.checks import ConfigError, nearest, raised
 from llmrl.conf_files import options
 from llmrl.config.schema import OWN, Config, NoWrapper
@@ -118,12 +119,20 @@ def source_of(module: ModuleType) -> str:
     return getattr(module, "__file__", None) or module.__name__
 
 
+def config_of(group: str, name: str) -> type:
+    """The dataclass that checks the keys of a choice; of our own agents without their modules, which import torch.
+    Raises ConfigError where there is none."""
+    if group == "agent" and name in CONFIGS and registered.module(group, name) is None:
+        return CONFIGS[name]
+    return module_of(group, name).Config
+
+
 def config_classes(choices: dict[str, str], suite: Any) -> dict[str, type]:
     """The dataclass that checks each group."""
     from llmrl.llm import client
 
-    classes: dict[str, type] = {g: module_of(g, choices[g]).Config for g in ("method", "agent")}
+    classes: dict[str, type] = {g: config_of(g, choices[g]) for g in ("method", "agent")}
     classes["env"] = suite_of(suite).Config
     wrapper = choices.get("wrapper", "none")
-    classes["wrapper"] = NoWrapper if wrapper == "none" else module_of("wrapper", wrapper).Config
+    classes["wrapper"] = NoWrapper if wrapper == "none" else config_of("wrapper", wrapper)
     return classes | {"llm": client.Config} | OWN

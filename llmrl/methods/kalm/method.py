@@ -88,10 +88,11 @@ class KALM(Method[Config]):
 
     @classmethod
     def small_env(cls, env: Any) -> Any:
-        """Goals as counted words: the encoder would read the 4,320 sentences of the data, a minute. It is loaded."""
+        """Goals as counted words: the encoder would read the 4,320 sentences of the data, a minute. That it is there is
+        checked."""
         if env.language is None:
             return env
-        text.width(env.language)
+        text.check_there(env.language, "env.language")
         return replace(env, language="words")
 
     def run(self, ctx: "RunContext") -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from llmrl.checks import ConfigError, Count
 from llmrl.config import Config as Run
-from llmrl.config import checked_at, module_of
+from llmrl.config import checked_at, config_of
 from llmrl.config.scaling import scaled
 from llmrl.contracts.method import Method, Reads
 from llmrl.methods.lesr import search as lesr_search
@@ -86,9 +86,7 @@ def search_of(config: Run) -> Run:
     if method.search_agent is not None:
         if (name := config.choices.get("agent@method.search_agent")) is None:
             raise ConfigError("method.search_agent: choose it by its name, agent@method.search_agent=…, or use null")
-        checked = checked_at(
-            "method.search_agent", module_of("agent", name).Config, method.search_agent, config.choices
-        )
+        checked = checked_at("method.search_agent", config_of("agent", name), method.search_agent, config.choices)
         agent = name, scaled(checked, config.budget.scale)
     evaluations = max(config.budget.fewer_evaluations(method.search_evaluations), method.search.score_evaluations)
     return search_run(config, "lesr/search", evaluations=min(evaluations, method.search_evaluations), agent=agent)

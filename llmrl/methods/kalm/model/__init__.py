@@ -75,8 +75,12 @@ class KALMModel(Method[Config]):
 
     @classmethod
     def small(cls, config: Config, env_steps: int) -> Config:
-        """The same with the smallest numbers that touch everything."""
+        """The same with the smallest numbers that touch everything, and goals as counted words: the encoder would read
+        all sentences of a tier, half a minute. That it is there is checked."""
         model = replace(config.model, epochs=None, updates=3, evaluations=1, validation_rollouts=4)
+        if model.goal == "encoder":
+            text.check_there(model.encoder, "llm_model.encoder")
+            model = replace(model, encoder="words")
         return replace(config, data=kalm_data.KALMData.small(config.data, env_steps), model=model)
 
     @classmethod
