@@ -47,5 +47,5 @@ def learned(run: Path) -> tuple[str, dict[str, int], dict]:
                 return f"checkpoint/{directory.name}", clock, saved["agent"]
         except (OSError, ValueError, KeyError):
             continue  # damaged, or replaced by a newer one just now
-    raise ConfigError(f"{run} holds nothing to evaluate: neither agent.pt nor a whole checkpoint. It has saved none yet, "
+    raise ConfigError(f"{run} holds nothing to evaluate: neither agent.pt nor a whole checkpoint. It has none so far, "
                       "or its method trains nothing, and its evaluations are in eval.jsonl")  # fmt: skip
