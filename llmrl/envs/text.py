@@ -54,7 +54,7 @@ def width(encoder: str, key: str = "env.language") -> int:
 
 
 def check_there(encoder: str, key: str) -> None:
-    """Raises ConfigError as `width` does; that the packaged one is installed is seen without loading it, for seconds."""
+    """Raises ConfigError as `width` does. The packaged one is not loaded, which takes seconds: it is there or not."""
     if encoder == "minilm":
         _packaged(key)
         require("transformers", "llmrl[kalm]", f"{key}=minilm")
