@@ -41,6 +41,8 @@ def table_of(name: str) -> definition.Table:
 
     file = group_file("table", name)
     if file is None or name not in options("table"):
+        if own := [table for table in options("table") if table.startswith(f"{name}/")]:
+            raise ConfigError(f"`{name}` has several tables: {', '.join(own)}")
         raise ConfigError(f"there is no table `{name}`.{nearest(name, options('table'))} `llmrl plan` lists them all.")
     return definition.read(file)
 

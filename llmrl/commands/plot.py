@@ -89,12 +89,15 @@ def draw(paths: list[Path], kind: str | None, score: "Kind", out: Path) -> int:
     for note in (*reports().problems, *(f"left out, damaged: {d}" for record in records for d in record.damage)):
         print(note, file=sys.stderr)
     groups = gather(records)
+    own = {record.method.partition("/")[0] for record in records}
+    others = {name for paper, report in reports().found.items() if paper not in own for name in report.figures}
     drawn, reasons, width = 0, [], max(map(len, known))
     for name in (kind,) if kind else known:
         try:
             written = save(known[name].draw(groups), out, name)
         except ConfigError as error:
-            reasons.append(f"{name}: {error}")
+            if kind or name not in others:  # that a figure of another paper cannot be drawn goes without saying
+                reasons.append(f"{name}: {error}")
             continue
         except DiskError:  # the next one cannot be written either
             raise

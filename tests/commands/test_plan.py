@@ -30,6 +30,8 @@ def test_it_lists_the_tables_and_what_they_are(llmrl, lab):
     done = llmrl("plan")
     assert done.code == 0 and "lab/small" in done.out and "DQN and LLM-Explorer" in done.out
     assert "llm_explorer/m_and_k" in done.out
+    of_a_paper = llmrl("plan", "lab")
+    assert of_a_paper.code == 2 and "`lab` has several tables: lab/small" in of_a_paper.err
 
 
 def test_every_run_is_listed_with_its_state(llmrl, lab):

@@ -276,7 +276,8 @@ def test_the_command_writes_png_and_pdf(llmrl, tmp_path):
     done = llmrl("plot", "outputs/main", "outputs/lesr")
     assert done.code == 0, done.err
     names = {path.name for path in (tmp_path / "outputs/main/plots").iterdir()}
-    drawn = ("bars", "curves", "exploration", "lipschitz", "profile")  # other papers' figures need their runs
+    drawn = ("bars", "curves", "exploration", "lipschitz", "profile")  # other papers' figures need their runs …
+    assert "eureka" not in done.out  # … and that they are not there goes without saying
     assert names == {f"{kind}.{ending}" for kind in drawn for ending in ("png", "pdf")}
     assert (tmp_path / "outputs/main/plots/curves.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "outputs/main/plots/curves.pdf").read_bytes().startswith(b"%PDF")

@@ -89,7 +89,9 @@ def select(paths: Iterable[Path]) -> list[RunRecord]:
             outputs = outputs_of(folder)
             studies[outputs].add(str(folder.relative_to(outputs)))
         if not studies:
-            raise ConfigError(f"there is no run below {path}; `llmrl status` lists the runs in outputs/<study>/")
+            raise ConfigError(
+                f"there is no run below {path}; `llmrl run` makes one, `llmrl status` lists those in outputs/<study>/"
+            )
         for outputs, names in studies.items():
             found |= {r.path: r for r in load(outputs, studies=names) if r.path.is_relative_to(path)}
     return list(found.values())
