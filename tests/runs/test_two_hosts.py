@@ -14,7 +14,7 @@ from test_lease import silent
 from llmrl.runs.files import read_json
 
 RUN = [*TINY["dqn"], "env=classic/cart_pole", "budget.env_steps=300", "eval.every=100", *SHORT]
-LONG = [*RUN, "compute.checkpoint_every_s=0.1"]
+LONG = [*RUN, "compute.checkpoint_every_s=0"]  # at every env_step
 COMPARED = ("metrics.jsonl", "eval.jsonl", "agent.pt", "result.json")
 ON = """
 from llmrl.runs import lease
@@ -82,7 +82,10 @@ def hosts(tmp_path):
 
 def state(pid: int) -> str:
     """ "T" where it is suspended."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return ""
 
 
 def files(root: Path) -> dict[str, bytes]:
