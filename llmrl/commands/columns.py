@@ -17,7 +17,10 @@ def columns(rows: Sequence[Sequence[object]], *, right: Sequence[int] = (), inde
     return "\n".join(fit(line(row)) for row in cells)
 
 
+CUT = "…"
+
+
 def fit(line: str) -> str:
     """A line cut to the terminal's width; whole where the output is no terminal."""
     width = shutil.get_terminal_size().columns
-    return line if not sys.stdout.isatty() or len(line) <= width else f"{line[: width - 1]}…"
+    return line if not sys.stdout.isatty() or len(line) <= width else f"{line[: width - 1]}{CUT}"

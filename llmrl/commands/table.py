@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from llmrl.checks import ConfigError
 from llmrl.commands.cells import arguments, cells_of, chosen, table_of
-from llmrl.commands.columns import columns
+from llmrl.commands.columns import CUT, columns
 
 if TYPE_CHECKING:
     from llmrl.report.tables.definition import Table
@@ -66,7 +66,10 @@ def _table(given: argparse.Namespace) -> int:
     for problem in reports().problems:
         print(f"Note: {problem}", file=sys.stderr)
     shipped = _ship(table, given, cells) if given.to else []
-    print(text(made))
+    shown = text(made)
+    print(shown)
+    if any(line.endswith(CUT) for line in shown.splitlines()):
+        print(f"Lines that end in {CUT} go on in the files below, and where the output is no terminal (… | less -S).\n")
     print(next_step(made, given))
     for why, labels in refused(cells).items():
         print(f"Not on this machine: {', '.join(f'“{label}”' for label in labels)}. {why}\n")

@@ -3,6 +3,7 @@
 import csv
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from command_line import in_process  # noqa: F401 (the fixture llmrl)
@@ -97,3 +98,14 @@ def test_a_wrong_line_is_named(llmrl, lab, change, told):
     SHIPPED.write_text(SHIPPED.read_text().replace(*change))
     done = llmrl("table", "lab/small", "--from", "results")
     assert done.code == 2 and told in done.err and str(SHIPPED) in done.err
+
+
+def test_lines_that_are_cut_at_a_terminals_width_are_said_to_be(llmrl, lab, monkeypatch):
+    made(lab)
+    assert "go on in the files below" not in llmrl("table", "lab/small").out
+    terminal = SimpleNamespace(stdout=SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr("llmrl.commands.columns.sys", terminal)
+    monkeypatch.setenv("COLUMNS", "60")
+    out = llmrl("table", "lab/small").out
+    assert "Lines that end in … go on in the files below" in out
+    assert max(len(line) for line in out.splitlines() if line.startswith("  CartPole")) == 60
