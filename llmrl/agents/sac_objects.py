@@ -20,14 +20,14 @@ from torch import Generator, Tensor
 from llmrl.agents import sac
 from llmrl.agents.configs import SACObjectsConfig as Config
 from llmrl.agents.nets import MLP, Critics, Optimizer, initialised_by, normal, tensors, weights
-from llmrl.agents.nets_gaussian import SquashedSample
+from llmrl.agents.nets_gaussian import LOG_STD_MAX, LOG_STD_MIN, SquashedSample
 from llmrl.agents.nets_objects import ENCODERS, Layout, Scenes, known, pixels, scenes
 from llmrl.agents.perceptrons import Perceptrons
 from llmrl.contracts.replay import Batch
 from llmrl.replay.crops import CropReplay
 from llmrl.replay.ring import Sampling
 
-SHARPNESS = 4.0  # of the weights by which a scene without a goal is mixed: a score of 1 beside five of -1 weighs 0.998
+SHARPNESS = 4.0  # of the weights of objects in a scene without a goal: a score of 1 beside five of -1 weighs 0.998
 BEHIND = 3  # numbers of an action beside its scores: the primitive before them, the offset behind them
 
 
@@ -95,17 +95,19 @@ class SACObjects(sac.SAC):
             seen = scenes(tensors(obs, self.device))
             self.encoder.eval()
             x = self.for_actor(seen, self.encoded(seen, self.shown(seen)))
-            out = self.gaussian(torch.from_numpy(self.policy.act(x.cpu().numpy())).to(self.device))
+            raw = torch.from_numpy(self.policy.act(x.cpu().numpy())).to(self.device)
             if explore or self.config.evaluate == "sample":
-                action = SquashedSample(out, normal((len(out), self.action_size), gen, self.device)).action
+                eps = normal((len(seen), self.action_size), gen, self.device)
+                action = SquashedSample(self.gaussian(raw, eps), eps).action
             else:
-                action = out.chunk(2, dim=1)[0].tanh()
+                action = self.gaussian(raw, None).chunk(2, dim=1)[0].tanh()
             action = torch.addcmul(self.middle, self.half_range, action)
         return action.cpu().numpy().reshape(-1, *self.action_space.shape)
 
-    def gaussian(self, out: Tensor) -> Tensor:
-        """What the actor's network returns -> mu and log sigma of actions, (batch, 2 action)."""
-        return out if self.layout.goal else mixed(out.unflatten(0, (-1, self.layout.objects)))
+    def gaussian(self, out: Tensor, eps: Tensor | None) -> Tensor:
+        """What the actor's network returns -> mu and log sigma of actions, (batch, 2 action). eps: of the sample, whose
+        scores say which object's primitive and offset these are; None: those of the mean."""
+        return out if self.layout.goal else of_named(out.unflatten(0, (-1, self.layout.objects)), eps)
 
     # --- learning -----------------------------------------------------------------------------------------------------
 
@@ -127,7 +129,8 @@ class SACObjects(sac.SAC):
         # a ~ pi(. | s) and a' ~ pi(. | s'), in one pass
         x = torch.cat([self.for_actor(seen, shown), self.for_actor(next_seen, next_shown)])
         raw = self.policy.forward(x[None])[0]
-        sample = SquashedSample(self.gaussian(raw), noise.flatten(0, 1))
+        eps = noise.flatten(0, 1)
+        sample = SquashedSample(self.gaussian(raw, eps), eps)
         (new_action, next_action), (log_pi, next_log_pi) = sample.action.split(n), sample.log_pi.split(n)
 
         alpha = self.temperature.weights.exp()
@@ -157,8 +160,8 @@ class SACObjects(sac.SAC):
         smaller = new_q == min_q  # where both are equal, each counts half
         share = smaller / (n * smaller.sum(0))
         dq_dx = self.q.input_gradient(share.unsqueeze(2), slice(0, None)).sum(0)
-        dq_da = self.to_action(seen, new_action, dq_dx)
-        self.policy.backward(self.to_raw(raw, sample.gradient(-dq_da, alpha / n))[None])
+        dq_da = self.to_action(new_action, dq_dx, self.dq_dscores(seen, shown, raw, eps, new_action, dq_dx))
+        self.policy.backward(self.to_raw(raw, eps, sample.gradient(-dq_da, alpha / n))[None])
         self.policy.step()
 
         self.target_q.track(self.q, self.config.tau)
@@ -177,27 +180,43 @@ class SACObjects(sac.SAC):
         features = shown.gather(1, named.unsqueeze(2).expand(-1, -1, shown.shape[2]))
         return self.for_critic(seen, named, features)
 
-    def to_action(self, seen: Scenes, action: Tensor, dq_dx: Tensor) -> Tensor:
-        """dQ/d(critics' input and action without scores) -> dQ/da, (batch, action).
-
-        The named object is an argmax, which has no gradient. Backwards it is taken for a softmax: for the mean of what
-        is known of the objects, w_j ~ exp(score_j), d/d(score_j) = w_j (v_j - sum_k w_k v_k), where v_j is dQ/d(known)
-        times what is known of j (straight-through, Bengio et al. 2013, arXiv 1308.3432).
-        """
-        objects, known_size = self.layout.objects, self.layout.known_size
-        w = action[:, 1 : 1 + objects].softmax(1)
-        v = torch.einsum("njk,nk->nj", seen.known, dq_dx[:, :known_size])
-        dq_dscores = w * (v - (w * v).sum(1, keepdim=True))
+    def to_action(self, action: Tensor, dq_dx: Tensor, dq_dscores: Tensor) -> Tensor:
+        """dQ/d(critics' input and action without scores), dQ/d(scores) -> dQ/da, (batch, action)."""
         rest = dq_dx[:, self.critic_size :]
         return torch.cat([rest[:, :1], dq_dscores, rest[:, 1:]], dim=1)
 
-    def to_raw(self, raw: Tensor, gradient: Tensor) -> Tensor:
+    def dq_dscores(
+        self, seen: Scenes, shown: Tensor, raw: Tensor, eps: Tensor, action: Tensor, dq_dx: Tensor
+    ) -> Tensor:
+        """The named object is an argmax, which has no gradient. Backwards it is taken for a softmax: for the mean of
+        v_j, w_j ~ exp(score_j), d/d(score_j) = w_j (v_j - sum_k w_k v_k) (straight-through, Bengio et al. 2013, arXiv
+        1308.3432). v_j is dQ/d(known) times what is known of object j; without a goal, where each object has an action
+        of its own, it is Q of j and that action. (batch, objects)"""
+        n, sharpness = len(seen), 1.0 if self.layout.goal else SHARPNESS
+        w = action[:, 1 : 1 + self.layout.objects].mul(sharpness).softmax(1)
+        if self.layout.goal:
+            v = torch.einsum("njk,nk->nj", seen.known, dq_dx[:, : self.layout.known_size])
+        else:
+            v = self.q_of_each(seen, shown, raw, eps) / n
+        return sharpness * w * (v - (w * v).sum(1, keepdim=True))
+
+    def q_of_each(self, seen: Scenes, shown: Tensor, raw: Tensor, eps: Tensor) -> Tensor:
+        """min_i Q_i(s, j and its own primitive and offset) of each object j, (batch, objects)"""
+        n, objects = len(seen), self.layout.objects
+        mean, log_std = raw[: n * objects].unflatten(0, (n, objects)).chunk(2, dim=2)
+        sigma = log_std[..., 1:].clamp(LOG_STD_MIN, LOG_STD_MAX).exp()
+        behind = (mean[..., 1:] + sigma * self.behind(eps[:n]).unsqueeze(1)).tanh()
+        each = [self.critic_input(seen, shown, torch.full((n, 1), j, device=raw.device)) for j in range(objects)]
+        q = self.q.forward(torch.stack(each, 1).flatten(0, 1)[None], behind.flatten(0, 1)[None])
+        return q.view(2, n, objects).amin(0)
+
+    def to_raw(self, raw: Tensor, eps: Tensor, gradient: Tensor) -> Tensor:
         """dL/d(mu and log sigma) of the first rows -> dL/d(what the actor's network returned) of them."""
         if self.layout.goal:
             return gradient
         first = raw[: len(gradient) * self.layout.objects].clone().requires_grad_()
         with torch.enable_grad():
-            (found,) = torch.autograd.grad(self.gaussian(first), first, gradient)
+            (found,) = torch.autograd.grad(self.gaussian(first, eps[: len(gradient)]), first, gradient)
         return found
 
     # --- the rest -----------------------------------------------------------------------------------------------------
@@ -220,16 +239,20 @@ class SACObjects(sac.SAC):
         )
 
 
-def mixed(out: Tensor) -> Tensor:
+def of_named(out: Tensor, eps: Tensor | None) -> Tensor:
     """What the head says of each object, (batch, objects, 2 (1 + BEHIND)) -> mu and log sigma of an action.
 
-    The scores are each object's own; primitive and offset are means over the objects by the softmax of their scores.
+    The scores are each object's own; primitive and offset are those of the object that the scores name.
     """
     mean, log_std = out.chunk(2, dim=2)
-    w = mean[..., :1].tanh().mul(SHARPNESS).softmax(1)
+    scores = mean[..., 0].detach()
+    if eps is not None:
+        sigma = log_std[..., 0].detach().clamp(LOG_STD_MIN, LOG_STD_MAX).exp()
+        scores = scores + sigma * eps[:, 1 : 1 + out.shape[1]]
+    named = scores.argmax(1).view(-1, 1, 1)
 
     def action(each: Tensor) -> Tensor:
-        behind = (w * each[..., 1:]).sum(1)
+        behind = each[..., 1:].gather(1, named.expand(-1, 1, BEHIND)).squeeze(1)
         return torch.cat([behind[:, :1], each[..., 0], behind[:, 1:]], dim=1)
 
     return torch.cat([action(mean), action(log_std)], dim=1)

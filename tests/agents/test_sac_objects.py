@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from llmrl.agents.nets_objects import CNN, Layout, Means, RunningNorm, pixels, scenes
-from llmrl.agents.sac_objects import mixed
+from llmrl.agents.sac_objects import of_named
 from llmrl.checks import ConfigError
 from llmrl.replay.crops import CropReplay
 
@@ -74,10 +74,9 @@ class Plain:
                 mean, log_std = self.actor(torch.cat([tokens.flatten(), self.shared(obs, i)])).chunk(2)
             else:
                 out = torch.stack([self.actor(torch.cat([token, self.shared(obs, i)])) for token in tokens])
-                weight = torch.softmax(4 * torch.tanh(out[:, 0]), 0)
+                named = (out[:, 0] + out[:, 4].clamp(-20, 2).exp() * eps[i, 1:7]).argmax()
                 mean, log_std = (
-                    torch.cat([weight @ out[:, k + 1 : k + 2], out[:, k], weight @ out[:, k + 2 : k + 4]])
-                    for k in (0, 4)
+                    torch.cat([out[named, k + 1 : k + 2], out[:, k], out[named, k + 2 : k + 4]]) for k in (0, 4)
                 )
             log_std = log_std.clamp(-20, 2)
             u = mean + log_std.exp() * eps[i]
@@ -97,6 +96,23 @@ class Plain:
             features = [named_features[i], *(goal_features[i] if self.goal else [])]
             rows.append(torch.cat([*facts, *features, self.shared(obs, i), a[:1], a[7:]]))
         return torch.stack([net(torch.stack(rows))[:, 0] for net in critics])
+
+    def best(self, obs, features, action, eps):
+        """Without a goal: sum_j w_j min Q_j of each scene, of object j with the primitive and offset of its own, by the
+        softmax of the scores. Only the scores have a gradient."""
+        found = []
+        for i, a in enumerate(action):
+            one = {key: value[i : i + 1] for key, value in obs.items()}
+            with torch.no_grad():
+                q = []
+                for j in range(6):
+                    token = torch.cat([features[i][j], self.facts(obs, i, j), self.shared(obs, i)])
+                    mean, log_std = self.actor(token).chunk(2)
+                    u = (mean + log_std.clamp(-20, 2).exp() * eps[i, [j, 0, 7, 8]])[1:].tanh()
+                    naming = torch.cat([u[:1], F.one_hot(torch.tensor(j), 6), u[1:]])[None]
+                    q.append(self.q(self.critics, one, naming, [features[i][j]], None).amin())
+            found.append(torch.softmax(4 * a[1:7], 0) @ torch.stack(q))
+        return torch.stack(found)
 
     def update(self, batch, action, eps):
         obs, after, n = batch.obs, batch.next_obs, len(action)
@@ -122,7 +138,12 @@ class Plain:
         q = self.q(self.critics, obs, action, features[:, 0], features[:, 1:])
         critic_loss = 0.5 * ((q - y) ** 2).mean(1).sum()
         self.step(critic_loss, self.critic_adam, self.encoder_adam)
-        new_q = self.q(self.critics, obs, new_action, new_named, shown).amin(0)
+        if self.goal:
+            new_q = self.q(self.critics, obs, new_action, new_named, shown).amin(0)
+        else:
+            chosen = torch.cat([new_action[:, :1], new_action[:, 1:7].detach(), new_action[:, 7:]], 1)
+            best = self.best(obs, shown, new_action, eps)
+            new_q = self.q(self.critics, obs, chosen, new_named, shown).amin(0) + best - best.detach()
         actor_loss = (alpha * log_pi - new_q).mean()
         self.step(actor_loss, self.actor_adam)
         self.step(-(self.log_alpha * (log_pi.detach() + self.target_entropy)).mean(), self.temperature_adam)
@@ -199,20 +220,23 @@ def test_a_score_has_the_gradient_of_naming_its_object_more():
     seen = scenes(crop_batch(crop_space(), RESIDUAL, 5, seed=1).obs)
     dq_dx = torch.zeros(5, agent.critic_size + 3)
     dq_dx[:, 2] = 1  # by "is the goal's letter" of the named object
-    gradient = agent.to_action(seen, torch.zeros(5, 9), dq_dx)
-    assert gradient[:, [0, 7, 8]].eq(0).all()
-    for scores, (letter, _) in zip(gradient[:, 1:7], seen.goal.tolist()):
+    unused = torch.zeros(0)  # of the actor, whom a scene with a goal does not ask for each object
+    gradient = agent.dq_dscores(seen, unused, unused, unused, torch.zeros(5, 9), dq_dx)
+    for scores, (letter, _) in zip(gradient, seen.goal.tolist()):
         assert scores[letter] > 0 and scores.sum().abs() < 1e-6
         assert all(scores[slot] < 0 for slot in range(6) if slot != letter)
 
 
-def test_without_a_goal_the_offset_is_the_best_objects():
-    out = torch.zeros(1, 6, 8)
-    out[0, :, 0] = -9
-    out[0, 4, :4] = torch.tensor([9, 0.1, 0.2, 0.3])
-    action = mixed(out)[0, :9]
-    assert action[1:7].argmax() == 4
-    torch.testing.assert_close(action[[0, 7, 8]], torch.tensor([0.1, 0.2, 0.3]), rtol=0.01, atol=0)
+def test_without_a_goal_primitive_and_offset_are_those_of_the_object_that_the_sample_names():
+    out = torch.zeros(2, 6, 8)
+    out[:, :, 1:4] = torch.arange(6.0)[:, None] + torch.tensor([0.1, 0.2, 0.3])
+    out[:, 4, 0] = 1
+    eps = torch.zeros(2, 9)
+    eps[1, 1 + 2] = 1.5  # sigma is 1: the second sample names object 2
+    for noise, named in ((None, [4, 4]), (eps, [4, 2])):
+        action = of_named(out, noise)[:, :9]
+        expected = torch.tensor(named, dtype=torch.float32)[:, None] + torch.tensor([0.1, 0.2, 0.3])
+        torch.testing.assert_close(action[:, [0, 7, 8]], expected)
 
 
 def test_what_is_seen_of_a_crop_does_not_depend_on_the_batch_and_the_statistics_are_the_batches():
