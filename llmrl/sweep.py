@@ -14,6 +14,8 @@ from llmrl.hydra_compose import compose
 from llmrl.hydra_session import session
 from llmrl.runs.stacked import Job
 
+_kept: "dict[tuple[str, ...], _Combination] | None" = None  # see composed_once
+
 
 def points_of(args: Sequence[str]) -> list[list[str]] | None:
     """The overrides of each run of a command line, in Hydra's order, the last key fastest. None where that is not for
@@ -84,6 +86,3 @@ def _seed(point: Sequence[str]) -> int | None:
     return (
         int(given[0]) if len(given) == 1 and given[0].isascii() and given[0].isdigit() and len(given[0]) < 10 else None
     )
-
-
-_kept: dict[tuple[str, ...], _Combination] | None = None  # see composed_once

@@ -2,7 +2,7 @@
 seconds, and who plans a grid or shows a table trains nothing. An agent's module has its own as Config."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
@@ -21,6 +21,17 @@ Discount = Literal["gamma", "one"]
 Encoder = Literal["cnn", "means"]
 Evaluate = Literal["mean", "sample", "both"]
 OfflineEvaluate = Literal["greedy", "sample"]
+
+
+def _check_replay(config: Any) -> None:
+    if config.replay_size < config.n_envs:
+        raise ValueError(f"replay_size: {config.replay_size} is less than n_envs ({config.n_envs}), raise it")
+
+
+def _check_epsilon(config: Any) -> None:
+    start, end = config.epsilon_start, config.epsilon_end
+    if end > start:
+        raise ValueError(f"epsilon_end: {end} is above epsilon_start ({start}), lower it")
 
 
 @dataclass(frozen=True)
@@ -64,10 +75,8 @@ class DQNConfig:
     epsilon_decay: HalfOpenUnit
 
     def __post_init__(self) -> None:
-        if self.replay_size < self.n_envs:
-            raise ValueError(f"replay_size: {self.replay_size} is less than n_envs ({self.n_envs}), raise it")
-        if self.epsilon_end > self.epsilon_start:
-            raise ValueError(f"epsilon_end: {self.epsilon_end} is above epsilon_start ({self.epsilon_start}), lower it")
+        _check_replay(self)
+        _check_epsilon(self)
 
 
 @dataclass(frozen=True)
@@ -119,10 +128,8 @@ class RainbowConfig:
             raise ValueError(f"atoms: {self.atoms} make no distribution, use 2 or more (the papers: 51)")
         if self.v_min >= self.v_max:
             raise ValueError(f"v_min: {self.v_min} is not below v_max ({self.v_max}), lower it")
-        if self.replay_size < self.n_envs:
-            raise ValueError(f"replay_size: {self.replay_size} is less than n_envs ({self.n_envs}), raise it")
-        if self.epsilon_end > self.epsilon_start:
-            raise ValueError(f"epsilon_end: {self.epsilon_end} is above epsilon_start ({self.epsilon_start}), lower it")
+        _check_replay(self)
+        _check_epsilon(self)
 
 
 @dataclass(frozen=True)
@@ -163,8 +170,7 @@ class DDPGConfig:
     adam_epsilon: Positive = field(metadata={"neutral": 1e-8})
 
     def __post_init__(self) -> None:
-        if self.replay_size < self.n_envs:
-            raise ValueError(f"replay_size: {self.replay_size} is less than n_envs ({self.n_envs}), raise it")
+        _check_replay(self)
 
 
 @dataclass(frozen=True)
@@ -198,8 +204,7 @@ class SACConfig:
     evaluate: Evaluate = field(metadata={"neutral": "mean"})
 
     def __post_init__(self) -> None:
-        if self.replay_size < self.n_envs:
-            raise ValueError(f"replay_size: {self.replay_size} is less than n_envs ({self.n_envs}), raise it")
+        _check_replay(self)
 
 
 @dataclass(frozen=True)
@@ -237,46 +242,45 @@ class PPOConfig:
 
 
 @dataclass(frozen=True)
-class BCConfig:
+class OfflineConfig:
+    """What the offline agents of transitions share; see conf/agent/bc.yaml."""
+
+    hidden: tuple[Count, ...]
+    activation: Activation
+    learning_rate: Positive
+    batch_size: Count
+    evaluate: OfflineEvaluate
+
+
+@dataclass(frozen=True)
+class OfflineQConfig(OfflineConfig):
+    """What those with Q(s, .) share; see conf/agent/cql.yaml."""
+
+    gamma: Probability
+    discount: Discount
+    target_update_every: Count
+
+
+@dataclass(frozen=True)
+class BCConfig(OfflineConfig):
     """See conf/agent/bc.yaml."""
 
-    hidden: tuple[Count, ...]
-    activation: Activation
-    learning_rate: Positive
     beta: NonNegative
-    batch_size: Count
-    evaluate: OfflineEvaluate
 
 
 @dataclass(frozen=True)
-class BCQConfig:
+class BCQConfig(OfflineQConfig):
     """See conf/agent/bcq.yaml."""
 
-    hidden: tuple[Count, ...]
-    activation: Activation
-    learning_rate: Positive
     threshold: HalfOpenUnit
     beta: NonNegative
-    gamma: Probability
-    discount: Discount
-    target_update_every: Count
-    batch_size: Count
-    evaluate: OfflineEvaluate
 
 
 @dataclass(frozen=True)
-class CQLConfig:
+class CQLConfig(OfflineQConfig):
     """See conf/agent/cql.yaml."""
 
-    hidden: tuple[Count, ...]
-    activation: Activation
-    learning_rate: Positive
     alpha: NonNegative
-    gamma: Probability
-    discount: Discount
-    target_update_every: Count
-    batch_size: Count
-    evaluate: OfflineEvaluate
 
 
 @dataclass(frozen=True)

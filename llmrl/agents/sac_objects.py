@@ -20,7 +20,7 @@ from torch import Generator, Tensor
 from llmrl.agents import sac
 from llmrl.agents.configs import SACObjectsConfig as Config
 from llmrl.agents.nets import MLP, Critics, Optimizer, initialised_by, normal, tensors, weights
-from llmrl.agents.nets_gaussian import LOG_STD_MAX, LOG_STD_MIN, SquashedSample
+from llmrl.agents.nets_gaussian import SquashedSample
 from llmrl.agents.nets_objects import ENCODERS, Layout, Scenes, known, pixels, scenes
 from llmrl.agents.perceptrons import Perceptrons
 from llmrl.contracts.replay import Batch
@@ -204,8 +204,8 @@ class SACObjects(sac.SAC):
         """min_i Q_i(s, j and its own primitive and offset) of each object j, (batch, objects)"""
         n, objects = len(seen), self.layout.objects
         mean, log_std = raw[: n * objects].unflatten(0, (n, objects)).chunk(2, dim=2)
-        sigma = log_std[..., 1:].clamp(LOG_STD_MIN, LOG_STD_MAX).exp()
-        behind = (mean[..., 1:] + sigma * self.behind(eps[:n]).unsqueeze(1)).tanh()
+        own = torch.cat([mean[..., 1:], log_std[..., 1:]], dim=2)
+        behind = SquashedSample(own, self.behind(eps[:n]).unsqueeze(1)).action
         each = [self.critic_input(seen, shown, torch.full((n, 1), j, device=raw.device)) for j in range(objects)]
         q = self.q.forward(torch.stack(each, 1).flatten(0, 1)[None], behind.flatten(0, 1)[None])
         return q.view(2, n, objects).amin(0)
@@ -245,10 +245,11 @@ def of_named(out: Tensor, eps: Tensor | None) -> Tensor:
     The scores are each object's own; primitive and offset are those of the object that the scores name.
     """
     mean, log_std = out.chunk(2, dim=2)
-    scores = mean[..., 0].detach()
+    # as they stand in the action: of those that tanh makes equal, both name the first
+    scores = mean[..., 0].tanh()
     if eps is not None:
-        sigma = log_std[..., 0].detach().clamp(LOG_STD_MIN, LOG_STD_MAX).exp()
-        scores = scores + sigma * eps[:, 1 : 1 + out.shape[1]]
+        of_scores = torch.cat([mean[..., 0], log_std[..., 0]], dim=1)
+        scores = SquashedSample(of_scores, eps[:, 1 : 1 + out.shape[1]]).action
     named = scores.argmax(1).view(-1, 1, 1)
 
     def action(each: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from llmrl.checks import ConfigError
 from llmrl.clusters.submit import Work
 from llmrl.config import Config, from_node, identity, method_of, run_path, shared
 from llmrl.runs.children import node_of
+from llmrl.runs.identity import DONE, RunDirectory
 from llmrl.runs.stacked import groups_of
 
 
@@ -47,11 +48,14 @@ def check_unstacked(works: Iterable[Work]) -> None:
 
 
 def check_llms(works: Iterable[Work]) -> None:
-    """Raises ConfigError where a key or a model is missing here: jobs would find it out after hours in a queue."""
+    """Raises ConfigError where a key or a model is missing here: jobs would find it out after hours in a queue. Of runs
+    that are done nothing is needed any more."""
     from llmrl.llm import client
 
     asked = {}
     for work in works:
+        if RunDirectory(work.path).status().get("status") == DONE:
+            continue
         config = from_node(json.loads(json.dumps(work.node)))
         if "llm" in method_of(config.choices["method"]).reads(config.method):
             asked[json.dumps(work.node["llm"], sort_keys=True)] = config.llm

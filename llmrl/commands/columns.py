@@ -24,3 +24,8 @@ def fit(line: str) -> str:
     """A line cut to the terminal's width; whole where the output is no terminal."""
     width = shutil.get_terminal_size().columns
     return line if not sys.stdout.isatty() or len(line) <= width else f"{line[: width - 1]}{CUT}"
+
+
+def is_cut(text: str) -> bool:
+    """Whether `fit` has cut a line of it."""
+    return sys.stdout.isatty() and any(line.endswith(CUT) for line in text.splitlines())

@@ -166,11 +166,14 @@ def _undamaged(runs: Sequence, found: dict) -> list:
     """Damaged ones are named and left alone."""
     from llmrl.report.tables import grid
 
-    damaged = [run for run in runs if grid.standing(found.get(run.key)) == grid.DAMAGED]
-    for run in damaged:
+    sound = []
+    for run in runs:
+        if grid.standing(found.get(run.key)) != grid.DAMAGED:
+            sound.append(run)
+            continue
         print(f"Left alone, damaged: {found[run.key].damage[0]}. Remove it, or make it anew with rerun=true.",
               file=sys.stderr)  # fmt: skip
-    return [run for run in runs if run not in damaged]
+    return sound
 
 
 def _works(stages: Sequence, runs: Sequence, found: dict) -> list:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from llmrl.checks import ConfigError
 from llmrl.commands.cells import arguments, cells_of, chosen, table_of
-from llmrl.commands.columns import CUT, columns
+from llmrl.commands.columns import CUT, columns, is_cut
 
 if TYPE_CHECKING:
     from llmrl.report.tables.definition import Table
@@ -68,7 +68,7 @@ def _table(given: argparse.Namespace) -> int:
     shipped = _ship(table, given, cells) if given.to else []
     shown = text(made)
     print(shown)
-    if any(line.endswith(CUT) for line in shown.splitlines()):
+    if is_cut(shown):
         print(f"Lines that end in {CUT} go on in the files below, and where the output is no terminal (… | less -S).\n")
     print(next_step(made, given))
     for why, labels in refused(cells).items():

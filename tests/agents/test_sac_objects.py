@@ -239,6 +239,15 @@ def test_without_a_goal_primitive_and_offset_are_those_of_the_object_that_the_sa
         torch.testing.assert_close(action[:, [0, 7, 8]], expected)
 
 
+def test_scores_that_tanh_makes_equal_name_the_object_that_the_action_names():
+    out = torch.zeros(1, 6, 8)
+    out[0, :, 1:4] = torch.arange(6.0)[:, None]
+    out[0, 2, 0], out[0, 4, 0] = 20.0, 30.0
+    for noise in (None, torch.zeros(1, 9)):
+        action = of_named(out, noise)[:, :9]
+        assert action.tanh()[0, 1:7].argmax() == 2 and action[0, [0, 7, 8]].tolist() == [2.0] * 3
+
+
 def test_what_is_seen_of_a_crop_does_not_depend_on_the_batch_and_the_statistics_are_the_batches():
     norm, x = RunningNorm(3), torch.randn(10, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 3 + 1
     for part in x.split(5):

@@ -7,7 +7,7 @@ import sys
 
 from command_line import in_process  # noqa: F401 (the fixture llmrl)
 from conftest import ROOT, status
-from lab_tables import written_lab  # noqa: F401 (the fixture lab)
+from lab_tables import cells_of, make_run, written_lab  # noqa: F401 (the fixture lab)
 from own_directory import TINY as OWN
 from own_directory import own_directory  # noqa: F401 (the fixture own)
 from submitted_runs import below_tmp, equal_to_local, rows, submitted  # noqa: F401 (the fixture outputs)
@@ -34,6 +34,18 @@ def test_each_line_is_a_run_that_goes_on(llmrl, own, outputs):
 
 def environment(own) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(ROOT), "LLMRL_PATH": str(own), "OMP_NUM_THREADS": "1"}
+
+
+def test_no_key_is_needed_for_what_is_done(llmrl, lab, outputs, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    cells = cells_of(lab(rows={"CartPole": []}), extra=["llm=gpt-4o-mini"])
+    submit = ["plan", "lab/small", "--set", "llm=gpt-4o-mini", "--row", "CartPole", "--submit", "files"]
+    refused = llmrl(*submit)
+    assert refused.code == 2 and "OPENAI_API_KEY" in refused.err
+    for run in cells[1].runs:
+        make_run(run)
+    done = llmrl(*submit)
+    assert done.code == 0 and "3 submitted, 3 done before" in done.out, done.err
 
 
 def test_a_tables_runs_and_nothing_to_wait_for(llmrl, lab, outputs):
