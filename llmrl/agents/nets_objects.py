@@ -14,6 +14,7 @@ from llmrl.checks import ConfigError
 FEATURES = 32  # numbers that a crop becomes
 CROP = 28  # pixels of a crop's side
 RESIDUAL = 2  # numbers of an action's offset
+NEAR, FAR = 8.0, 2.0  # where a partner is: in units of an eighth of the frame, half a crop, and no farther than two
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Layout:
     @property
     def known_size(self) -> int:
         """Numbers that are known of an object beside its crop."""
-        return 2 + (2 if self.goal else self.objects)
+        return 4 if self.goal else 5
 
     @property
     def token_size(self) -> int:
@@ -52,7 +53,7 @@ class Layout:
     @property
     def shared_size(self) -> int:
         """Numbers that are known of the whole scene."""
-        return 1 + 2 * self.objects
+        return 1 + (2 * self.objects if self.goal else self.objects)
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,11 @@ class Scenes:
 
     rgb: Tensor  # (batch * objects, height, width, 3) uint8
     height: Tensor  # (batch * objects, height, width)
-    known: Tensor  # (batch, objects, known_size): position, and goal's letter? goal's bowl? or else which object it is
-    shared: Tensor  # (batch, shared_size): in hand, and which objects are the goal's or else where all are
+    # (batch, objects, known_size): position, and: goal's letter? goal's bowl? or else where from it its partner is, a
+    # letter's bowl or a bowl's letter, and: a letter?
+    known: Tensor
+    # (batch, shared_size): in hand, and which objects are the goal's or else where from each letter its bowl is
+    shared: Tensor
     goal: Tensor  # (batch, 2) numbers of the goal's letter and bowl; (batch, 0) where there is no goal
 
     def __len__(self) -> int:
@@ -70,7 +74,10 @@ class Scenes:
 
 
 def scenes(obs: Mapping[str, Tensor]) -> Scenes:
-    """A dict of batches of "position", "rgb", "height", "in_hand", perhaps "goal" -> Scenes."""
+    """A dict of batches of "position", "rgb", "height", "in_hand", perhaps "goal" -> Scenes.
+
+    Without a goal every letter has a bowl, so that what to do with an object depends on where its partner is.
+    """
     position = obs["position"]
     batch, objects, _ = position.shape
     number = torch.arange(objects, device=position.device)
@@ -81,8 +88,11 @@ def scenes(obs: Mapping[str, Tensor]) -> Scenes:
         shared = marks.flatten(1)
     else:
         goal = number.new_empty(batch, 0)
-        marks = torch.eye(objects, device=position.device).expand(batch, -1, -1)
-        shared = position.flatten(1)
+        letters, bowls = position.chunk(2, dim=1)
+        to_bowl = ((bowls - letters) * NEAR).clamp(-FAR, FAR)
+        is_letter = (number < objects // 2).float().view(1, -1, 1).expand(batch, -1, -1)
+        marks = torch.cat([torch.cat([to_bowl, -to_bowl], dim=1), is_letter], dim=2)
+        shared = to_bowl.flatten(1)
     return Scenes(
         obs["rgb"].flatten(0, 1),
         obs["height"].flatten(0, 1),

@@ -54,11 +54,20 @@ class Plain:
             letter, bowl = obs["goal"][i].int().tolist()
             marks = [float(slot == letter), float(slot == 3 + bowl)]
         else:
-            marks = [float(slot == other) for other in range(6)]
+            marks = [*self.to_partner(obs, i, slot), float(slot < 3)]
         return torch.cat([obs["position"][i, slot], torch.tensor(marks)])
 
+    @staticmethod
+    def to_partner(obs, i, slot):
+        """Where from a letter its bowl is, from a bowl its letter: in half crops, no farther than two."""
+        own, other = obs["position"][i, slot].tolist(), obs["position"][i, (slot + 3) % 6].tolist()
+        return [max(-2.0, min(2.0, (there - here) / (28 / 224))) for here, there in zip(own, other)]
+
     def shared(self, obs, i):
-        marks = [self.facts(obs, i, slot)[2:] for slot in range(6)] if self.goal else list(obs["position"][i])
+        if self.goal:
+            marks = [self.facts(obs, i, slot)[2:] for slot in range(6)]
+        else:
+            marks = [torch.tensor(self.to_partner(obs, i, letter)) for letter in range(3)]
         return torch.cat([obs["in_hand"][i], *marks])
 
     def slots(self, obs, i):
