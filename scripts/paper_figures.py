@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "papers" / "figures"
-WIDTH, HEIGHT, GAP_X, GAP_Y = 168, 54, 62, 40  # of a box, and between boxes, in px
+WIDTH, HEIGHT, GAP_X, GAP_Y = 184, 54, 58, 40  # of a box, and between boxes, in px
 FILL = {"llm": "#fde7c8", "code": "#dcebdc", "rl": "#dde8f6"}  # asks an LLM; generated code, checked; learning
 LEGEND = {"llm": "language model", "code": "its answer, checked", "rl": "reinforcement learning"}
 
