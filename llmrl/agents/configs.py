@@ -217,9 +217,10 @@ class SACCropsConfig(SACConfig):
 
 @dataclass(frozen=True)
 class SACObjectsConfig(SACConfig):
-    """SAC's keys and one more; see conf/agent/sac_objects.yaml."""
+    """SAC's keys and two more; see conf/agent/sac_objects.yaml."""
 
     encoder: Encoder
+    hand_weight: NonNegative | None = field(metadata={"neutral": None})
 
 
 @dataclass(frozen=True)

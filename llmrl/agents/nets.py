@@ -201,11 +201,11 @@ class Actor(nn.Module):
 
 
 class Critics(nn.Module):
-    """`n` independent Q networks Q_i(s, a)."""
+    """`n` independent Q networks Q_i(s, a); with further outputs where an agent's critics say more."""
 
-    def __init__(self, n: int, obs_size: int, action_size: int, hidden: Sequence[int]) -> None:
+    def __init__(self, n: int, obs_size: int, action_size: int, hidden: Sequence[int], outputs: int = 1) -> None:
         super().__init__()
-        self.nets: Layers[MLP] = Layers(MLP((obs_size + action_size, *hidden, 1)) for _ in range(n))
+        self.nets: Layers[MLP] = Layers(MLP((obs_size + action_size, *hidden, outputs)) for _ in range(n))
 
     def forward(self, obs: Tensor, action: Tensor) -> Tensor:
         """(batch, obs_size), (batch, action) -> (n, batch)."""

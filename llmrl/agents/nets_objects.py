@@ -67,6 +67,7 @@ class Scenes:
     known: Tensor
     # (batch, shared_size): in hand, and which objects are the goal's or else where from each letter its bowl is
     shared: Tensor
+    in_hand: Tensor  # (batch,) 1 where the hand holds something, else 0
     goal: Tensor  # (batch, 2) numbers of the goal's letter and bowl; (batch, 0) where there is no goal
 
     def __len__(self) -> int:
@@ -98,6 +99,7 @@ def scenes(obs: Mapping[str, Tensor]) -> Scenes:
         obs["height"].flatten(0, 1),
         torch.cat([position, marks], dim=2),
         torch.cat([obs["in_hand"], shared], dim=1),
+        obs["in_hand"][:, 0],
         goal,
     )
 

@@ -4,6 +4,9 @@ All crops side by side do not tell a critic which of them an action is about (do
 gets the token of the object with the highest score, and of the action only the primitive and the offset. The actor gets
 the tokens of the goal's letter and bowl; where there is no goal, one head looks at each object by itself.
 
+Without a goal no reward says whether a pick holds: its worth comes from what follows, and is small. There each critic
+also learns what the hand holds after an action, so that what it makes of a crop tells holds from misses.
+
 One encoder makes all tokens. As in DrQ-v2 (Yarats et al. 2021, arXiv 2107.09645, section 3.1) it is trained by the
 critics' loss alone, and has no slow copy.
 """
@@ -16,6 +19,7 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Generator, Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from llmrl.agents import sac
 from llmrl.agents.configs import SACObjectsConfig as Config
@@ -48,7 +52,9 @@ class SACObjects(sac.SAC):
         with initialised_by(self.gen):
             self.encoder = ENCODERS[c.encoder]().to(self.device)
             self.actor = MLP((seen + layout.shared_size, *c.hidden, out)).to(self.device)
-            self.critic = Critics(2, self.critic_size, BEHIND, c.hidden).to(self.device)
+            self.hand_weight = float(not layout.goal) if c.hand_weight is None else c.hand_weight
+            outputs = 2 if self.hand_weight else 1  # Q, and the logit of "the hand holds something then"
+            self.critic = Critics(2, self.critic_size, BEHIND, c.hidden, outputs).to(self.device)
         self.target_critic = copy.deepcopy(self.critic)
         self.policy = Perceptrons([self.actor.layers], learning_rate=rate)
         self.q = Perceptrons([net.layers for net in self.critic.nets], learning_rate=rate)
@@ -139,27 +145,35 @@ class SACObjects(sac.SAC):
 
         # y = r + gamma (1 - d) (min_i Q'_i(s', a') - alpha log pi(a' | s'))
         next_x = self.critic_input(next_seen, next_shown, self.named(next_action))
-        next_q = self.target_q.forward(next_x[None], self.behind(next_action)[None]).view(2, n).amin(0)
+        next_q = self.target_q.forward(next_x[None], self.behind(next_action)[None])[..., 0].amin(0)
         y = batch.reward + batch.discount * (1 - batch.terminated) * (next_q - alpha * next_log_pi)
 
         new_x = self.critic_input(seen, shown, self.named(new_action))  # by the encoder as it still is
 
         # minimise the mean of 1/2 (Q_1(s, a) - y)^2 + 1/2 (Q_2(s, a) - y)^2: dL/dQ_i = (Q_i - y) / n
+        # and w times that of both cross entropies of what the hand holds in s': dL/dlogit_i = w (sigmoid - held) / n
         x = self.for_critic(seen, named, features)
-        q = self.q.forward(x[None], self.behind(action)[None]).view(2, n)
+        out = self.q.forward(x[None], self.behind(action)[None])
+        q = out[..., 0]
         error = q - y
+        dl_dout, hand_loss = error.unsqueeze(2) / n, {}
+        if self.hand_weight:
+            logit, held = out[..., 1], next_seen.in_hand.expand(2, -1)
+            dl_dout = torch.stack([error / n, (self.hand_weight / n) * (logit.sigmoid() - held)], dim=2)
+            hand_loss["hand_loss"] = binary_cross_entropy_with_logits(logit, held, reduction="none").mean(1).sum()
         first = self.layout.known_size * features.shape[1]
         columns = slice(first, first + features[0].numel())
-        dl_dfeatures = self.q.backward_to_input((error / n).unsqueeze(2), columns).sum(0)
+        dl_dfeatures = self.q.backward_to_input(dl_dout, columns).sum(0)
         self.q.step()
         self.encoder_optimizer.step(features, dl_dfeatures.view_as(features))
 
         # minimise the mean of alpha log pi(a | s) - min_i Q_i(s, a), by d min_i Q_i / da and d log pi / da
-        new_q = self.q.forward(new_x[None], self.behind(new_action)[None]).view(2, n)
+        new_q = self.q.forward(new_x[None], self.behind(new_action)[None])[..., 0]
         min_q = new_q.amin(0)
         smaller = new_q == min_q  # where both are equal, each counts half
-        share = smaller / (n * smaller.sum(0))
-        dq_dx = self.q.input_gradient(share.unsqueeze(2), slice(0, None)).sum(0)
+        share = torch.zeros_like(dl_dout)
+        share[..., 0] = smaller / (n * smaller.sum(0))
+        dq_dx = self.q.input_gradient(share, slice(0, None)).sum(0)
         dq_da = self.to_action(new_action, dq_dx, self.dq_dscores(seen, shown, raw, eps, new_action, dq_dx))
         self.policy.backward(self.to_raw(raw, eps, sample.gradient(-dq_da, alpha / n))[None])
         self.policy.step()
@@ -167,6 +181,7 @@ class SACObjects(sac.SAC):
         self.target_q.track(self.q, self.config.tau)
         return {
             "critic_loss": 0.5 * error.square().mean(1).sum(),
+            **hand_loss,
             "actor_loss": (alpha * log_pi - min_q).mean(),
             "q": q.mean(),
             "entropy": -log_pi.mean(),
@@ -208,7 +223,7 @@ class SACObjects(sac.SAC):
         behind = SquashedSample(own, self.behind(eps[:n]).unsqueeze(1)).action
         each = [self.critic_input(seen, shown, torch.full((n, 1), j, device=raw.device)) for j in range(objects)]
         q = self.q.forward(torch.stack(each, 1).flatten(0, 1)[None], behind.flatten(0, 1)[None])
-        return q.view(2, n, objects).amin(0)
+        return q[..., 0].view(2, n, objects).amin(0)
 
     def to_raw(self, raw: Tensor, eps: Tensor, gradient: Tensor) -> Tensor:
         """dL/d(mu and log sigma) of the first rows -> dL/d(what the actor's network returned) of them."""

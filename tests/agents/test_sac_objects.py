@@ -24,6 +24,7 @@ class Plain:
 
     def __init__(self, agent):
         self.goal, self.c, self.target_entropy = agent.layout.goal, agent.config, agent.target_entropy
+        self.hand_weight = agent.hand_weight
         self.encoder, self.actor = copy.deepcopy(agent.encoder), self.linear(agent.actor.layers)
         self.critics, self.targets = ([self.linear(net.layers) for net in nets.nets]
                                       for nets in (agent.critic, agent.target_critic))  # fmt: skip
@@ -94,7 +95,7 @@ class Plain:
             actions.append(u.tanh())
         return torch.stack(actions), torch.stack(logs)
 
-    def q(self, critics, obs, action, named_features, goal_features):
+    def q(self, critics, obs, action, named_features, goal_features, output=0):
         """The object with the highest score forwards, the softmax's mean of what is known backwards."""
         rows = []
         for i, a in enumerate(action):
@@ -104,7 +105,7 @@ class Plain:
             facts = [hard @ all_facts, *(self.facts(obs, i, slot) for slot in self.slots(obs, i))]
             features = [named_features[i], *(goal_features[i] if self.goal else [])]
             rows.append(torch.cat([*facts, *features, self.shared(obs, i), a[:1], a[7:]]))
-        return torch.stack([net(torch.stack(rows))[:, 0] for net in critics])
+        return torch.stack([net(torch.stack(rows)) for net in critics])[..., output]
 
     def best(self, obs, features, action, eps):
         """Without a goal: sum_j w_j min Q_j of each scene, of object j with the primitive and offset of its own, by the
@@ -122,6 +123,11 @@ class Plain:
                     q.append(self.q(self.critics, one, naming, [features[i][j]], None).amin())
             found.append(torch.softmax(4 * a[1:7], 0) @ torch.stack(q))
         return torch.stack(found)
+
+    def hand_loss(self, logits, after):
+        """Mean cross entropy of what the hand holds afterwards, of both critics: logits (2, n)"""
+        held = after["in_hand"][:, 0].expand_as(logits)
+        return F.binary_cross_entropy_with_logits(logits, held, reduction="none").mean(1).sum()
 
     def update(self, batch, action, eps):
         obs, after, n = batch.obs, batch.next_obs, len(action)
@@ -145,8 +151,11 @@ class Plain:
             new_named = [self.crop(obs, i, [int(new_action[i, 1:7].argmax())])[0] for i in range(n)]
 
         q = self.q(self.critics, obs, action, features[:, 0], features[:, 1:])
-        critic_loss = 0.5 * ((q - y) ** 2).mean(1).sum()
-        self.step(critic_loss, self.critic_adam, self.encoder_adam)
+        critic_loss, hand = 0.5 * ((q - y) ** 2).mean(1).sum(), torch.zeros(())
+        if self.hand_weight:
+            logits = self.q(self.critics, obs, action, features[:, 0], features[:, 1:], output=1)
+            hand = self.hand_loss(logits, after)
+        self.step(critic_loss + self.hand_weight * hand, self.critic_adam, self.encoder_adam)
         if self.goal:
             new_q = self.q(self.critics, obs, new_action, new_named, shown).amin(0)
         else:
@@ -159,7 +168,8 @@ class Plain:
         for slow, fast in zip(self.targets, self.critics):
             for s, f in zip(slow.parameters(), fast.parameters()):
                 s.data += self.c.tau * (f.data - s.data)
-        return {"critic_loss": critic_loss, "actor_loss": actor_loss, "temperature": alpha.sum()}
+        said = {"critic_loss": critic_loss, "actor_loss": actor_loss, "temperature": alpha.sum()}
+        return said | {"hand_loss": hand} if self.hand_weight else said
 
     @staticmethod
     def step(loss, *adams):
@@ -172,11 +182,15 @@ class Plain:
 
 @pytest.mark.parametrize("equal", [False, True], ids=["", "equal critics"])
 @pytest.mark.parametrize("encoder", ["cnn", "means"])
-@pytest.mark.parametrize("goal", [True, False], ids=["short", "long"])
-def test_an_update_is_the_one_written_down_plainly(goal, encoder, equal):
+@pytest.mark.parametrize(
+    ("goal", "hand_weight"), [(True, None), (False, None), (True, 0.7), (False, 0.0)],
+    ids=["short", "long", "short, and the hand", "long, without the hand"],
+)  # fmt: skip
+def test_an_update_is_the_one_written_down_plainly(goal, hand_weight, encoder, equal):
     """Also where both critics say the same: then each counts half for the actor."""
     space = crop_space(goal)
-    ours = make("sac_objects", space, RESIDUAL, encoder=encoder, **SMALL)
+    ours = make("sac_objects", space, RESIDUAL, encoder=encoder, hand_weight=hand_weight, **SMALL)
+    assert ours.hand_weight == (float(not goal) if hand_weight is None else hand_weight)
     if equal:
         for critic in (ours.critic, ours.target_critic):
             critic.nets[1].load_state_dict(critic.nets[0].state_dict())

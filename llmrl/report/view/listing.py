@@ -1,11 +1,14 @@
 """The rows of the list of runs, and what of them has changed since someone looked."""
 
 import os
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from llmrl.report.figures.style import shortened
 from llmrl.report.store import index
+from llmrl.report.store.groups import differing, flat
 from llmrl.report.store.loading import load
 from llmrl.report.store.reading import read_run
 from llmrl.report.store.record import RunRecord, dollars, score
@@ -14,6 +17,8 @@ from llmrl.runs.files import read_json
 from llmrl.runs.identity import RUNNING
 
 Row = dict[str, Any]
+SETTINGS, LONGEST = 3, 40  # that are named of a run, and characters of a value
+FIRST = ("agent", "env", "method")  # whose settings say most
 
 
 class Listing:
@@ -31,12 +36,16 @@ class Listing:
         self.gone: dict[str, int] = {}
         self.problem = ""  # why the newest look failed; "" where it did not
         self._artifacts: dict[Path, tuple[str, RunRecord]] = {}
+        self._differences: dict[Path, str] = {}
         self._askers: dict[Path, str] = {}
 
     def look(self) -> bool:
         """Reads what has changed; whether anything has. Whatever is wrong with the disk, the older rows stay."""
         try:
-            found = {row["path"]: row for row in map(self._row, [*self._runs(), *self._searches()])}
+            records = [*self._runs(), *self._searches()]
+            if self._differences.keys() != {record.path for record in records}:
+                self._differences = differences(records)
+            found = {row["path"]: row for row in map(self._row, records)}
             problem = ""
         except Exception as error:  # noqa: BLE001 (a directory that cannot be read now may be readable later)
             found, problem = {path: row for path, (_, row) in self.rows.items()}, f"{type(error).__name__}: {error}"
@@ -88,7 +97,7 @@ class Listing:
             text = f"files of the run are links that lead out of {self.outputs}, and are not shown"
             return unreadable(record, self.outputs, text)
         try:
-            row = row_of(record, self.outputs)
+            row = row_of(record, self.outputs) | {"differs": self._differences.get(record.path, "")}
             return row | {"asked_in": self._asker(record.path)} if row["llm"] else row
         except Exception as error:  # noqa: BLE001 (whatever its files hold, the other runs are shown)
             return unreadable(record, self.outputs, f"{record.path}: {type(error).__name__}: {error}")
@@ -98,6 +107,25 @@ class Listing:
         if path not in self._askers and (path / "artifact.json").exists():
             self._askers[path] = str(Path(read_json(path / "artifact.json")["path"]).parent.name)
         return self._askers.get(path, path.name)
+
+
+def differences(records: Iterable[RunRecord]) -> dict[Path, str]:
+    """What tells a run from the others of its method, agent and environment, beside the seed: "method.epsilon=0.2"."""
+    families: defaultdict[tuple, dict[Path, dict[str, str]]] = defaultdict(dict)
+    found = {}
+    for record in records:
+        found[record.path] = ""
+        if not record.damaged:
+            settings = flat({key: value for key, value in record.identity.items() if key != "seed"})
+            families[record.method, record.agent, record.env][record.path] = settings
+    for runs in families.values():
+        keys = [key for key in differing(runs.values()) if len({one[key] for one in runs.values() if key in one}) > 1]
+        keys.sort(key=lambda key: (key.split(".")[0] not in FIRST, key))
+        for path, settings in runs.items():
+            own = [f"{key}={shortened(settings[key], LONGEST)}" for key in keys if key in settings]
+            more = f" and {len(own) - SETTINGS} more" if len(own) > SETTINGS else ""
+            found[path] = " · ".join(own[:SETTINGS]) + more
+    return found
 
 
 def row_of(record: RunRecord, outputs: Path) -> Row:
@@ -119,7 +147,8 @@ def row_of(record: RunRecord, outputs: Path) -> Row:
 def unreadable(record: RunRecord, outputs: Path, why: str) -> Row:
     """The row of a run whose files say nothing that can be trusted."""
     nothing = dict.fromkeys(("target", "left_s", "last", "best", "training", "llm"))
-    return _names(record, outputs) | {"status": "DAMAGED", "reason": why, "unit": "env_steps", "steps": 0} | nothing
+    said = {"status": "DAMAGED", "reason": why, "unit": "env_steps", "steps": 0, "differs": ""}
+    return _names(record, outputs) | said | nothing
 
 
 def _names(record: RunRecord, outputs: Path) -> Row:

@@ -8,7 +8,7 @@ const HEADS = [
   ["USD", "number less"], ["changed", "number less"],
 ];
 const MOST = 12; // runs that are compared
-const CAPTION = "All runs, as their files say. Return: the newest greedy evaluation, best: the highest one. Left: at the "
+const CAPTION = "All runs, as their files say, and what tells each from others of its kind. Return: the newest greedy evaluation, best: the highest one. Left: at the "
   + "run's own speed. Searches that runs share are listed as studies named artifacts/….";
 
 export function list(place, params, known) {
@@ -64,7 +64,7 @@ export function list(place, params, known) {
 
   function fixed(row) {
     const name = element("td");
-    name.append(link(nameOf(row), "run", [["run", row.path]]));
+    name.append(link(nameOf(row), "run", [["run", row.path]]), element("span", "differs quiet", row.differs));
     return [pick(row), name, breakable(row.env), cell(whole(row.seed), row.seed, "number"), cell(row.study, undefined, "less")];
   }
 
@@ -88,6 +88,7 @@ export function list(place, params, known) {
     const known = rows.get(row.path);
     if (known) {
       const cells = moving(row);
+      known.querySelector(".differs").textContent = row.differs;
       cells.forEach((one, i) => known.cells[i + 5].replaceWith(one));
       known.dataset.status = row.status;
       return null;
