@@ -20,7 +20,7 @@ from llmrl.report.store.reading import read_run
 from llmrl.report.view.curves import MOST, thinned
 from llmrl.report.view.listing import Listing
 from llmrl.report.view.programs import compared
-from llmrl.runs.files import write_json
+from llmrl.runs.files import read_json, write_json
 
 pytest.importorskip("aiohttp")
 HOPPER = "main/vanilla-dqn/mujoco-hopper/s0-00000001"
@@ -267,6 +267,25 @@ def test_whatever_the_files_of_a_run_hold_the_others_are_listed(tmp_path):
             for call in ("run", "calls", "programs", "compare"):
                 status, _, text = served.ask(f"/api/{call}?{urlencode({'run': path})}")
                 assert status in (200, 409) and json.loads(text)
+
+
+def test_a_row_says_what_tells_its_run_from_others_of_its_kind(tmp_path):
+    """Beside the seed; the method's settings come before others, and keys that only some have are not named."""
+    runs = [make_run(tmp_path, seed=seed, k=k) for k, seed in ((4, 0), (4, 1), (8, 0))]
+    asked = read_json(runs[2] / "identity.json") | {"llm": {"model": "a"}, "budget": {"env_steps": 9}}
+    write_json(runs[2] / "identity.json", asked)
+    listing = Listing(tmp_path.resolve(), tmp_path.resolve())
+
+    def told():
+        listing.look()
+        return {path: row["differs"] for path, (_, row) in listing.rows.items()}
+
+    names = [str(run.relative_to(tmp_path)) for run in runs]
+    assert told() == dict(zip(names, ["method.k=4", "method.k=4", "method.k=8"]))
+    other = make_run(tmp_path, seed=2, k=8)
+    few = {"budget": {"env_steps": 7, "paper": "x" * 60}, "eval": {"sets": 1}, "agent": {"gamma": 0.9}}
+    write_json(other / "identity.json", asked | few)
+    assert told()[str(other.relative_to(tmp_path))] == "agent.gamma=0.9 · method.k=8 · budget.env_steps=7"
 
 
 def test_only_what_changed_is_told(tmp_path):

@@ -44,7 +44,8 @@ class Listing:
         try:
             records = [*self._runs(), *self._searches()]
             if self._differences.keys() != {record.path for record in records}:
-                self._differences = differences(records)
+                own = [record for record in records if contained(record.path, self.outputs)]
+                self._differences = dict.fromkeys((r.path for r in records), "") | differences(own)
             found = {row["path"]: row for row in map(self._row, records)}
             problem = ""
         except Exception as error:  # noqa: BLE001 (a directory that cannot be read now may be readable later)
