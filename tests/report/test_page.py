@@ -82,7 +82,7 @@ def test_an_unfinished_run_counts_in_no_mean(tmp_path):
     make_run(tmp_path, seed=0, returns=(0.0, 5.0))
     make_run(tmp_path, seed=1, returns=(0.0, 50.0), status="INTERRUPTED")
     row = re.search(r"<tr><td class=\"\">vanilla-dqn</td>.*?</tr>", written(tmp_path, tmp_path).read_text())[0]
-    assert re.findall(r"<td[^>]*>(.*?)</td>", row)[2:5] == ["1 of 2", "5.0", ""]
+    assert re.findall(r"<td[^>]*>(.*?)</td>", row)[2:5] == ["1 of 2", "5.00", ""]
 
 
 def test_large_videos_are_linked(tmp_path, monkeypatch):

@@ -31,6 +31,23 @@ def test_seeds_are_averaged_and_settings_are_not(tmp_path):
     ]
 
 
+def test_groups_are_named_by_what_tells_them_apart(tmp_path):
+    """Keys that only some have, such as those of an LLM, are named where nothing else tells two groups apart."""
+    runs = [make_run(tmp_path, seed=seed, k=k) for seed, k in enumerate((1, 1, 2, 2))]
+
+    def named(*asked):
+        for run, llm in zip(runs, asked):
+            identity = {key: value for key, value in read_json(run / "identity.json").items() if key != "llm"}
+            write_json(run / "identity.json", identity | ({"llm": llm} if llm else {}))
+        return sorted(group.name.removeprefix("vanilla-dqn · ") for group in gather(select([tmp_path])))
+
+    assert named(None, None, {"model": "a"}, {"model": "a"}) == ["method.k=1", "method.k=2"]
+    assert named(None, None, None, {"model": "a"}) == ["method.k=1", "method.k=2", "method.k=2 · llm.model=a"]
+    assert named(None, None, {"model": "a"}, {"model": "b"}) == [
+        "method.k=1", "method.k=2 · llm.model=a", "method.k=2 · llm.model=b"
+    ]  # fmt: skip
+
+
 def test_a_run_that_was_made_twice_counts_once(tmp_path):
     make_run(tmp_path, study="a", status="INTERRUPTED")
     whole = make_run(tmp_path, study="b")

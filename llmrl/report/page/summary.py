@@ -1,12 +1,15 @@
 """The page's notices, its summary of settings and its table of runs."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from llmrl.report import stats
 from llmrl.report.page.html import Cell, each_run, link, named, number, table, whole
 from llmrl.report.store.groups import SCRIPTED, Group, mixed
 from llmrl.report.store.record import Kind, RunRecord, dollars, score
+from llmrl.report.tables.digits import decimals
 from llmrl.runs.identity import DONE
 
 SCORES: tuple[Kind, ...] = ("last", "best", "train_last_100", "train_last_tenth")  # of each run
@@ -40,11 +43,21 @@ def summary(groups: Sequence[Group]) -> str:
     )
     heads = ("method and agent", "env", "runs", "last", "interval", "best", "training", "last tenth", "random policy",
              "env_steps", "LLM calls", "USD")  # fmt: skip
-    return table("summary-table", caption, heads, map(_summary_row, groups), "|".join(heads[2:]))
+    digits = decimals_of(groups)
+    rows = [_summary_row(group, digits[group.env]) for group in groups]
+    return table("summary-table", caption, heads, rows, "|".join(heads[2:]))
 
 
-def _summary_row(group: Group) -> list[Cell]:
-    done = group.finished
+def decimals_of(groups: Sequence[Group]) -> dict[str, int]:
+    """By environment: all its returns have as many decimals."""
+    scores: defaultdict[str, list[float]] = defaultdict(list)
+    for group, run in each_run(groups):
+        scores[group.env] += [value for kind in SCORES if (value := score(run, kind)) is not None]
+    return {group.env: decimals(scores[group.env]) for group in groups}
+
+
+def _summary_row(group: Group, digits: int) -> list[Cell]:
+    done, returned = group.finished, partial(number, digits=digits)
 
     def mean(values: Iterable[float | None]) -> float | None:
         there = [v for v in values if v is not None]
@@ -53,14 +66,14 @@ def _summary_row(group: Group) -> list[Cell]:
     last = [s for run in done if (s := score(run, "last")) is not None]
     interval, estimate = Cell(), stats.student(last) if last else None
     if estimate and estimate.low is not None:
-        interval = Cell(f"{estimate.low:,.1f} to {estimate.high:,.1f}", estimate.low)
+        interval = Cell(f"{estimate.low:,.{digits}f} to {estimate.high:,.{digits}f}", estimate.low)
     runs = f"{len(done)}" if len(done) == len(group.runs) else f"{len(done)} of {len(group.runs)}"
     asked = [run.llm for run in group.runs if run.llm]
     return [
-        named(group), Cell(group.env), Cell(runs, len(done)), number(mean(last)), interval,
-        number(mean(score(run, "best") for run in done)),
-        *(number(mean(score(run, kind) for run in done)) for kind in ("train_last_100", "train_last_tenth")),
-        number(group.random),
+        named(group), Cell(group.env), Cell(runs, len(done)), returned(mean(last)), interval,
+        returned(mean(score(run, "best") for run in done)),
+        *(returned(mean(score(run, kind) for run in done)) for kind in ("train_last_100", "train_last_tenth")),
+        returned(group.random),
         whole(mean(run.steps for run in done), done[0].unit if done else "env_steps"),
         whole(sum(u["calls"] for u in asked) if asked else None),
         dollars_cell([dollars(u) for u in asked]),
@@ -78,10 +91,11 @@ def runs(groups: Sequence[Group], at: Path) -> str:
     """A row per run."""
     heads = ("method and agent", "env", "seed", "study", "status", "env_steps", "last", "best", "training",
              "last tenth", "env_steps/s", "code", "directory")  # fmt: skip
+    digits = decimals_of(groups)
     rows = [[
         named(group), Cell(group.env), whole(run.seed), Cell(run.study),
         Cell(run.status + (f": {run.reason.splitlines()[0]}" if run.reason and run.status != DONE else "")),
-        whole(run.steps, run.unit), *(number(score(run, kind)) for kind in SCORES),
+        whole(run.steps, run.unit), *(number(score(run, kind), digits[group.env]) for kind in SCORES),
         whole(run.steps_per_s, run.unit), Cell(", ".join(run.codes)), Cell(html=link(run.path, at, run.path.name)),
     ] for group, run in each_run(groups)]  # fmt: skip
     caption = "All runs. An unfinished run shows its numbers so far; it counts in no mean of the summary."

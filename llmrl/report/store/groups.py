@@ -135,16 +135,47 @@ def gather(records: Iterable[RunRecord]) -> list[Group]:
         families[family][env].append(record)
     groups: defaultdict[tuple[str, str], list[RunRecord]] = defaultdict(list)
     for family, envs in families.items():
-        keys = sorted({k for runs in envs.values() for k in differing([settings[r.path] for r in runs])})
+        own = told_apart({env: {run.path: settings[run.path] for run in runs} for env, runs in envs.items()})
         for env, runs in envs.items():
             for run in runs:
-                own = [f"{key}={settings[run.path][key]}" for key in keys if key in settings[run.path]]
-                groups[env, " · ".join([family, *own])].append(run)
+                groups[env, " · ".join([family, *own[run.path]])].append(run)
     return [Group(n, e, tuple(sorted(runs, key=lambda r: r.seed))) for (e, n), runs in sorted(groups.items())]
 
 
 def _rank(record: RunRecord) -> tuple[bool, int]:
     return record.status == DONE, record.steps
+
+
+def told_apart(places: Mapping[str, Mapping[Path, Mapping[str, str]]]) -> dict[Path, list[str]]:
+    """What tells the setting of each run from the others' of its place: ["method.epsilon=0.2", …].
+
+    A key that only some have, as those of an LLM where others ask none, is named where nothing else tells a run apart.
+    """
+    keys: set[str] = set()
+    telling: set[str] = set()
+    for runs in places.values():
+        for key in differing(runs.values()):
+            keys.add(key)
+            if len({setting[key] for setting in runs.values() if key in setting}) > 1:
+                telling.add(key)
+
+    def told(setting: Mapping[str, str], named: set[str]) -> tuple[str, ...]:
+        return tuple(f"{key}={setting[key]}" for key in sorted(named & setting.keys(), key=_foremost))
+
+    found: dict[Path, list[str]] = {}
+    for runs in places.values():
+        whole = {path: told(setting, keys) for path, setting in runs.items()}
+        short = {path: told(setting, telling) for path, setting in runs.items()}
+        alike: defaultdict[tuple[str, ...], set] = defaultdict(set)
+        for path in runs:
+            alike[short[path]].add(whole[path])
+        found |= {path: list(short[path] if len(alike[short[path]]) == 1 else whole[path]) for path in runs}
+    return found
+
+
+def _foremost(key: str) -> tuple[bool, str]:
+    """Sorts what agent, environment and method are set to before budgets, evaluations and language models."""
+    return key.split(".")[0] not in ("agent", "env", "method"), key
 
 
 def differing(settings: Iterable[Mapping[str, str]]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from llmrl.report.figures.style import shortened
 from llmrl.report.store import index
-from llmrl.report.store.groups import differing, flat
+from llmrl.report.store.groups import flat, told_apart
 from llmrl.report.store.loading import load
 from llmrl.report.store.reading import read_run
 from llmrl.report.store.record import RunRecord, dollars, score
@@ -17,8 +17,7 @@ from llmrl.runs.files import read_json
 from llmrl.runs.identity import RUNNING
 
 Row = dict[str, Any]
-SETTINGS, LONGEST = 3, 40  # that are named of a run, and characters of a value
-FIRST = ("agent", "env", "method")  # whose settings say most
+SETTINGS, LONGEST = 3, 60  # that are named of a run, and characters of one
 
 
 class Listing:
@@ -113,19 +112,16 @@ class Listing:
 def differences(records: Iterable[RunRecord]) -> dict[Path, str]:
     """What tells a run from the others of its method, agent and environment, beside the seed: "method.epsilon=0.2"."""
     families: defaultdict[tuple, dict[Path, dict[str, str]]] = defaultdict(dict)
-    found = {}
+    found: dict[Path, str] = {}
     for record in records:
         found[record.path] = ""
         if not record.damaged:
             settings = flat({key: value for key, value in record.identity.items() if key != "seed"})
             families[record.method, record.agent, record.env][record.path] = settings
     for runs in families.values():
-        keys = [key for key in differing(runs.values()) if len({one[key] for one in runs.values() if key in one}) > 1]
-        keys.sort(key=lambda key: (key.split(".")[0] not in FIRST, key))
-        for path, settings in runs.items():
-            own = [f"{key}={shortened(settings[key], LONGEST)}" for key in keys if key in settings]
+        for path, own in told_apart({"": runs}).items():
             more = f" and {len(own) - SETTINGS} more" if len(own) > SETTINGS else ""
-            found[path] = " · ".join(own[:SETTINGS]) + more
+            found[path] = " · ".join(shortened(one, LONGEST) for one in own[:SETTINGS]) + more
     return found
 
 
