@@ -72,16 +72,17 @@ def test_nothing_of_a_run_becomes_an_element(tmp_path):
 
 def test_a_summary_row_says_n_and_interval(tmp_path):
     text = written(tmp_path, study(tmp_path)).read_text()
-    row = re.search(r"<tr><td class=\"\">vanilla-dqn</td>.*?</tr>", text)[0]
+    row = re.search(r"<tr><td class=\"\"><span class=\"setting\">vanilla-dqn</span></td>.*?</tr>", text)[0]
     cells = re.findall(r"<td[^>]*>(.*?)</td>", row)
     # Student's t with two degrees of freedom: 1000 ± 4.3027 · 100 / √3
+    cells[0] = re.sub("<.*?>", "", cells[0])
     assert cells[:5] == ["vanilla-dqn", "classic/cart_pole", "3", "1,000.0", "751.6 to 1,248.4"]
 
 
 def test_an_unfinished_run_counts_in_no_mean(tmp_path):
     make_run(tmp_path, seed=0, returns=(0.0, 5.0))
     make_run(tmp_path, seed=1, returns=(0.0, 50.0), status="INTERRUPTED")
-    row = re.search(r"<tr><td class=\"\">vanilla-dqn</td>.*?</tr>", written(tmp_path, tmp_path).read_text())[0]
+    row = re.search(r"<tr><td class=\"\"><span class=\"setting\">vanilla-dqn</span></td>.*?</tr>", written(tmp_path, tmp_path).read_text())[0]
     assert re.findall(r"<td[^>]*>(.*?)</td>", row)[2:5] == ["1 of 2", "5.00", ""]
 
 

@@ -60,7 +60,7 @@ def whole(value: float | None, unit: str = "env_steps") -> Cell:
 def named(group: Group) -> Cell:
     """A group's name, marked where a rule answered in place of an LLM."""
     mark = f' <span class="mark">{SCRIPTED}</span>' if group.scripted else ""
-    return Cell(html=escape(group.name) + mark)
+    return Cell(html=f'<span class="setting">{escape(group.name)}{mark}</span>')
 
 
 def link(path: Path, at: Path, text: str) -> str:

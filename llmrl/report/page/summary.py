@@ -18,10 +18,11 @@ SCORES: tuple[Kind, ...] = ("last", "best", "train_last_100", "train_last_tenth"
 def notices(records: Sequence[RunRecord], groups: Sequence[Group]) -> list[str]:
     """What to know before reading a number."""
     notices = []
-    if names := [g.name for g in groups if g.scripted]:
+    if names := sorted({g.name for g in groups if g.scripted}):
+        few = ", ".join(names) if len(names) < 4 else f"{len(names)} settings, marked in each table"
         notices.append(
             f"Runs marked “{SCRIPTED}” asked no language model: a rule answered. Their numbers say nothing about an "
-            f"LLM ({', '.join(sorted(set(names)))})."
+            f"LLM ({few})."
         )
     counted = {run.path for group in groups for run in group.runs}
     if twice := [r for r in records if not r.damaged and r.path not in counted]:
