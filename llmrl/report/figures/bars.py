@@ -46,7 +46,8 @@ def bars(groups: Sequence[Group], kind: Kind = "last") -> "Figure":
         draw_random(axes, groups, env)
         axes.axhline(0, color="black", linewidth=0.8)
         axes.set_xticks([])
-        axes.set_xlim(-0.6, max(len(here), 3) - 0.4)
+        middle, half = (len(here) - 1) / 2, max(len(here), 3) / 2 + 0.1
+        axes.set_xlim(middle - half, middle + half)
         axes.set_title(env, loc="left", fontsize=10)
     name_left(panels, f"return, {SCORES[kind]}")
     title = f"bar: mean over runs; line: {INTERVAL}; circle: one run"
