@@ -124,4 +124,4 @@ export function chart(label, unit) {
 }
 
 const last = (one) => `${one.name} ${one.y.length ? `${rounded(one.y.at(-1))} at ${whole(one.x.at(-1))}` : "no value"}`;
-const short = (y) => y.toLocaleString("en-US", { maximumSignificantDigits: 4 });
+const short = (y) => (y || 0).toLocaleString("en-US", { maximumSignificantDigits: 4 });
