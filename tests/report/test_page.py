@@ -82,7 +82,10 @@ def test_a_summary_row_says_n_and_interval(tmp_path):
 def test_an_unfinished_run_counts_in_no_mean(tmp_path):
     make_run(tmp_path, seed=0, returns=(0.0, 5.0))
     make_run(tmp_path, seed=1, returns=(0.0, 50.0), status="INTERRUPTED")
-    row = re.search(r"<tr><td class=\"\"><span class=\"setting\">vanilla-dqn</span></td>.*?</tr>", written(tmp_path, tmp_path).read_text())[0]
+    row = re.search(
+        r"<tr><td class=\"\"><span class=\"setting\">vanilla-dqn</span></td>.*?</tr>",
+        written(tmp_path, tmp_path).read_text(),
+    )[0]
     assert re.findall(r"<td[^>]*>(.*?)</td>", row)[2:5] == ["1 of 2", "5.00", ""]
 
 

@@ -109,6 +109,31 @@ def test_what_is_evaluated_once_after_training_is_a_point_with_its_interval(lab)
     assert (low, high) == pytest.approx((0.1 - 0.24841, 0.1 + 0.24841), abs=1e-4)  # Student's t of n = 3
 
 
+def test_with_more_columns_than_colours_each_evaluation_set_has_a_panel(lab):
+    """Columns of the same runs share a colour and a name; all panels have one range."""
+    columns = {}
+    for name, gamma in (("a", 0.5), ("b", 0.6), ("c", 0.7), ("d", 0.8)):
+        columns[name] = {"set": [f"agent.gamma={gamma}"]}
+        columns[f"{name}, sampled"] = {"set": [f"agent.gamma={gamma}"], "evaluation_set": "sampled"}
+    table = lab(**EXPLORLLM | {"columns": columns, "seeds": [0]})
+    cells = cells_of(table)
+    for number, cell in enumerate(cells[::2]):
+        path = make_run(cell.runs[0])
+        with_evaluations(path, 0.5, *[1.0 + number] * 3)
+        with (path / "eval.jsonl").open("a") as file:
+            for step in (0, 20, 40, 60):
+                file.write(
+                    json.dumps({"policy": "sampled", "env_steps": step, "returns": [9.0], "return_mean": 9.0}) + "\n"
+                )
+    figure = curves(table, None, cells, found(cells))
+    greedy, sampled = figure.axes
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["short horizon", "short horizon, sampled"]
+    assert [line.get_label() for line in sampled.lines] == list("abcd")
+    assert [line.get_color() for line in sampled.lines] == [line.get_color() for line in greedy.lines[:4]]
+    assert greedy.get_ylim() == sampled.get_ylim() and greedy.get_xlim() == sampled.get_xlim()
+    assert [text.get_text().split(",")[0] for text in figure.legends[0].get_texts()] == list("abcd")
+
+
 def test_curves_are_of_what_the_table_measures(lab):
     """The rate of success on the row's own cases, where the table has that."""
     table = lab(**EXPLORLLM | {"metric": "success", "columns": {"plain": []}, "seeds": [0],

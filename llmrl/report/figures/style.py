@@ -64,7 +64,10 @@ def panels_for(
 def legend(figure: "Figure", panels: Mapping[str, "Axes"], title: str, counts: Mapping[str, str]) -> None:
     """One legend for all panels, below them; its title explains line and band. Labels stand in the order of `counts`,
     then those that have none."""
-    handles = {k: h for axes in panels.values() for h, k in zip(*axes.get_legend_handles_labels())}
+    handles: dict[str, Any] = {}
+    for axes in panels.values():
+        for handle, label in zip(*axes.get_legend_handles_labels()):
+            handles.setdefault(label, handle)
     handles = {k: handles[k] for k in sorted(handles, key=lambda k: (k not in counts, [*counts, k].index(k), k))}
     labels = [wrapped(label + counts.get(label, ""), 60) for label in handles]
     wide = figure.get_figwidth() > 8 and max(map(len, labels)) < 60

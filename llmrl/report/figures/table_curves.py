@@ -1,5 +1,10 @@
-"""A table's learning curves: a panel for each row, a line per column, and in its colour the paper's points."""
+"""A table's learning curves: a panel for each row, a line per column, and in its colour the paper's points.
 
+Where there are more columns than colours, each evaluation set has panels of its own, and columns of the same runs share
+a line's colour and name.
+"""
+
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -7,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from llmrl.checks import ConfigError
 from llmrl.report.figures.curves import draw_runs
 from llmrl.report.figures.style import (
+    COLOURS,
     GREY,
     INTERVAL,
     legend,
@@ -52,27 +58,48 @@ def curves(
     if not any(runs.values()):
         raise ConfigError("no run of this table has an evaluation yet")
     columns = list(dict.fromkeys(cell.column for cell in cells))
-    styles = styles_for(columns)
+    crowded = len(columns) > len(COLOURS)
+    names = _of_the_same_runs(cells) if crowded else dict(zip(columns, columns))
+    styles = styles_for(list(dict.fromkeys(names.values())))
     theirs = {cell.row: _published(table, paper, cell.row, columns) for cell in cells}
     ends = {} if any(theirs.values()) else _ends(table, paper, cells, metric)
-    rows = [row for row in theirs if theirs[row] or any(runs[row, c] for c in columns if (row, c) in runs)]
-    figure, panels = panels_for(rows, width=4.8, height=3.4)
-    for row, axes in panels.items():
-        for column in columns:
-            if mine := runs.get((row, column)):
-                draw_runs(axes, mine, styles[column], column)
+    titles: dict[str, list[tuple[str, str]]] = defaultdict(list)  # of the panels: what is drawn there
+    for cell in cells:
+        if runs[cell.row, cell.column] or theirs[cell.row].get(cell.column) or ends.get((cell.row, cell.column)):
+            cases = table.evaluation_set(cell.row, cell.column) if crowded else None
+            title = f"{cell.row}, {cases.replace('_', ' ')}" if cases else cell.row
+            titles[title].append((cell.row, cell.column))
+    figure, panels = panels_for(list(titles), width=4.8, height=3.4)
+    for title, axes in panels.items():
+        for row, column in titles[title]:
+            name = names[column]
+            if mine := runs[row, column]:
+                draw_runs(axes, mine, styles[name], name)
             if points := theirs[row].get(column) or ends.get((row, column)):
-                axes.plot(*zip(*points), **PUBLISHED, color=styles[column]["color"])
-        axes.set_title(row, loc="left", fontsize=10)
+                axes.plot(*zip(*points), **PUBLISHED, color=styles[name]["color"])
+        axes.set_title(title, loc="left", fontsize=10)
         axes.set_xlabel(units(run for found in runs.values() for run in found) or "env_steps")
         axes.xaxis.set_major_formatter(lambda x, _: thousands(x))
     if any(theirs.values()) or ends:
         next(iter(panels.values())).plot([], [], **PUBLISHED, color=GREY, label="published")
-    if metric in RATES:  # of all rows on one scale
+    if metric in RATES or crowded:  # of all rows, or of all ways to evaluate, on one scale
         same_range(panels.values())
-    name_left(panels, f"{known()[metric].unit}, greedy evaluation")
+    if crowded:  # one evaluation after training stands where training ends
+        low, high = zip(*(axes.get_xlim() for axes in panels.values()))
+        for axes in panels.values():
+            axes.set_xlim(min(low), max(high))
+    name_left(panels, known()[metric].unit if crowded else f"{known()[metric].unit}, greedy evaluation")
     legend(figure, panels, f"ours: mean over runs; band: {INTERVAL}", _counts(cells, runs))
     return figure
+
+
+def _of_the_same_runs(cells: Sequence[Cell]) -> dict[str, str]:
+    """Column -> the first column of the same runs."""
+    keys: defaultdict[str, list] = defaultdict(list)
+    for cell in cells:
+        keys[cell.column] += [run.key for run in cell.runs]
+    first: dict[tuple, str] = {}
+    return {column: first.setdefault(tuple(its), column) for column, its in keys.items()}
 
 
 def _ends(
