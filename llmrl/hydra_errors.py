@@ -38,6 +38,12 @@ def explain(error: Exception, args: Sequence[str]) -> str:
             return f"{group}: there is no `{name}`.{nearest(name, options(group))} `llmrl list {group}` shows all."
     if match := re.search(r"Could not override '([^']+)'", text):
         return _unknown_key(match[1], args)
+    if match := re.search(r"Ambiguous value for argument '([^=]+)=(.+?)' 1\. ", text):
+        key, values = match.groups()
+        return (
+            f"command line: {key}={values} names several values. A run for each: llmrl run -m {key}={values}. A list: "
+            f"{key}=[{values}]. A search: llmrl tune --param {key}='choice({values})'. One text: \"{key}='{values}'\"."
+        )
     if isinstance(error, OverrideParseException):
         shown_override = error.override if error.override.isprintable() else repr(error.override)
         return (

@@ -11,7 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from llmrl.checks import raised
 from llmrl.contracts.explorer import Clock
@@ -21,6 +31,21 @@ from llmrl.papers import reports
 from llmrl.runs.files import read_jsonl
 
 LINE_EVERY_S = 15.0  # between lines where the output is no terminal
+BAR, TIMES = 16, 22  # characters: of a bar; of both times and what stands between all columns
+
+
+class Facts(ProgressColumn):
+    """What is known of the training, cut to what a narrow terminal leaves beside the other columns."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def render(self, task: Task) -> Text:
+        name, total = len(task.description), f"{int(task.total or 0)}"
+        room = self._console.width - BAR - TIMES - 2 * len(total) - (name + 1 if name else 0)
+        text = f"{task.fields['unit']} · {task.fields['facts']}"
+        return Text(text if len(text) <= room else f"{text[: max(room - 1, 0)]}…", no_wrap=True)
 
 
 class Display:
@@ -36,9 +61,8 @@ class Display:
         """A new bar, to be ended with `end`. Returns what updates it."""
         with self.lock:
             if self._bars is None:
-                facts = TextColumn("{task.fields[unit]} · {task.fields[facts]}", markup=False)
-                columns = (BarColumn(None), MofNCompleteColumn(), facts, TimeElapsedColumn(), TextColumn("<"),
-                           TimeRemainingColumn())  # fmt: skip
+                columns = (BarColumn(BAR), MofNCompleteColumn(), Facts(self.console), TimeElapsedColumn(),
+                           TextColumn("<"), TimeRemainingColumn())  # fmt: skip
                 names = [TextColumn("{task.description}", markup=False)] if name else []
                 bars = Progress(*names, *columns, console=self.console, refresh_per_second=4, speed_estimate_period=60)
                 bars.start()

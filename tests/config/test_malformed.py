@@ -237,6 +237,14 @@ def test_a_tilde_is_the_home_directory_with_and_without_a_sweep(llmrl_run, tmp_p
     assert again.code == 0 and "Done before" in again.out
 
 
+def test_several_values_say_how_each_is_meant(llmrl_run):
+    done = llmrl_run(*CART_POLE, "agent.learning_rate=1e-4,1e-3")
+    assert done.code == 2 and not run_directories(Path("outputs"))
+    for way in ("llmrl run -m agent.learning_rate=1e-4,1e-3.", "agent.learning_rate=[1e-4,1e-3].",
+                "llmrl tune --param agent.learning_rate='choice(1e-4,1e-3)'."):  # fmt: skip
+        assert way in done.err
+
+
 @pytest.mark.parametrize("value, number", [(64, 64), (1e2, 100), (100.0, 100)])
 def test_a_whole_number_may_be_written_as_a_float(value, number, composed):
     node = composed | {"agent": composed["agent"] | {"batch_size": value}}

@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from command_line import in_process  # noqa: F401 (the fixture `llmrl`)
 from conftest import CART_POLE, ROOT, only_run, status
+from rich.console import Console
 
 import llmrl.evaluation
 import llmrl.report.figures.run_curve
@@ -24,7 +26,7 @@ from llmrl.agents.dqn import DQN
 from llmrl.checks import ConfigError
 from llmrl.contracts.explorer import Clock
 from llmrl.loops.evaluation_pool import EvaluationPool
-from llmrl.runs.console import TrainingProgress
+from llmrl.runs.console import Display, TrainingProgress
 from llmrl.runs.evaluate import cases
 from llmrl.runs.files import DiskError, read_json, read_jsonl, write_text
 from llmrl.runs.identity import RunDirectory
@@ -226,6 +228,19 @@ def test_a_display_that_breaks_is_left_behind(capsys):
         progress(Clock(env_steps=10), {"warning": "seen"})
     told = capsys.readouterr().err
     assert "the display stopped (ValueError: no words)" in told and "seen" in told
+
+
+@pytest.mark.parametrize("width", [72, 80, 200])
+@pytest.mark.parametrize("name", ["", "seed 3: "])
+def test_a_narrow_terminal_cuts_facts_and_no_number(width, name):
+    display = Display()
+    display.console = Console(file=(shown := io.StringIO()), width=width, force_terminal=True, legacy_windows=False)
+    with TrainingProgress(40_000, enabled=True, name=name, display=display) as progress:
+        progress(Clock(env_steps=32_222), {f"metric {i}": 0.5 for i in range(30)})
+        display._bars.refresh()
+        plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.getvalue())
+        line = next(part for part in re.split(r"[\r\n]", plain) if "32222" in part)
+    assert len(line) <= width and "32222/40000 env_steps" in line and line.rstrip().endswith("< -:--:--")
 
 
 def test_a_bar_on_a_terminal_that_goes_away(tmp_path):
