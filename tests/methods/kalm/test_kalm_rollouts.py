@@ -17,7 +17,7 @@ from llmrl.methods.kalm.model.tasks import GENERATION
 from llmrl.methods.kalm.model.training import precision
 from llmrl.methods.kalm.rollouts import cases
 from llmrl.methods.kalm.rollouts.figures import draw, film
-from llmrl.methods.kalm.rollouts.imagine import Imagination, sound
+from llmrl.methods.kalm.rollouts.imagine import Imagination, ball_first_action, likeliest_action, sound
 from llmrl.methods.kalm.rollouts.metrics import BOX_X, BOX_Y, drift, matches, measured
 
 RED, BLUE, GREEN, PURPLE, CYAN = range(5)
@@ -79,6 +79,14 @@ def test_an_action_comes_from_the_state_before_it_and_with_the_lag_from_the_one_
             assert actions == ([logits[0], *logits[:-1]][: len(actions)] if lag else logits)
         long = rollouts.lengths > 1
         assert long.any() and (rollouts.actions[long, 0] == rollouts.actions[long, 1]).all() == lag
+
+
+def test_the_ball_may_be_chosen_first():
+    """Ball 3 has the likeliest pair; ball 1 has more in all, and most of it in direction 5."""
+    p = torch.full((2, 40), 1e-3)
+    p[:, 8 * 3 + 2], p[:, 8:16], p[:, 8 + 5] = 0.2, 0.08, 0.1
+    p[1, 8 * 3 + 7] = 0.6
+    assert likeliest_action(p.log()).tolist() == [26, 31] and ball_first_action(p.log()).tolist() == [13, 31]
 
 
 def test_with_walls_no_ball_leaves_the_workbench():

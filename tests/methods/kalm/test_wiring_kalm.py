@@ -115,8 +115,8 @@ def imagined(directory, monkeypatch, **changes):
     return SimpleNamespace(**MADE[-1], **seen, facts=facts, asked=asked, config=config)
 
 
-@wires(*(f"kalm/rollouts.{key}" for key in ("tier", "rollouts", "max_steps", "lag", "walls", "drop_failed",
-                                            "batch_size", "seed", "drawn", "model", "paper_share")))  # fmt: skip
+@wires(*(f"kalm/rollouts.{key}" for key in ("tier", "rollouts", "max_steps", "lag", "ball_first", "walls",
+                                            "drop_failed", "batch_size", "seed", "drawn", "model", "paper_share")))  # fmt: skip
 def test_what_is_imagined(tmp_path, monkeypatch):
     plain = imagined(tmp_path, monkeypatch)
     assert (plain.tier, plain.steps, plain.lag, plain.batch) == ("base", 50, False, 512)
@@ -126,6 +126,7 @@ def test_what_is_imagined(tmp_path, monkeypatch):
     keys = {"tier": "hard", "rollouts": 10, "max_steps": 9, "lag": True, "batch_size": 5, "drawn": 1, "model": model}
     other = imagined(tmp_path, monkeypatch, **keys)
     assert imagined(tmp_path, monkeypatch, walls=True).walls and not plain.walls
+    assert imagined(tmp_path, monkeypatch, ball_first=True).ball_first and not plain.ball_first
     assert (other.tier, other.steps, other.lag, other.batch) == ("hard", 9, True, 5)
     assert len(other.goals) == 10 and other.shown == [0] and other.about == {"tier": "hard", "seed": 0, "lag": True}
     assert other.asked[0].method == model and other.facts["sentences"] == 200

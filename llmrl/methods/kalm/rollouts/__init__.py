@@ -44,6 +44,7 @@ class Config:
     written: NonNegativeInt
     max_steps: Count
     lag: bool
+    ball_first: bool = field(metadata={"neutral": False})
     walls: bool = field(metadata={"neutral": False})
     drop_failed: bool
     batch_size: Count
@@ -102,7 +103,7 @@ class KALMRollouts(Method[Config]):
         write = kalm_model.writer(loaded.config, worded.texts, loaded.tokenizer)
         imagine = Imagination(
             loaded.model, write, tier, steps=own.max_steps, tolerance=env.radius_tolerance, batch=own.batch_size,
-            lag=own.lag, walls=own.walls,
+            lag=own.lag, ball_first=own.ball_first, walls=own.walls,
         )  # fmt: skip
         with ctx.stop.interruptible(), precision(loaded.config, device):
             rollouts, dropped = sound(imagine(worded.goals[text], text, start))

@@ -22,17 +22,19 @@ REMEDY = "Lower method.batch_size, rollouts imagined side by side (of method=kal
 class Imagination:
     """How to imagine. tier: of the goals ("base", "easy" or "hard"); steps: at the most, of which an easy goal has one.
 
-    lag: as in the authors' code, whose a_t comes from the position of s_(t-1), so that a_0 = a_1 always. walls: balls
-    stay on the workbench. cache: False reads all positions again at every step, for comparison.
+    lag: as in the authors' code, whose a_t comes from the position of s_(t-1), so that a_0 = a_1 always. ball_first: as
+    `ball_first_action`. walls: balls stay on the workbench. cache: False reads all positions again at every step, for
+    comparison.
     """
 
     def __init__(
         self, model: GroundedLM, write: Writer, tier: Any, *, steps: int, tolerance: float, batch: int,
-        lag: bool = False, walls: bool = False, cache: bool = True,
+        lag: bool = False, ball_first: bool = False, walls: bool = False, cache: bool = True,
     ) -> None:  # fmt: skip
         self.model, self.write, self.tier, self.batch = model, write, tier, batch
         self.steps = 1 if tier == "easy" else steps
-        self.tolerance, self.lag, self.walls, self.cache = tolerance, lag, walls, cache
+        self.tolerance, self.walls, self.cache = tolerance, walls, cache
+        self.lag, self.chosen = lag, ball_first_action if ball_first else likeliest_action
 
     def __call__(self, goals: NDArray, text: NDArray, start: NDArray) -> Rollouts:
         """Goals (n, k), the numbers of their sentences (n,), first states (n, 10) m -> n rollouts, greedily. Rows that
@@ -67,7 +69,7 @@ class Imagination:
         earlier = logits = model.action_logits(line.hidden)  # from the position of s_0
         for t in range(self.steps):
             # a_t = argmax pi(. | …, s_t); the authors' lag takes the logits from the position of s_(t-1)
-            action = (earlier if self.lag else logits).argmax(1)
+            action = self.chosen(earlier if self.lag else logits)
             line.append(model.embed_actions(action))
             state = model.predicted_states(line.hidden, state)  # s_(t+1), from the position of a_t
             if self.walls:
@@ -90,6 +92,19 @@ class Imagination:
                 row, state, logits = row[on], state[which], logits[which]
             line.append(model.embed_states(state))
             earlier, logits = logits, model.action_logits(line.hidden)
+
+
+def likeliest_action(logits: torch.Tensor) -> torch.Tensor:
+    """(n, 40) -> (n,)"""
+    return logits.argmax(1)
+
+
+def ball_first_action(logits: torch.Tensor) -> torch.Tensor:
+    """(n, 40) -> (n,): of the ball that is pushed most likely, whichever way, the likeliest push. Where a goal names a
+    ball and leaves the way open, the likeliest pair may be another ball's."""
+    pushes = logits.unflatten(1, (BALLS, -1))  # a = 8 ball + direction
+    ball = pushes.logsumexp(2).argmax(1)
+    return pushes.shape[2] * ball + pushes[torch.arange(len(ball), device=ball.device), ball].argmax(1)
 
 
 def on_workbench(states: torch.Tensor) -> torch.Tensor:
