@@ -115,8 +115,10 @@ def imagined(directory, monkeypatch, **changes):
     return SimpleNamespace(**MADE[-1], **seen, facts=facts, asked=asked, config=config)
 
 
-@wires(*(f"kalm/rollouts.{key}" for key in ("tier", "rollouts", "max_steps", "lag", "ball_first", "walls",
-                                            "drop_failed", "batch_size", "seed", "drawn", "model", "paper_share")))  # fmt: skip
+@wires(*(f"kalm/rollouts.{key}" for key in (
+    "tier", "rollouts", "max_steps", "lag", "ball_first", "walls", "drop_failed", "batch_size", "seed", "drawn",
+    "model", "paper_share",
+)))  # fmt: skip
 def test_what_is_imagined(tmp_path, monkeypatch):
     plain = imagined(tmp_path, monkeypatch)
     assert (plain.tier, plain.steps, plain.lag, plain.batch) == ("base", 50, False, 512)
