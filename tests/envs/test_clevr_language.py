@@ -16,6 +16,7 @@ from llmrl.envs.clevr_robot import language, sentences
 from llmrl.envs.clevr_robot.language import TIERS, fits, goal_of, worded
 from llmrl.envs.clevr_robot.model import COLOURS
 from llmrl.envs.clevr_robot.side_by_side import SideBySide
+from llmrl.methods.kalm.scripted import RULES
 
 RED, BLUE, GREEN, PURPLE, CYAN = range(5)
 BEHIND_BLUE = g.base_goal(RED, BLUE, g.BEHIND)
@@ -142,6 +143,9 @@ def test_an_llm_writes_more_and_what_does_not_fit_is_left_out():
     system, user = language.prompt("rephrase", BEHIND_BLUE, 5)
     assert all(colour in system["content"] for colour in COLOURS)
     assert "5" in user["content"] and language.base(BEHIND_BLUE)[0] in user["content"]
+    for goal in g.BASE:  # complaints of the opposite, which the scripted answer and the reading agree on
+        messages = language.prompt("complaint", goal, 3)
+        assert len(language.read(RULES[language.PURPOSE](messages, "0"), goal)) == 3
     assert "rearward" in language.prompt("easy", g.easy_goal(RED, g.BEHIND), 2)[1]["content"]
     reply = """Sure:
 1. "Could the red ball please hide behind the blue one?"

@@ -229,6 +229,7 @@ def _meaning(goal: NDArray) -> tuple:
 
 PURPOSE = "kalm.rephrase"
 MOST_LINES = 5000  # of an answer that are read
+Style = Literal["rephrase", "easy", "hard", "complaint"]
 STYLES = {
     "rephrase": "Vary verbs, mood and length: polite, playful and plain ones, none that begins as the example does.",
     "easy": "Name no other ball and no other direction. Words for this direction: {words}.",
@@ -236,16 +237,26 @@ STYLES = {
 }
 
 
-def prompt(tier: Literal["rephrase", "easy", "hard"], goal: NDArray, n: int) -> list[dict[str, str]]:
-    """Messages that ask an LLM for n more sentences of a goal, in the style of a novel tier."""
+def prompt(style: Style, goal: NDArray, n: int) -> list[dict[str, str]]:
+    """Messages that ask an LLM for n more sentences of a goal: in the style of a novel tier, or complaints (of a base
+    goal) that it is the other way round now."""
     system = (
         "You write instructions for a robot that pushes balls on a table. There are five balls: "
         f"{', '.join(COLOURS)}. Write one sentence a line, and nothing else: no numbers, no quotation marks. Name "
         "balls by these colours, each as often as in the example and in the same order, and keep the direction between "
         "them."
     )
-    style = STYLES[tier].format(words=", ".join(word for word, side in TOWARDS.items() if side == goal[5]))
-    user = f"This is the goal: {of(goal)[0]}.\nWrite {n} different sentences that ask for the same. {style}"
+    if style == "complaint":
+        src, dst, direction = _parts(goal)
+        now = f"the {src} ball is {s.WAYS[(direction + 2) % 4][0]} the {dst} ball"
+        user = (
+            f"This is how it is: {now}.\nWrite {n} different sentences that say so, complain about it and ask for the "
+            f'opposite, such as "I do not like that {now}, so change it". Use words like dislike, hate, annoys, wrong, '
+            "swap, switch, reverse."
+        )
+        return [{"role": "system", "content": system}, {"role": "user", "content": user}]
+    asked = STYLES[style].format(words=", ".join(word for word, side in TOWARDS.items() if side == goal[5]))
+    user = f"This is the goal: {of(goal)[0]}.\nWrite {n} different sentences that ask for the same. {asked}"
     return [{"role": "system", "content": system}, {"role": "user", "content": user}]
 
 

@@ -11,7 +11,8 @@ from llmrl.contracts.probe import Earlier, MakeEnv, Message, Question, Unusable
 from llmrl.envs.clevr_robot import language
 from llmrl.llm.client import Reply
 from llmrl.llm.tries import why
-from llmrl.methods.kalm.rollouts import TRIES, Config
+from llmrl.methods.kalm.rollouts import Config
+from llmrl.methods.kalm.wording import TRIES
 
 SENTENCES = 5  # asked for where the run asks for none
 

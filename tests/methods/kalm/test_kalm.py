@@ -120,7 +120,7 @@ def test_check_tries_all_stages(llmrl, tmp_path, monkeypatch):
 
 def test_killed_while_the_language_model_learns_and_while_the_policy_does(process, llmrl_run, tmp_path):
     args = ["experiment=kalm/clevr_quick", *TINY, "method.rollouts.model.model.updates=100",
-            "budget.paper_updates=2000", "budget.evaluations=1"]  # fmt: skip
+            "method.rollouts.model.written=1", "budget.paper_updates=2000", "budget.evaluations=1"]  # fmt: skip
     assert llmrl_run(*args, "compute.outputs=whole").code == 0
     for part in ("artifacts/kalm_model", "kalm"):
         run = process(*args, "compute.outputs=killed", "compute.checkpoint_every_s=0.1", before=CHILDREN)
@@ -130,7 +130,7 @@ def test_killed_while_the_language_model_learns_and_while_the_policy_does(proces
     done = llmrl_run(*args, "compute.outputs=killed")
     assert done.code == 0, done.err
     compared = {
-        "artifacts/kalm_model": ("weights.safetensors", "metrics.jsonl"),
+        "artifacts/kalm_model": ("weights.safetensors", "metrics.jsonl", "llm.jsonl"),
         "artifacts/kalm_rollouts": ("metrics.json",),
         "kalm": ("agent.pt", "metrics.jsonl", "eval.jsonl"),
     }
@@ -197,3 +197,19 @@ def test_an_llm_writes_more_sentences_and_only_those_that_fit_are_imagined_for(l
     assert len(calls) == 20
     (run,) = below(tmp_path / "outputs" / "kalm", "llm.jsonl")
     assert read_jsonl(run) == read_jsonl(made.parent / "llm.jsonl")
+
+
+def test_a_language_model_learns_sentences_that_an_llm_writes(llmrl_run, tmp_path):
+    run = ["method=kalm/model", "env=clevr_robot/base", "method.data.rollouts=80", "log.progress=false",
+           *(f"method.model.{key}" for key in MODEL)]  # fmt: skip
+    made = {}
+    for n in (0, 2):
+        done = llmrl_run(*run, f"method.written={n}")
+        assert done.code == 0, done.err
+        (made[n],) = {
+            path.parent for path in below(tmp_path / "outputs" / "artifacts" / "kalm_model", "model.json")
+        } - {*made.values()}
+    words = {n: set(read_json(path / "model.json")["words"]) for n, path in made.items()}
+    assert {"dislike", "kind"} <= words[2] - words[0] and not (made[0] / "llm.jsonl").exists()
+    calls = [row for row in read_jsonl(made[2] / "llm.jsonl") if row["kind"] == "call"]
+    assert len(calls) == 2 * 80 and ["complain" in str(call["messages"]) for call in calls[:4]] == [False, True] * 2

@@ -379,7 +379,7 @@ def test_a_stopped_training_ends_byte_for_byte_like_another(tmp_path, monkeypatc
     save_rollouts(data, made_rollouts(30), {})
     numbers = {"updates": 7, "batch_size": 6, "evaluations": 2, "validation_rollouts": 3}
     model = settings(epochs=None, compile=compile_, **numbers)
-    method = kalm_model.Config(data=SimpleNamespace(import_from=None), model=model, tasks=(0, 1, 3), seed=0)
+    method = kalm_model.Config(data=SimpleNamespace(import_from=None), model=model, tasks=(0, 1, 3), written=0, seed=0)
     monkeypatch.setattr(kalm_data, "run_of", lambda config, own: config)
     monkeypatch.setattr(kalm_data, "check", lambda run, config, key: None)
     compute = SimpleNamespace(device="cpu", checkpoint_every_s=1e9)

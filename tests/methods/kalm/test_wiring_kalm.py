@@ -73,6 +73,34 @@ def test_what_each_stage_builds_on():
     assert trained.budget.updates == kalm_model.updates_of(model, 216)  # a tenth is held back
 
 
+@wires("kalm/model.written")
+def test_further_sentences_are_trained_on(monkeypatch):
+    """Two goals; of the first one an LLM writes three sentences, of the second none, which then repeats its own."""
+    rollouts = made_rollouts(6)
+    rollouts = dataclasses.replace(rollouts, goals=g.BASE[[3, 3, 0, 3, 0, 0]].astype(np.int32))
+    texts, numbers = kalm_model.sentences_of(rollouts)
+    asked = []
+
+    def written(ctx, goals, styles, n):
+        asked.append((np.stack(goals).tolist(), styles, n))
+        return [["one", "two", "three"], []]
+
+    monkeypatch.setattr(kalm_model, "written", written)
+    config = changed("kalm/model", written=4)
+    assert kalm_model.KALMModel.reads(config.method) == ("llm",)
+    assert kalm_rollouts.KALMRollouts.reads(
+        dataclasses.replace(composed("kalm/rollouts").method, model=config.method)
+    ) == ("llm",)
+    found, more = kalm_model.KALMModel()._with_written(
+        SimpleNamespace(cfg=config, stop=Stop()), rollouts, texts, numbers
+    )
+    assert asked == [(g.BASE[[0, 3]].tolist(), ["rephrase", "complaint"], 4)]
+    assert found == (*texts, "one", "two", "three") and more.shape == (6, 57)
+    np.testing.assert_array_equal(more[:, :54], numbers)
+    for row, own in enumerate([False, False, True, False, True, True]):
+        assert more[row, 54:].tolist() == ([108, 109, 110] if own else numbers[row, :3].tolist())
+
+
 # --- what is imagined -----------------------------------------------------------------------------------------------
 
 

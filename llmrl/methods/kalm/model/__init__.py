@@ -6,23 +6,25 @@ The run's directory is the artifact: model.json names the model, weights.safeten
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from llmrl.checks import ConfigError, NonNegativeInt, Whole
 from llmrl.config import Config as Run
 from llmrl.config import checked, without_training
-from llmrl.contracts.method import Method
+from llmrl.contracts.method import Method, Reads
 from llmrl.envs import text
 from llmrl.envs.clevr_robot import language
 from llmrl.envs.clevr_robot.rollouts import Rollouts
 from llmrl.envs.clevr_robot.rollouts import load as load_rollouts
 from llmrl.methods.kalm import data as kalm_data
 from llmrl.methods.kalm.model.config import Model
+from llmrl.methods.kalm.wording import written
 from llmrl.runs import seeding
 from llmrl.runs.files import read_json, write_bytes, write_json
 
@@ -40,6 +42,7 @@ class Config:
     data: kalm_data.Config
     model: Model
     tasks: tuple[Task, ...]
+    written: NonNegativeInt = field(metadata={"neutral": 0})
     seed: NonNegativeInt
 
     def __post_init__(self) -> None:
@@ -68,6 +71,10 @@ def check(run: Run, config: Config, key: str) -> None:
 class KALMModel(Method[Config]):
     suites = ("clevr_robot",)
     artifact = "kalm_model"  # its directory is outputs/artifacts/kalm_model/<id>
+
+    @classmethod
+    def reads(cls, config: Config) -> tuple[Reads, ...]:
+        return ("llm",) if config.written else ()
 
     @classmethod
     def stages(cls, run: Run) -> list[Run]:
@@ -109,6 +116,8 @@ class KALMModel(Method[Config]):
             raise ConfigError(f"the language model's states are {network.STATE} numbers, where the balls are; those of "
                               f"method.data have {seen}")  # fmt: skip
         texts, numbers = sentences_of(rollouts)
+        if config.written:
+            texts, numbers = self._with_written(ctx, rollouts, texts, numbers)
         words = vocabulary(texts)
         width = text.width(config.model.encoder) if config.model.goal == "encoder" else None
         gen = seeding.torch_generator(config.seed, "agent")
@@ -144,6 +153,20 @@ class KALMModel(Method[Config]):
         ).run()  # fmt: skip
         last = rows[-1] if rows else validate()  # none: it was stopped between its end and here
         save(ctx.dir, model, config.model, words, width, {"updates": updates, "validation": last})
+
+    def _with_written(
+        self, ctx: "RunContext", rollouts: Rollouts, texts: tuple[str, ...], numbers: NDArray
+    ) -> tuple[tuple[str, ...], NDArray]:
+        """`sentences_of`, with what an LLM writes of each goal: as many of each, some twice where it wrote fewer (or
+        ours where it wrote none)."""
+        goals, first, goal_of = np.unique(rollouts.goals, axis=0, return_index=True, return_inverse=True)
+        with ctx.stop.interruptible():
+            found = written(ctx, list(goals), ["rephrase", "complaint"], ctx.cfg.method.written)
+        most = max(map(len, found), default=0)
+        ends = len(texts) + np.cumsum([0, *map(len, found)])
+        more = [np.resize(np.arange(begin, end) if begin < end else numbers[ours], most)
+                for begin, end, ours in zip(ends, ends[1:], first)]  # fmt: skip
+        return (*texts, *(text for its in found for text in its)), np.hstack([numbers, np.stack(more)[goal_of.ravel()]])
 
 
 METHOD = KALMModel

@@ -18,9 +18,9 @@ from llmrl.contracts.method import Method, Reads
 from llmrl.envs.clevr_robot import language
 from llmrl.envs.clevr_robot.rollouts import FILE, load, save
 from llmrl.envs.clevr_robot.start import sample_xy
-from llmrl.llm.tries import REPEATED, Tries, why
 from llmrl.methods.kalm import data as kalm_data
 from llmrl.methods.kalm import model as kalm_model
+from llmrl.methods.kalm.wording import written
 from llmrl.runs import seeding
 from llmrl.runs.files import read_json, write_json, writing
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 PRODUCT = FILE
 METRICS = "metrics.json"
-TRIES = 3  # calls for the further sentences of a goal
 PAPER = {"base": 5600, "rephrase": 5600, "easy": 72_400, "hard": 1680}  # rollouts; base: ours
 
 
@@ -58,7 +57,7 @@ class KALMRollouts(Method[Config]):
 
     @classmethod
     def reads(cls, config: Config) -> tuple[Reads, ...]:
-        return ("llm",) if config.written else ()
+        return ("llm",) if config.written or config.model.written else ()
 
     @classmethod
     def work(cls, run: Run) -> tuple[int, str]:
@@ -143,28 +142,17 @@ def run_of(config: Run, method: Config) -> Run:
 
 
 def more_words(ctx: "RunContext", tier: language.WordedTier, n: int) -> language.Worded:
-    """Our sentences of a tier, and n more for each of its goals that an LLM writes; fewer where TRIES calls bring fewer
-    that name the goal."""
+    """Our sentences of a tier, and n more for each of its goals that an LLM writes; fewer where it brings fewer that
+    name the goal."""
     worded = language.worded(tier)
-    texts, goals = list(worded.texts), list(worded.goals)
-    for number, goal in enumerate(np.unique(worded.goals, axis=0) if n else ()):
-        found: list[str] = []
-        messages = language.prompt("rephrase" if tier == "base" else tier, goal, n)
-        tries = Tries()
-        for attempt in range(TRIES):
-            index = f"{number}/{attempt}"
-            reply = ctx.llm.ask(messages, purpose=language.PURPOSE, index=index)
-            if fault := tries.fault(messages, reply):
-                ctx.llm.event(language.PURPOSE, index, "rejected", reason=fault, detail=why(fault, reply))
-                if fault == REPEATED:
-                    break
-                continue
-            found = list(dict.fromkeys([*found, *language.read(reply.text, goal)]))[:n]
-            if len(found) == n:
-                break
-        texts += found
-        goals += [goal] * len(found)
-    return language.Worded(tuple(texts), np.array(goals))
+    if not n:
+        return worded
+    goals = list(np.unique(worded.goals, axis=0))
+    more = written(ctx, goals, ["rephrase" if tier == "base" else tier], n)
+    texts = [*worded.texts, *(text for found in more for text in found)]
+    return language.Worded(
+        tuple(texts), np.array([*worded.goals, *(goal for goal, found in zip(goals, more) for _ in found)])
+    )
 
 
 def cases(sentences: int, n: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
