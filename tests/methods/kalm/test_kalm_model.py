@@ -25,10 +25,11 @@ from llmrl.methods.kalm.model.tasks import (
     PROMPTS,
     UNSEEN,
     Pairs,
+    joined,
     words,
 )
 from llmrl.methods.kalm.model.tokenizer import word_level
-from llmrl.methods.kalm.model.training import explained
+from llmrl.methods.kalm.model.training import explained, self_fed
 from llmrl.runs.checkpoint import Checkpoints
 from llmrl.runs.files import read_jsonl
 from llmrl.runs.log import RunLog
@@ -178,6 +179,29 @@ def test_states_are_read_with_noise_and_predicted_without():
     dynamics = [Pairs(small.labelled, small.write, (0, 1, 3), 60, noise=noise).draw(np.random.default_rng(3))[0][1]
                 for noise in (0.0, deviation)]  # fmt: skip
     assert torch.equal(dynamics[1].before, dynamics[1].sequences.states)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_share_of_states_is_read_as_the_model_predicts_them(share):
+    """Of generations alone, where a next state is read; what a change is added to is what is read."""
+    small = Small(rollouts=made_rollouts(40, longest=9))
+    groups = Pairs(small.labelled, small.write, (0, 1, 3), 60).draw(np.random.default_rng(3))[0]
+    plain = joined(groups)
+    fed = self_fed(small.model, plain, share, torch.Generator().manual_seed(0))
+    assert torch.equal(fed.states.target, plain.states.target) and torch.equal(fed.states.at, plain.states.at)
+    generation = groups[0]
+    rows = generation.sequences.states.view(20, -1, 10)
+    changed = (fed.sequences.states != plain.sequences.states).any(1)
+    n = rows.shape[0] * rows.shape[1]
+    assert not changed[n:].any()  # of dynamics and explanations
+    own, mark = fed.sequences.states[:n].view(20, -1, 10), changed[:n].view(20, -1)
+    assert not mark[:, 0].any() and mark[:, 1:].float().mean() == pytest.approx(share, abs=0.12)
+    hidden = small.model(generation.sequences, generation.states.at)
+    predicted = small.model.predicted_states(hidden, generation.before).detach().view(20, -1, 10)
+    torch.testing.assert_close(own[mark], predicted[mark])
+    before = fed.before[:n].view(20, -1, 10)
+    assert not before[:, 0].any() and torch.equal(before[:, 1:], own[:, :-1])
+    assert torch.equal(fed.before[n:], plain.before[n:])
 
 
 def test_a_word_that_was_never_seen_is_unknown():

@@ -11,7 +11,7 @@ from wiring import wires
 
 from llmrl.loops import offline
 from llmrl.methods.kalm import model as kalm_model
-from llmrl.methods.kalm.model.tasks import GENERATION
+from llmrl.methods.kalm.model.tasks import GENERATION, Pairs
 from llmrl.methods.kalm.model.training import compiles, precision
 from llmrl.runs.stop import Stop
 
@@ -132,6 +132,17 @@ def training_of(directory, monkeypatch, *, tasks=(0, 1, 3), seed=0, **changes):
     directory.mkdir(exist_ok=True)
     kalm_model.KALMModel()._train(SimpleNamespace(cfg=config, dir=directory, stop=Stop(), **others), made_rollouts(20))
     return TRAINED[-1]
+
+
+@wires("Model.self_fed")
+def test_what_a_learner_reads_of_its_own():
+    weights = []
+    for share in (0.0, 0.0, 1.0):
+        small = Small(settings(), made_rollouts(20))
+        learner = small.learner(self_fed=share)
+        learner.update(Pairs(small.labelled, small.write, (0, 1, 3), 12).draw(np.random.default_rng(0)))
+        weights.append(torch.cat([p.detach().flatten() for p in small.model.parameters()]))
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
 
 
 @wires("Model.batch_size", "Model.accumulation", "Model.evaluations", "Model.validation", "Model.validation_rollouts",

@@ -55,8 +55,13 @@ class Grounder(Learner):
         totals = torch.zeros(3, device=self.device)
         with enough_memory(TRAINING):
             self._adam.zero_grad(set_to_none=True)
+            gen = torch.Generator().manual_seed(self.updates)  # no state of its own, which a checkpoint would hold
             for group in (group for part in batch for group in self._together(part)):
-                losses = self._losses(group.to(self.device))
+                group = group.to(self.device)
+                if self.config.self_fed:
+                    with precision(self.config, self.device):
+                        group = self_fed(self.model, group, self.config.self_fed, gen)
+                losses = self._losses(group)
                 (losses.sum() / len(batch)).backward()
                 totals += losses.detach() / len(batch)
             norm = torch.nn.utils.clip_grad_norm_(self._learned.values(), self.config.clip)
@@ -109,6 +114,29 @@ class Grounder(Learner):
         load_learned(self.model, state["model"])
         self._adam.load_state_dict(state["adam"])
         self.updates = state["updates"]
+
+
+@torch.no_grad()
+def self_fed(model: GroundedLM, group: Group, share: float, gen: torch.Generator) -> Group:
+    """The group in which a share of the states that are predicted are read as the model predicts them, from true ones
+    before them (scheduled sampling, Bengio et al. 2015, arXiv 1506.03099): it reads errors as imagining makes them.
+    Targets stay; the first state of a rollout is read as it is."""
+    sequences, (at, _, _) = group.sequences, group.states
+    if not len(at) or not len(sequences.state_at):
+        return group
+
+    def read_at(places: Tensor) -> tuple[Tensor, Tensor]:
+        """(which of the states that are read stand there, whether one does)"""
+        number = torch.searchsorted(sequences.state_at, places).clamp_(max=len(sequences.state_at) - 1)
+        return number, sequences.state_at[number] == places
+
+    predicted = model.predicted_states(model(sequences, at), group.before)
+    number, is_read = read_at(at + 1)  # a state is predicted from the place before it
+    earlier, follows = read_at(at - 1)  # … which is an action's, behind the state before
+    chosen = is_read & follows & (torch.rand(len(at), generator=gen).to(at.device) < share)
+    states = sequences.states.index_copy(0, number[chosen], predicted[chosen].to(sequences.states.dtype))
+    before = torch.where(follows[:, None], states[earlier], group.before)
+    return group._replace(sequences=sequences._replace(states=states), before=before)
 
 
 def load_learned(model: GroundedLM, weights: Mapping[str, Tensor]) -> None:
