@@ -23,6 +23,25 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
         return plain(node, chosen)
 
 
+def compose_seeds(overrides: Sequence[str], seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """`compose` of the same overrides with each of these seeds, in the time of one. Where nothing follows the seed
+    (as `method.rollouts.model.seed=${seed}` does), all are one dict but for it. Raises ConfigError."""
+    with LOCK:
+        try:
+            node, chosen = composed(overrides)
+        except Exception as error:  # as in `compose`
+            raise ConfigError(explain(error, overrides)) from error
+
+        def seeded(seed: int) -> dict[str, Any]:
+            node.seed = seed
+            return plain(node, chosen)
+
+        found = [seeded(seed) for seed in seeds[:2]]
+        if len(found) == 2 and found[0] | {"seed": seeds[1]} != found[1]:
+            return [*found, *map(seeded, seeds[2:])]
+        return [found[0] | {"seed": seed} for seed in seeds]
+
+
 def launcher(overrides: Sequence[str]) -> dict[str, Any]:
     """The keys of `hydra/launcher=<name>`, conf/hydra/launcher/<name>.yaml, with `overrides` of them. Raises
     ConfigError."""

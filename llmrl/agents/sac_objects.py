@@ -53,8 +53,8 @@ class SACObjects(sac.SAC):
             self.encoder = ENCODERS[c.encoder]().to(self.device)
             self.actor = MLP((seen + layout.shared_size, *c.hidden, out)).to(self.device)
             self.hand_weight = float(not layout.goal) if c.hand_weight is None else c.hand_weight
-            outputs = 2 if self.hand_weight else 1  # Q, and the logit of "the hand holds something then"
-            self.critic = Critics(2, self.critic_size, BEHIND, c.hidden, outputs).to(self.device)
+            self.outputs = 2 if self.hand_weight else 1  # Q, and the logit of "the hand holds something then"
+            self.critic = Critics(2, self.critic_size, BEHIND, c.hidden, self.outputs).to(self.device)
         self.target_critic = copy.deepcopy(self.critic)
         self.policy = Perceptrons([self.actor.layers], learning_rate=rate)
         self.q = Perceptrons([net.layers for net in self.critic.nets], learning_rate=rate)
@@ -150,28 +150,13 @@ class SACObjects(sac.SAC):
 
         new_x = self.critic_input(seen, shown, self.named(new_action))  # by the encoder as it still is
 
-        # minimise the mean of 1/2 (Q_1(s, a) - y)^2 + 1/2 (Q_2(s, a) - y)^2: dL/dQ_i = (Q_i - y) / n
-        # and w times that of both cross entropies of what the hand holds in s': dL/dlogit_i = w (sigmoid - held) / n
-        x = self.for_critic(seen, named, features)
-        out = self.q.forward(x[None], self.behind(action)[None])
-        q = out[..., 0]
-        error = q - y
-        dl_dout, hand_loss = error.unsqueeze(2) / n, {}
-        if self.hand_weight:
-            logit, held = out[..., 1], next_seen.in_hand.expand(2, -1)
-            dl_dout = torch.stack([error / n, (self.hand_weight / n) * (logit.sigmoid() - held)], dim=2)
-            hand_loss["hand_loss"] = binary_cross_entropy_with_logits(logit, held, reduction="none").mean(1).sum()
-        first = self.layout.known_size * features.shape[1]
-        columns = slice(first, first + features[0].numel())
-        dl_dfeatures = self.q.backward_to_input(dl_dout, columns).sum(0)
-        self.q.step()
-        self.encoder_optimizer.step(features, dl_dfeatures.view_as(features))
+        found = self.learn_critics(seen, named, features, action, y, next_seen.in_hand)
 
         # minimise the mean of alpha log pi(a | s) - min_i Q_i(s, a), by d min_i Q_i / da and d log pi / da
         new_q = self.q.forward(new_x[None], self.behind(new_action)[None])[..., 0]
         min_q = new_q.amin(0)
         smaller = new_q == min_q  # where both are equal, each counts half
-        share = torch.zeros_like(dl_dout)
+        share = new_q.new_zeros(2, n, self.outputs)
         share[..., 0] = smaller / (n * smaller.sum(0))
         dq_dx = self.q.input_gradient(share, slice(0, None)).sum(0)
         dq_da = self.to_action(new_action, dq_dx, self.dq_dscores(seen, shown, raw, eps, new_action, dq_dx))
@@ -180,13 +165,35 @@ class SACObjects(sac.SAC):
 
         self.target_q.track(self.q, self.config.tau)
         return {
-            "critic_loss": 0.5 * error.square().mean(1).sum(),
-            **hand_loss,
+            **found,
             "actor_loss": (alpha * log_pi - min_q).mean(),
-            "q": q.mean(),
             "entropy": -log_pi.mean(),
             "temperature": alpha.sum(),
         }
+
+    def learn_critics(
+        self, seen: Scenes, named: Tensor, features: Tensor, action: Tensor, y: Tensor, held: Tensor
+    ) -> dict[str, Tensor]:
+        """A step of the critics, and of the encoder by what they make of its features. held: in s', (batch,)
+
+        Minimises the mean of 1/2 (Q_1(s, a) - y)^2 + 1/2 (Q_2(s, a) - y)^2, dL/dQ_i = (Q_i - y) / n, and w times that
+        of the cross entropies of what the hand holds, dL/dlogit_i = w (sigmoid(logit_i) - held) / n.
+        """
+        n = len(y)
+        x = self.for_critic(seen, named, features)
+        out = self.q.forward(x[None], self.behind(action)[None])
+        q, error = out[..., 0], out[..., 0] - y
+        dl_dout, found = error.unsqueeze(2) / n, {"critic_loss": 0.5 * error.square().mean(1).sum(), "q": q.mean()}
+        if self.hand_weight:
+            logit, held = out[..., 1], held.expand(2, -1)
+            dl_dout = torch.stack([error / n, (self.hand_weight / n) * (logit.sigmoid() - held)], dim=2)
+            found["hand_loss"] = binary_cross_entropy_with_logits(logit, held, reduction="none").mean(1).sum()
+        first = self.layout.known_size * features.shape[1]
+        columns = slice(first, first + features[0].numel())
+        dl_dfeatures = self.q.backward_to_input(dl_dout, columns).sum(0)
+        self.q.step()
+        self.encoder_optimizer.step(features, dl_dfeatures.view_as(features))
+        return found
 
     def critic_input(self, seen: Scenes, shown: Tensor, named: Tensor) -> Tensor:
         """`for_critic` of named objects (batch, 1), given the features of what is shown."""

@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmrl.checks import ConfigError
 from llmrl.conf_files import group_file, options
@@ -61,30 +61,31 @@ def cells_of(table: definition.Table, args: argparse.Namespace, *more: str, whol
 
 
 def identify(overrides: Sequence[str], seeds: Sequence[int]) -> tuple[grid.PlannedRun, ...]:
-    """The runs of one cell: composed once, then only the seed differs. Raises ConfigError."""
+    """The runs of one cell, composed once: they differ in the seed and in what follows it. Raises ConfigError."""
     from llmrl.config import from_node, identity, method_of, run_id, run_path, shared
-    from llmrl.hydra_compose import compose
+    from llmrl.hydra_compose import compose_seeds
 
+    found: list[grid.PlannedRun] = []
+    before: dict[str, Any] = {}
     try:
-        node = compose(list(overrides))
-        node.pop("rerun", None)
-        config = shared(from_node(node, overrides))
+        for node in compose_seeds(list(overrides), seeds):
+            node.pop("rerun", None)
+            if before | {"seed": node["seed"]} != node:
+                config, before = shared(from_node(node, overrides)), node
+                method = method_of(config.choices["method"])
+                reads = method.reads(config.method)
+                stages = tuple(stage(one) for one in method.stages(config))
+            seeded = shared(dataclasses.replace(config, seed=node["seed"]))
+            who = identity(seeded, reads)
+            steps, unit = method.work(seeded)
+            found.append(grid.PlannedRun(
+                overrides=tuple(overrides), outputs=Path(config.compute.outputs), path=run_path(seeded, who),
+                id=run_id(who), identity=who, names={key: config.choices[key] for key in ("method", "agent", "env")},
+                seed=seeded.seed, unit=unit, steps=steps, device=config.compute.device, stages=stages,
+                llm=config.llm.model if "llm" in reads else None, node=node,
+            ))  # fmt: skip
     except ConfigError as error:
         raise ConfigError(f"{error}\n(composing: llmrl run {' '.join(overrides)})") from None
-    method = method_of(config.choices["method"])
-    reads = method.reads(config.method)
-    stages = tuple(stage(config) for config in method.stages(config))
-    found = []
-    for seed in seeds:
-        seeded = shared(dataclasses.replace(config, seed=seed))
-        who = identity(seeded, reads)
-        steps, unit = method.work(seeded)
-        found.append(grid.PlannedRun(
-            overrides=tuple(overrides), outputs=Path(config.compute.outputs), path=run_path(seeded, who),
-            id=run_id(who), identity=who, names={key: config.choices[key] for key in ("method", "agent", "env")},
-            seed=seeded.seed, unit=unit, steps=steps, device=config.compute.device, stages=stages,
-            llm=config.llm.model if "llm" in reads else None, node=node,
-        ))  # fmt: skip
     return tuple(found)
 
 

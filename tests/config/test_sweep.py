@@ -1,8 +1,10 @@
 """The runs of a sweep: composed once per combination, and the same as Hydra composes each."""
 
+import pytest
 from conftest import CART_POLE
 
 from llmrl import hydra_compose, sweep
+from llmrl.commands.cells import identify
 
 SEEDS = "seed=range(0,6)"
 
@@ -52,3 +54,15 @@ def test_what_is_no_plain_sweep_is_left_to_hydra():
               ["+hydra.sweeper.params.seed=1"]]  # fmt: skip
     for args in (["--cfg=job", *CART_POLE], *(["--multirun", *one] for one in sweeps)):
         assert sweep.points_of(args) is None
+
+
+@pytest.mark.parametrize("follows", [[], ["method.rollouts.model.seed=${seed}"], ["agent.batch_size=${..seed}"]])
+def test_a_tables_cell_plans_the_runs_that_are_made_also_where_something_follows_the_seed(follows):
+    overrides, seeds = ["experiment=kalm/clevr", *follows], (3, 1, 2)
+    runs = identify(overrides, seeds)
+    for run, seed in zip(runs, seeds, strict=True):
+        (made,) = identify([*overrides, f"seed={seed}"], [seed])
+        assert (run.path, run.stages, run.node) == (made.path, made.stages, made.node)
+        composed = hydra_compose.compose([*overrides, f"seed={seed}"])
+        assert run.node == {key: value for key, value in composed.items() if key != "rerun"}
+    assert len({str({**run.identity, "seed": None}) for run in runs}) == (3 if follows else 1)

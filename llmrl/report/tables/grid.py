@@ -50,7 +50,7 @@ class PlannedRun:
     steps: int
     device: str
     llm: str | None  # the model, where the method reads one
-    node: Mapping[str, Any]  # what `llmrl run` composes, but for the seed
+    node: Mapping[str, Any]  # what `llmrl run` composes
     stages: tuple[Stage, ...] = ()
 
     @property
