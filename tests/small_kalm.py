@@ -24,7 +24,7 @@ SIZES = {"hidden": 16, "layers": 2, "heads": 2, "intermediate": 24}
 
 def settings(preset="tiny", **changes):
     values = yaml.safe_load((conf_root() / "llm_model" / f"{preset}.yaml").read_text())
-    small = {"sizes": SIZES, "encoder": "words"} if preset == "tiny" else {}
+    small = {"sizes": SIZES, "goal": "encoder", "encoder": "words"} if preset == "tiny" else {}
     return checked(Model, values | small | changes)
 
 

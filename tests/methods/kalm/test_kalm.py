@@ -21,8 +21,8 @@ from llmrl.runs.stop import Stop
 
 WORDS = ["env.language=words", "eval.set_episodes=3", "budget.eval_episodes=3", "log.progress=false"]
 DATA = ["method.data.rollouts=80", "method.real_rollouts=80"]
-MODEL = ["encoder=words", "updates=4", "evaluations=1", "validation_rollouts=4", "batch_size=6", "sizes.hidden=16",
-         "sizes.heads=2", "sizes.layers=1", "sizes.intermediate=16"]  # fmt: skip
+MODEL = ["goal=encoder", "encoder=words", "updates=4", "evaluations=1", "validation_rollouts=4", "batch_size=6",
+         "sizes.hidden=16", "sizes.heads=2", "sizes.layers=1", "sizes.intermediate=16"]  # fmt: skip
 TINY = [*WORDS, *DATA, *(f"method.rollouts.model.model.{key}" for key in MODEL), "method.rollouts.rollouts=6",
         "method.rollouts.max_steps=4", "method.rollouts.drawn=0", "agent.hidden=[8]", "budget.paper_updates=20",
         "budget.evaluations=2", "log.every=5"]  # fmt: skip
