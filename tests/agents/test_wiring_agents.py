@@ -69,7 +69,9 @@ AGENTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # its small settin
     ),
     "sac": (NO_FRAMES | REPLAY | {"random_steps": 0}, SAC),
     "sac_crops": (NO_FRAMES | REPLAY | {"random_steps": 0}, SAC | {"attention": "none"}),
-    "sac_objects": (NO_FRAMES | REPLAY | {"random_steps": 0}, SAC | {"encoder": "means", "hand_weight": 1.0, "temperature": 1.0}),
+    "sac_objects": (
+        NO_FRAMES | REPLAY | {"random_steps": 0}, SAC | {"encoder": "means", "hand_weight": 1.0, "temperature": 1.0}
+    ),
     "bc": ({"hidden": (6,), "batch_size": 4}, OFFLINE | {"beta": 3.0}),
     "cql": ({"hidden": (6,), "batch_size": 4, "target_update_every": 2}, VALUES | {"alpha": 1.0}),
     "bcq": (
