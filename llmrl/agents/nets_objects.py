@@ -14,7 +14,7 @@ from llmrl.checks import ConfigError
 FEATURES = 32  # numbers that a crop becomes
 CROP = 28  # pixels of a crop's side
 RESIDUAL = 2  # numbers of an action's offset
-NEAR, FAR = 8.0, 2.0  # where a partner is: in units of an eighth of the frame, half a crop, and no farther than two
+PER_FRAME, FARTHEST = 8.0, 2.0  # units in which a partner's place is seen: half crops in a frame, and how many at most
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def scenes(obs: Mapping[str, Tensor]) -> Scenes:
     else:
         goal = number.new_empty(batch, 0)
         letters, bowls = position.chunk(2, dim=1)
-        to_bowl = ((bowls - letters) * NEAR).clamp(-FAR, FAR)
+        to_bowl = ((bowls - letters) * PER_FRAME).clamp(-FARTHEST, FARTHEST)
         is_letter = (number < objects // 2).float().view(1, -1, 1).expand(batch, -1, -1)
         marks = torch.cat([torch.cat([to_bowl, -to_bowl], dim=1), is_letter], dim=2)
         shared = to_bowl.flatten(1)

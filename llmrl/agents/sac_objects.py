@@ -4,8 +4,8 @@ All crops side by side do not tell a critic which of them an action is about (do
 gets the token of the object with the highest score, and of the action only the primitive and the offset. The actor gets
 the tokens of the goal's letter and bowl; where there is no goal, one head looks at each object by itself.
 
-Without a goal no reward says whether a pick holds: its worth comes from what follows, and is small. There each critic
-also learns what the hand holds after an action, so that what it makes of a crop tells holds from misses.
+Without a goal no reward says whether a pick holds, only what follows does. There an auxiliary loss has each critic
+predict whether the hand holds something after an action, so that its features tell holds from misses.
 
 One encoder makes all tokens. As in DrQ-v2 (Yarats et al. 2021, arXiv 2107.09645, section 3.1) it is trained by the
 critics' loss alone, and has no slow copy.

@@ -4,6 +4,7 @@ share one set of programs. (What the differences do: tests/methods/explorllm/tes
 from functools import cache
 
 import pytest
+from conftest import compose
 from test_presets_llm_explorer import cell, difference
 
 from llmrl.commands.cells import table_of
@@ -105,3 +106,13 @@ def test_success_is_shown_on_three_evaluation_sets_of_the_same_runs():
     table = table_of("explorllm/success")
     assert [line.evaluation_set for line in table.columns.values()] == ["seen", "unseen_colours", "unseen_letters"]
     assert len({cell("explorllm/success", column).id for column in table.columns}) == 1
+
+
+@pytest.mark.parametrize(
+    ("preset", "horizon", "timeout"),
+    [("guided", "short", "terminal"), ("guided", "long", "truncation"), ("unguided", "long", "truncation"),
+     ("as_authors", "short", "terminal"), ("as_authors", "long", "terminal")],
+)  # fmt: skip
+def test_a_time_out_is_terminal_but_in_our_long_horizon(preset, horizon, timeout):
+    node = compose([f"experiment=explorllm/{preset}", f"env=pick_place/{horizon}_horizon"])
+    assert node["env"]["timeout"] == timeout

@@ -254,9 +254,9 @@ def prompt(style: Style, goal: NDArray, n: int) -> list[dict[str, str]]:
             f'opposite, such as "I do not like that {now}, so change it". Use words like dislike, hate, annoys, wrong, '
             "swap, switch, reverse."
         )
-        return [{"role": "system", "content": system}, {"role": "user", "content": user}]
-    asked = STYLES[style].format(words=", ".join(word for word, side in TOWARDS.items() if side == goal[5]))
-    user = f"This is the goal: {of(goal)[0]}.\nWrite {n} different sentences that ask for the same. {asked}"
+    else:
+        asked = STYLES[style].format(words=", ".join(word for word, side in TOWARDS.items() if side == goal[5]))
+        user = f"This is the goal: {of(goal)[0]}.\nWrite {n} different sentences that ask for the same. {asked}"
     return [{"role": "system", "content": system}, {"role": "user", "content": user}]
 
 

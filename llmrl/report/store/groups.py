@@ -135,7 +135,7 @@ def gather(records: Iterable[RunRecord]) -> list[Group]:
         families[family][env].append(record)
     groups: defaultdict[tuple[str, str], list[RunRecord]] = defaultdict(list)
     for family, envs in families.items():
-        own = told_apart({env: {run.path: settings[run.path] for run in runs} for env, runs in envs.items()})
+        own = distinguishing({env: {run.path: settings[run.path] for run in runs} for env, runs in envs.items()})
         for env, runs in envs.items():
             for run in runs:
                 groups[env, " · ".join([family, *own[run.path]])].append(run)
@@ -146,7 +146,7 @@ def _rank(record: RunRecord) -> tuple[bool, int]:
     return record.status == DONE, record.steps
 
 
-def told_apart(places: Mapping[str, Mapping[Path, Mapping[str, str]]]) -> dict[Path, list[str]]:
+def distinguishing(places: Mapping[str, Mapping[Path, Mapping[str, str]]]) -> dict[Path, list[str]]:
     """What tells the setting of each run from the others' of its place: ["method.epsilon=0.2", …].
 
     A key that only some have, as those of an LLM where others ask none, is named where nothing else tells a run apart.
@@ -159,13 +159,13 @@ def told_apart(places: Mapping[str, Mapping[Path, Mapping[str, str]]]) -> dict[P
             if len({setting[key] for setting in runs.values() if key in setting}) > 1:
                 telling.add(key)
 
-    def told(setting: Mapping[str, str], named: set[str]) -> tuple[str, ...]:
+    def label(setting: Mapping[str, str], named: set[str]) -> tuple[str, ...]:
         return tuple(f"{key}={setting[key]}" for key in sorted(named & setting.keys(), key=_foremost))
 
     found: dict[Path, list[str]] = {}
     for runs in places.values():
-        whole = {path: told(setting, keys) for path, setting in runs.items()}
-        short = {path: told(setting, telling) for path, setting in runs.items()}
+        whole = {path: label(setting, keys) for path, setting in runs.items()}
+        short = {path: label(setting, telling) for path, setting in runs.items()}
         alike: defaultdict[tuple[str, ...], set] = defaultdict(set)
         for path in runs:
             alike[short[path]].add(whole[path])

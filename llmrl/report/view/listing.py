@@ -8,7 +8,7 @@ from typing import Any
 
 from llmrl.report.figures.style import shortened
 from llmrl.report.store import index
-from llmrl.report.store.groups import flat, told_apart
+from llmrl.report.store.groups import distinguishing, flat
 from llmrl.report.store.loading import load
 from llmrl.report.store.reading import read_run
 from llmrl.report.store.record import RunRecord, dollars, score
@@ -119,7 +119,7 @@ def differences(records: Iterable[RunRecord]) -> dict[Path, str]:
             settings = flat({key: value for key, value in record.identity.items() if key != "seed"})
             families[record.method, record.agent, record.env][record.path] = settings
     for runs in families.values():
-        for path, own in told_apart({"": runs}).items():
+        for path, own in distinguishing({"": runs}).items():
             more = f" and {len(own) - SETTINGS} more" if len(own) > SETTINGS else ""
             found[path] = " · ".join(shortened(one, LONGEST) for one in own[:SETTINGS]) + more
     return found
@@ -144,8 +144,8 @@ def row_of(record: RunRecord, outputs: Path) -> Row:
 def unreadable(record: RunRecord, outputs: Path, why: str) -> Row:
     """The row of a run whose files say nothing that can be trusted."""
     nothing = dict.fromkeys(("target", "left_s", "last", "best", "training", "llm"))
-    said = {"status": "DAMAGED", "reason": why, "unit": "env_steps", "steps": 0, "differs": ""}
-    return _names(record, outputs) | said | nothing
+    known = {"status": "DAMAGED", "reason": why, "unit": "env_steps", "steps": 0, "differs": ""}
+    return _names(record, outputs) | known | nothing
 
 
 def _names(record: RunRecord, outputs: Path) -> Row:

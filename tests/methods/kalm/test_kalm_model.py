@@ -29,7 +29,7 @@ from llmrl.methods.kalm.model.tasks import (
     words,
 )
 from llmrl.methods.kalm.model.tokenizer import word_level
-from llmrl.methods.kalm.model.training import explained, self_fed
+from llmrl.methods.kalm.model.training import explained, with_own_predictions
 from llmrl.runs.checkpoint import Checkpoints
 from llmrl.runs.files import read_jsonl
 from llmrl.runs.log import RunLog
@@ -187,7 +187,7 @@ def test_a_share_of_states_is_read_as_the_model_predicts_them(share):
     small = Small(rollouts=made_rollouts(40, longest=9))
     groups = Pairs(small.labelled, small.write, (0, 1, 3), 60).draw(np.random.default_rng(3))[0]
     plain = joined(groups)
-    fed = self_fed(small.model, plain, share, torch.Generator().manual_seed(0))
+    fed = with_own_predictions(small.model, plain, share, torch.Generator().manual_seed(0))
     assert torch.equal(fed.states.target, plain.states.target) and torch.equal(fed.states.at, plain.states.at)
     generation = groups[0]
     rows = generation.sequences.states.view(20, -1, 10)

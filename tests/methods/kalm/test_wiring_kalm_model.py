@@ -134,12 +134,12 @@ def training_of(directory, monkeypatch, *, tasks=(0, 1, 3), seed=0, **changes):
     return TRAINED[-1]
 
 
-@wires("Model.self_fed")
+@wires("Model.scheduled_sampling")
 def test_what_a_learner_reads_of_its_own():
     weights = []
     for share in (0.0, 0.0, 1.0):
         small = Small(settings(), made_rollouts(20))
-        learner = small.learner(self_fed=share)
+        learner = small.learner(scheduled_sampling=share)
         learner.update(Pairs(small.labelled, small.write, (0, 1, 3), 12).draw(np.random.default_rng(0)))
         weights.append(torch.cat([p.detach().flatten() for p in small.model.parameters()]))
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])

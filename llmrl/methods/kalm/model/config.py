@@ -38,7 +38,7 @@ class Model:
     state_head: Literal["state", "change"]
     state_unit: Positive
     state_noise: NonNegative = field(metadata={"neutral": 0.0})
-    self_fed: Probability = field(metadata={"neutral": 0.0})
+    scheduled_sampling: Probability = field(metadata={"neutral": 0.0})
     adapter: Literal["full", "lora"]
     lora_rank: Count
     lora_alpha: Positive

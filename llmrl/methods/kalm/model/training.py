@@ -58,9 +58,9 @@ class Grounder(Learner):
             gen = torch.Generator().manual_seed(self.updates)  # no state of its own, which a checkpoint would hold
             for group in (group for part in batch for group in self._together(part)):
                 group = group.to(self.device)
-                if self.config.self_fed:
+                if self.config.scheduled_sampling:
                     with precision(self.config, self.device):
-                        group = self_fed(self.model, group, self.config.self_fed, gen)
+                        group = with_own_predictions(self.model, group, self.config.scheduled_sampling, gen)
                 losses = self._losses(group)
                 (losses.sum() / len(batch)).backward()
                 totals += losses.detach() / len(batch)
@@ -117,7 +117,7 @@ class Grounder(Learner):
 
 
 @torch.no_grad()
-def self_fed(model: GroundedLM, group: Group, share: float, gen: torch.Generator) -> Group:
+def with_own_predictions(model: GroundedLM, group: Group, share: float, gen: torch.Generator) -> Group:
     """The group in which a share of the states that are predicted are read as the model predicts them, from true ones
     before them (scheduled sampling, Bengio et al. 2015, arXiv 1506.03099): it reads errors as imagining makes them.
     Targets stay; the first state of a rollout is read as it is."""

@@ -3,13 +3,13 @@ import { address, age, bar, breakable, cell, dollars, duration, link, nameOf, pr
   from "./parts.js";
 
 const HEADS = [
-  ["", "pick"], ["run", ""], ["env", ""], ["seed", "number"], ["study", "less"], ["status", ""], ["progress", "number"],
+  ["", "pick"], ["run", ""], ["env", ""], ["seed", "number"], ["study", "least"], ["status", ""], ["progress", "number"],
   ["left", "number"], ["return", "number"], ["best", "number less"], ["model", "less"], ["calls", "number less"],
   ["USD", "number less"], ["changed", "number less"],
 ];
 const MOST = 12; // runs that are compared
-const CAPTION = "All runs, as their files say, and what tells each from others of its kind. Return: the newest greedy evaluation, best: the highest one. Left: at the "
-  + "run's own speed. Searches that runs share are listed as studies named artifacts/….";
+const CAPTION = "All runs, as their files say, and what tells each from others of its kind. Return: the newest greedy "
+  + "evaluation, best: the highest one. Left: at the run's own speed. Searches that runs share are listed as studies named artifacts/….";
 
 export function list(place, params, known) {
   const rows = new Map(), picked = new Set(params.getAll("run"));
@@ -65,7 +65,7 @@ export function list(place, params, known) {
   function fixed(row) {
     const name = element("td");
     name.append(link(nameOf(row), "run", [["run", row.path]]), element("span", "differs quiet", row.differs));
-    return [pick(row), name, breakable(row.env), cell(whole(row.seed), row.seed, "number"), cell(row.study, undefined, "less")];
+    return [pick(row), name, breakable(row.env), cell(whole(row.seed), row.seed, "number"), cell(row.study, undefined, "least")];
   }
 
   function moving(row) {
